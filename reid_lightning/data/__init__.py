@@ -1,0 +1,1 @@
+"""Images on disk become one table, and the table becomes batches."""

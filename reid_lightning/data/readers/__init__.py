@@ -1,0 +1,1 @@
+"""Readers: functions from a folder or file to the table."""

@@ -1,0 +1,65 @@
+"""Where derived files live and how they are written: whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import platformdirs
+
+
+def cache_dir() -> Path:
+    """Return the folder for generated data sets and decoded images.
+
+    `REID_LIGHTNING_CACHE` names it; otherwise it is the user's cache folder.
+    """
+    named = os.environ.get("REID_LIGHTNING_CACHE")
+    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("reid-lightning"))
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path`; rename it to `path` on success, remove it on failure.
+
+    Works for a file and for a folder (the body makes the folder). An existing folder at `path` is kept and the
+    new one dropped, because another process has then finished the same work first.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "note.txt"
+        >>> with atomic_path(target) as temporary:
+        ...     _ = temporary.write_text("whole")
+        >>> target.read_text()
+        'whole'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part{path.suffix}")
+    try:
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            return
+        temporary.replace(path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def file_lock(path: str | Path) -> Iterator[None]:
+    """Hold an exclusive lock between processes; the operating system frees it when a holder dies.
+
+    Args:
+        path: The lock file. It is created and stays (removing it would let two holders in).
+    """
+    import fcntl
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

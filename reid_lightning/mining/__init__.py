@@ -1,0 +1,1 @@
+"""Miners: which triplets of a batch to train on."""

@@ -1,0 +1,1 @@
+"""Rankings of a gallery and what is measured on them."""

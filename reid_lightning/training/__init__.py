@@ -1,0 +1,1 @@
+"""The Lightning side: module, metrics, callbacks, strategy and the run."""
