@@ -1,0 +1,172 @@
+"""The table: one pandas row an image, the form that every data set takes before anything else happens.
+
+| column | type | meaning |
+|---|---|---|
+| `path` | string | image file |
+| `person_id` | string | identity, unique within its `source` |
+| `split` | string | `train`, `val`, `query` or `gallery` |
+| `camera_id` | string or missing | camera, unique within its `source` |
+| `tracklet_id` | string or missing | images of one walk past one camera |
+| `sequence_id` | string or missing | recording that `frame_id` counts in |
+| `frame_id` | integer or missing | frame number |
+| `distractor` | bool | nobody's image: a negative for every query (set only by a reader that knows) |
+| `source` | string | data set the row comes from |
+| attribute names | integer or missing | class code, see `attributes.MARKET12` |
+| `keypoints` | string or missing | file with body key points |
+
+A reader is a function that returns such a table. Images that count as neither right nor wrong (junk) never
+enter.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from reid_lightning.data.attributes import MARKET12
+from reid_lightning.errors import InputError
+
+SPLITS = ("train", "val", "query", "gallery")
+REQUIRED_COLUMNS = ("path", "person_id", "split")
+OPTIONAL_COLUMNS = ("camera_id", "tracklet_id", "sequence_id", "frame_id", "distractor", "source")
+_TRUE_FALSE = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
+
+
+def validate_table(table: pd.DataFrame, origin: str = "the table") -> pd.DataFrame:
+    """Return the table in its full form: every column present, typed and checked; rows keep their order.
+
+    Args:
+        table: At least `path`, `person_id` and `split`. Identities and cameras may be strings or integers.
+        origin: File or data set that error messages name; it is also the `source` where none is given.
+
+    Raises:
+        InputError: A column is absent, or a value cannot be used (named by row, counted from 1).
+
+    Example:
+        >>> rows = {"path": ["a.jpg", "b.jpg"], "person_id": [7, 7], "split": ["query", "gallery"]}
+        >>> validate_table(pd.DataFrame(rows), "album")[["person_id", "split", "distractor"]].values.tolist()
+        [['7', 'query', False], ['7', 'gallery', False]]
+    """
+    missing = [name for name in REQUIRED_COLUMNS if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"{origin} has no column {', '.join(missing)}: a table needs {', '.join(REQUIRED_COLUMNS)}, "
+            f"and this one has {', '.join(map(str, table.columns))}."
+        )
+    if table.empty:
+        raise InputError(f"{origin} holds no images.")
+    table = table.reset_index(drop=True)
+    columns: dict[str, pd.Series] = {}
+    for name in REQUIRED_COLUMNS:
+        columns[name] = _identifiers(table[name])
+        empty = columns[name].isna() | (columns[name] == "")
+        _refuse(table, empty, origin, f"{name} is empty")
+    columns["split"] = columns["split"].str.lower()
+    _refuse(table, ~columns["split"].isin(SPLITS), origin, f"split is none of {', '.join(SPLITS)}", "split")
+    for name in ("camera_id", "tracklet_id", "sequence_id"):
+        columns[name] = _identifiers(_column(table, name)).replace("", pd.NA)
+    columns["frame_id"] = _integers(table, "frame_id", origin)
+    columns["distractor"] = _booleans(table, "distractor", origin)
+    homeless = columns["distractor"] & columns["split"].isin(["train", "query"])
+    _refuse(table, homeless, origin, "a distractor can be neither a training image nor a query")
+    columns["source"] = _identifiers(_column(table, "source")).fillna(origin)
+    for attribute in MARKET12:
+        if attribute.name in table.columns:
+            codes = columns[attribute.name] = _integers(table, attribute.name, origin)
+            outside = ((codes < 0) | (codes >= len(attribute.classes))).fillna(False)
+            reason = f"{attribute.name} is not within 0..{len(attribute.classes) - 1}"
+            _refuse(table, outside, origin, reason, attribute.name)
+    if "keypoints" in table.columns:
+        columns["keypoints"] = _identifiers(table["keypoints"]).replace("", pd.NA)
+    extra = {name: table[name] for name in table.columns if name not in columns}
+    return pd.DataFrame(columns | extra)
+
+
+def concatenate_tables(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Put several data sets under each other; `source` keeps their identities and cameras apart.
+
+    Args:
+        tables: The tables by the name that becomes their `source`.
+
+    Example:
+        >>> rows = pd.DataFrame({"path": ["a.jpg"], "person_id": [7], "split": ["train"]})
+        >>> both = concatenate_tables({"album": rows, "shop": rows})
+        >>> identity_keys(both).tolist()
+        ['album/7', 'shop/7']
+    """
+    if not tables:
+        raise InputError("No data set is chosen: give at least one, as in `data=market1501`.")
+    checked = [validate_table(table, name).assign(source=name) for name, table in tables.items()]
+    merged = pd.concat(checked, ignore_index=True)
+    return merged.astype({"source": "string"})
+
+
+def identity_keys(table: pd.DataFrame) -> pd.Series:
+    """Return `source/person_id` of each row, which is unique over all sources."""
+    return table["source"] + "/" + table["person_id"]
+
+
+def camera_keys(table: pd.DataFrame) -> pd.Series:
+    """Return `source/camera_id` of each row, missing where the camera is."""
+    return table["source"] + "/" + table["camera_id"]
+
+
+def describe_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Count images, identities, cameras and distractors of each split (distractors are no identity).
+
+    Returns:
+        A row per split that occurs, in the order train, val, query, gallery.
+    """
+    counts = {}
+    for split in SPLITS:
+        rows = table[table["split"] == split]
+        if len(rows):
+            counts[split] = {
+                "images": len(rows),
+                "identities": identity_keys(rows[~rows["distractor"]]).nunique(),
+                "cameras": camera_keys(rows).nunique(),
+                "distractors": int(rows["distractor"].sum()),
+            }
+    return pd.DataFrame.from_dict(counts, orient="index").rename_axis("split")
+
+
+def _column(table: pd.DataFrame, name: str) -> pd.Series:
+    if name in table.columns:
+        return table[name]
+    return pd.Series(pd.NA, index=table.index, dtype="string")
+
+
+def _identifiers(values: pd.Series) -> pd.Series:
+    """Strings without surrounding spaces; 7.0 (pandas reads integers with gaps so) becomes '7'."""
+    if pd.api.types.is_float_dtype(values.dtype) and (values.dropna() % 1 == 0).all():
+        values = values.astype("Int64")
+    return values.astype("string").str.strip()
+
+
+def _integers(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
+    values = _column(table, name)
+    if pd.api.types.is_string_dtype(values.dtype):
+        values = values.mask(values == "")
+    numbers = pd.to_numeric(values, errors="coerce").astype("Float64")
+    wrong = (values.notna() & numbers.isna()) | (numbers % 1 != 0).fillna(False)
+    _refuse(table, wrong, origin, f"{name} is not an integer", name)
+    return numbers.astype("Int64")
+
+
+def _booleans(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
+    values = _column(table, name).astype("string").str.strip().str.lower().replace("", pd.NA)
+    truth = values.map(_TRUE_FALSE)
+    _refuse(table, values.notna() & truth.isna(), origin, f"{name} is neither true nor false", name)
+    return truth.astype("boolean").fillna(False).astype(bool)
+
+
+def _refuse(
+    table: pd.DataFrame, wrong: pd.Series, origin: str, reason: str, column: str | None = None
+) -> None:
+    """Raise for the first row marked wrong."""
+    marked = np.flatnonzero(wrong.to_numpy(dtype=bool))
+    if len(marked):
+        row = table.iloc[int(marked[0])]
+        value = f" but {row[column]!r}" if column else ""
+        more = f" (and {len(marked) - 1} more rows)" if len(marked) > 1 else ""
+        raise InputError(f"{origin}, row {marked[0] + 1} ({row['path']}): {reason}{value}{more}.")
