@@ -1,0 +1,111 @@
+"""Distances between embeddings: one differentiable function, and the guard that keeps its products exact."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from reid_lightning.errors import InputError
+
+Metric = Literal["euclidean", "sqeuclidean", "cosine"]
+
+
+@contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """Compute matrix products in the precision of their inputs: no autocast, no TF32, no bfloat16 passes.
+
+    A distance is a small difference of large numbers; rounded to ten bits it is noise.
+    """
+    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    # torch has two interfaces to one setting and refuses products when they disagree: the older one, used by
+    # Lightning's users, sets both, so it goes first and the newer one restores what it does not know.
+    try:
+        legacy = torch.get_float32_matmul_precision()
+    except RuntimeError:  # set by the newer one
+        legacy = None
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device_type=device.type, enabled=False):
+            yield
+    finally:
+        if legacy is not None:
+            torch.set_float32_matmul_precision(legacy)
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
+
+
+def promote(features: Tensor) -> Tensor:
+    """Return float32 for half types and integers, float32 and float64 unchanged."""
+    return features if features.dtype in (torch.float32, torch.float64) else features.float()
+
+
+def unit_vectors(features: Tensor) -> Tensor:
+    """Scale each row to length 1; a zero row stays zero and passes no gradient.
+
+    Example:
+        >>> unit_vectors(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+        tensor([[0.6000, 0.8000],
+                [0.0000, 0.0000]])
+    """
+    norms = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+    nonzero = norms > 0
+    # Division by a small epsilon instead would give a zero row a gradient of 1 / epsilon.
+    return features * torch.where(nonzero, 1 / torch.where(nonzero, norms, 1), 0)
+
+
+def pairwise_distances(x: Tensor, y: Tensor | None = None, metric: Metric = "euclidean") -> Tensor:
+    """Return the distance of every row of `x` to every row of `y`.
+
+    Half types are computed in float32, float64 stays float64, whatever the autocast state.
+    The gradient is finite everywhere, and zero where two vectors coincide.
+
+    Args:
+        x: Embeddings of shape (N, D).
+        y: Embeddings of shape (M, D); `x` itself when left out.
+        metric: "euclidean", "sqeuclidean" (its square) or "cosine" (1 - cosine similarity, in [0, 2]; a zero
+            vector is at distance 1 from everything).
+
+    Returns:
+        Distances of shape (N, M), not negative.
+
+    Raises:
+        InputError: The metric is unknown, or the shapes do not fit.
+
+    Example:
+        >>> pairwise_distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
+        tensor([[0., 5.],
+                [5., 0.]])
+    """
+    if metric not in get_args(Metric):
+        raise InputError(
+            f"Distance metric '{metric}' is unknown; choose one of {', '.join(get_args(Metric))}."
+        )
+    y = x if y is None else y
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
+        raise InputError(
+            f"Distances need two tables of embeddings with equally many columns; "
+            f"got shapes {tuple(x.shape)} and {tuple(y.shape)}."
+        )
+    x, y = promote(x), promote(y)
+    with exact_products(x.device):
+        if metric == "cosine":
+            return (1 - unit_vectors(x) @ unit_vectors(y).T).clamp(0, 2)
+        return _euclidean(x, y, squared=metric == "sqeuclidean")
+
+
+def _euclidean(x: Tensor, y: Tensor, squared: bool) -> Tensor:
+    # Distances do not change under a shift, but the rounding of |x|² + |y|² - 2xy does: centred embeddings
+    # keep their digits even when all of them lie close together, far from the origin.
+    if len(x):
+        center = x.detach().mean(dim=0)
+        x, y = x - center, y - center
+    scale = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1)[None, :]
+    distances = (scale - 2 * (x @ y.T)).clamp(min=0)
+    if squared:
+        return distances
+    # Below its own rounding error a squared distance is zero, and the root has no slope there.
+    coincident = distances <= 4 * torch.finfo(distances.dtype).eps * scale
+    return torch.where(coincident, 0, torch.where(coincident, 1, distances).sqrt())
