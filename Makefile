@@ -1,0 +1,19 @@
+.DEFAULT_GOAL := help
+.PHONY: help train test slow lint types docs format
+
+help:    ## this list
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+train:   ## the default run: generated people, two minutes
+	uv run train.py
+test:    ## the fast suite
+	uv run pytest
+slow:    ## the tests that train
+	uv run pytest -m slow
+lint:    ## format check, lint and floors
+	uv run ruff format --check . && uv run ruff check . && uv run lint-imports
+types:   ## mypy
+	uv run mypy
+format:  ## apply format and safe fixes
+	uv run ruff format . && uv run ruff check --fix .
+docs:    ## the site, at localhost:8000
+	uv run --group docs mkdocs serve

@@ -1,0 +1,129 @@
+"""What happens around the steps: seeds, the line per epoch, cost, and weights that stay frozen at first."""
+
+import time
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class EpochSeed(Callback):
+    """Seeds torch at the start of every epoch from (run seed, epoch, rank).
+
+    A run resumed at an epoch's start then draws what the uninterrupted run drew (dropout, for one).
+
+    Args:
+        seed: The run's seed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seed this epoch."""
+        torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) * 4099 + trainer.global_rank)
+
+
+class Cost(Callback):
+    """Measures what training costs, without waiting for the device at any step.
+
+    Attributes:
+        images_per_second: Training images of all processes a second, validation left out.
+        seconds: Wall time of training alone.
+    """
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.seconds = 0.0
+        self._started: float | None = None
+
+    @property
+    def images_per_second(self) -> float:
+        """Training throughput so far."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, torch.Tensor], batch_idx: int
+    ) -> None:
+        """Count the images."""
+        self.images += len(batch["images"]) * trainer.world_size
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock: validation is not training."""
+        self._pause()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock and log the throughput."""
+        self._pause()
+        pl_module.log("train/images_per_second", self.images_per_second, rank_zero_only=True)
+
+    def _pause(self) -> None:
+        if self._started is not None:
+            self.seconds += time.perf_counter() - self._started
+            self._started = None
+
+    def summary(self) -> dict[str, float]:
+        """Return the cost of the run so far."""
+        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+        return {
+            "train_seconds": round(self.seconds, 2),
+            "images_per_second": round(self.images_per_second, 1),
+            "peak_gpu_memory_mb": round(peak / 2**20, 1),
+        }
+
+
+class StopAfter(Callback):
+    """Ends training after some epochs while schedules keep the length of the whole run.
+
+    Args:
+        epochs: Epochs to train.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop when the epochs are done."""
+        if trainer.current_epoch + 1 >= self.epochs:
+            trainer.should_stop = True
+
+
+class EpochLine(Callback):
+    """Prints one line per epoch, which stays on the screen and in log files when the progress bar is gone."""
+
+    def __init__(self) -> None:
+        self._start = 0.0
+        self._first_epoch = 0
+
+    @rank_zero_only
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock for the time left."""
+        self._start, self._first_epoch = time.perf_counter(), trainer.current_epoch
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the line."""
+        import rich
+
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        done = trainer.current_epoch + 1
+        total = trainer.max_epochs or done
+        spent = time.perf_counter() - self._start
+        left = spent / max(1, done - self._first_epoch) * (total - done)
+        parts = [f"epoch {done:>{len(str(total))}}/{total}"]
+        parts += [f"{label} {values[key]:{form}}" for key, label, form in _COLUMNS if key in values]
+        parts.append(f"left {int(left) // 60}:{int(left) % 60:02d}")
+        rich.print("[dim]" + "   ".join(parts) + "[/dim]")
+
+
+_COLUMNS = (
+    ("train/loss", "loss", ".3f"),
+    ("val/mAP", "val mAP", ".3f"),
+    ("val/rank1", "val Rank-1", ".3f"),
+    ("train/images_per_second", "images/s", ".0f"),
+)

@@ -1,0 +1,63 @@
+"""What can be seen to be wrong in a config before any work starts."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reid_lightning.errors import InputError
+
+log = logging.getLogger("reid_lightning")
+
+# Differences that do not change what a resumed run computes.
+_INCIDENTAL = ("output_dir", "resume", "logger", "trainer.max_epochs", "trainer.devices", "data.num_workers")
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Refuse or warn about settings that do not go together.
+
+    Raises:
+        InputError: Names the keys and what to change.
+    """
+    trainer, sampler = config["trainer"], config["sampler"]
+    if not config["loss"] and not config["classifier"]:
+        raise InputError("loss=none and classifier=none leave nothing to train: choose one of them")
+    if config["refit"] and str(config["data"].get("validation")).lower() in ("none", "0", "0.0"):
+        raise InputError("refit=true needs a validation split to choose the number of epochs; set data.validation=0.1")
+    if config["refit"] and config["resume"]:
+        raise InputError("resume cannot be combined with refit=true; resume the first fit alone, then refit")
+    if (trainer["max_epochs"] or 0) < 1:
+        raise InputError(f"trainer.max_epochs is {trainer['max_epochs']}: give at least 1 epoch")
+    if "16" in str(trainer["precision"]) and "true" in str(trainer["precision"]):
+        raise InputError(
+            f"trainer.precision={trainer['precision']} keeps the weights in 16 bits, where small steps vanish; "
+            f"use {str(trainer['precision']).replace('true', 'mixed')}"
+        )
+    if config["loss"] and trainer["accumulate_grad_batches"] > 1:
+        log.warning(
+            "trainer.accumulate_grad_batches=%d does not enlarge the pool that metric losses mine in; "
+            "raise sampler.identities for that",
+            trainer["accumulate_grad_batches"],
+        )
+    if config["loss"] and "images_per_identity" not in sampler and config["miner"]:
+        log.warning(
+            "metric losses need several images of an identity in a batch, which sampler=%s does not see to; use sampler=pk",
+            sampler["_target_"].rsplit(".", 1)[-1],
+        )
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Yield a line for every setting that differs between two plain configs, incidental ones left out.
+
+    Example:
+        >>> list(differences({"seed": 1, "resume": None}, {"seed": 2, "resume": "last"}))
+        ['seed was 1, is 2']
+    """
+    for key in sorted(old.keys() | new.keys()):
+        where = f"{path}.{key}" if path else str(key)
+        if where.startswith(_INCIDENTAL) or key == "dirpath":
+            continue
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from differences(before, after, where)
+        elif before != after:
+            yield f"{where} was {before!r}, is {after!r}"

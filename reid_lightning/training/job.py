@@ -1,0 +1,210 @@
+"""One job: data, module, callbacks, loggers, trainer; fit, test, report."""
+
+import copy
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import yaml
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.utilities import rank_zero_only
+
+from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.errors import InputError
+from reid_lightning.files import atomic_path
+from reid_lightning.training import loggers as loggers_
+from reid_lightning.training.build import build_datamodule, build_module
+from reid_lightning.training.callbacks import Cost, StopAfter
+from reid_lightning.training.checks import check_config, differences
+from reid_lightning.training.configuration import instantiate
+from reid_lightning.training.module import CHECKPOINT_KEY, ReIDModule
+from reid_lightning.training.results import RunResult, write_results
+from reid_lightning.training.run import quiet
+from reid_lightning.training.strategy import Children, JobDDPStrategy, processes_of_one_job, world_size
+
+log = logging.getLogger("reid_lightning")
+
+
+@dataclass
+class Fitted:
+    """What one fit leaves behind."""
+
+    trainer: Trainer
+    module: ReIDModule
+    datamodule: ReIDDataModule
+    checkpoint: Path | None
+    best_epoch: int
+    score: float | None
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in each stage of a job, in their order."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Any:
+        """Add the body's time to a stage."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def run_job(config: dict[str, Any]) -> RunResult:
+    """Train, evaluate and report one resolved config.
+
+    Args:
+        config: Plain containers; `output_dir` receives everything that the run leaves.
+
+    Returns:
+        The result; its `score` (validation mAP) is what a sweep optimises, and the test set has been seen once.
+
+    Raises:
+        InputError: Anything in the config or the data that cannot be used.
+    """
+    quiet()
+    check_config(config)
+    output_dir = Path(config["output_dir"])
+    output_dir.mkdir(parents=True, exist_ok=True)
+    _write_config(config, output_dir / "config.yaml")
+    watch = Stopwatch()
+    with processes_of_one_job() as children:
+        fitted = _fit(config, output_dir, children, watch, resume=config["resume"])
+        score, validation = fitted.score, fitted.module.validation_summary
+        if config["refit"]:
+            fitted = _fit(
+                _on_all_identities(config), output_dir / "refit", children, watch, stop_after=fitted.best_epoch
+            )
+        with watch.stage("test"):
+            best = fitted.checkpoint if fitted.checkpoint and not fitted.trainer.fast_dev_run else None
+            fitted.trainer.test(fitted.module, fitted.datamodule, ckpt_path=best, verbose=False)
+        result = write_results(fitted.trainer, fitted.module, fitted.datamodule, output_dir, config, score, validation, watch.seconds)
+        for sentence in loggers_.finish(fitted.trainer.loggers):
+            log.info(sentence)
+    return result
+
+
+def _fit(
+    config: dict[str, Any],
+    output_dir: Path,
+    children: Children,
+    watch: Stopwatch,
+    resume: str | None = None,
+    stop_after: int | None = None,
+) -> Fitted:
+    """Build everything of a run and train it."""
+    lightning.seed_everything(config["seed"], workers=True, verbose=False)
+    with watch.stage("data"):
+        datamodule = build_datamodule(config)
+        datamodule.prepare_data()
+        datamodule.setup("fit")
+    with watch.stage("build"):
+        module = build_module(config, datamodule.num_identities, datamodule.identity_labels)
+        checkpoint_path = _resume_path(resume, output_dir, config)
+        callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
+        trainer = _trainer(config, output_dir, callbacks, children)
+    with watch.stage("fit"):
+        trainer.fit(module, datamodule, ckpt_path=checkpoint_path)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    saved = next((c for c in callbacks if isinstance(c, ModelCheckpoint)), None)
+    best = Path(saved.best_model_path) if saved and saved.best_model_path else None
+    last = Path(saved.last_model_path) if saved and saved.last_model_path else None
+    score = float(saved.best_model_score) if saved and saved.best_model_score is not None else None
+    return Fitted(trainer, module, datamodule, best or last, _epochs_of(best) or trainer.current_epoch, score)
+
+
+def _callbacks(
+    config: Mapping[str, Any], output_dir: Path, has_validation: bool, stop_after: int | None
+) -> list[Callback]:
+    nodes = copy.deepcopy(dict(config["callbacks"]))
+    for node in nodes.values():
+        if node["_target_"].endswith("ModelCheckpoint"):
+            node["dirpath"] = str(output_dir / "checkpoints")
+            if not has_validation:
+                node |= {"monitor": None, "save_top_k": 0}
+        elif "monitor" in node and not has_validation:
+            raise InputError(
+                f"{node['_target_'].rsplit('.', 1)[-1]} watches {node['monitor']}, and data.validation=none leaves none; "
+                "use callbacks=default"
+            )
+    callbacks: list[Callback] = [instantiate(node) for node in nodes.values()]
+    if stop_after is not None:
+        callbacks.append(StopAfter(stop_after))
+    if config["trainer"].get("enable_progress_bar", True):
+        callbacks.append(RichProgressBar(refresh_rate=5, leave=False))
+    return callbacks
+
+
+def _trainer(config: Mapping[str, Any], output_dir: Path, callbacks: list[Callback], children: Children) -> Trainer:
+    node = dict(config["trainer"])
+    loggers: list[Any] = [loggers_.csv_logger(output_dir)]
+    if output_dir == Path(config["output_dir"]):
+        loggers += [instantiate(logger) for logger in (config["logger"] or {}).values()]
+    ranks = world_size(node["devices"], node["num_nodes"], node["accelerator"])
+    node["sync_batchnorm"] = node["sync_batchnorm"] and ranks > 1 and torch.cuda.is_available()
+    strategy = JobDDPStrategy(Path(config["output_dir"]) / "config.yaml", children) if ranks > 1 else "auto"
+    trainer = instantiate(
+        node,
+        callbacks=callbacks,
+        logger=loggers,
+        strategy=strategy,
+        default_root_dir=str(output_dir),
+        use_distributed_sampler=False,  # the samplers know their rank
+        enable_model_summary=False,
+    )
+    for logger in trainer.loggers:
+        logger.log_hyperparams(dict(config))
+    return trainer
+
+
+def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]) -> str | None:
+    if resume is None:
+        return None
+    path = output_dir / "checkpoints" / "last.ckpt" if resume == "last" else Path(resume)
+    if not path.is_file():
+        where = f"hydra.run.dir={output_dir}" if resume == "last" else f"resume={resume}"
+        raise InputError(
+            f"there is no checkpoint {path} to resume from ({where}); name the folder of the run to continue with "
+            "hydra.run.dir=DIR, or the file itself with resume=FILE"
+        )
+    saved = torch.load(path, map_location="cpu", weights_only=True).get(CHECKPOINT_KEY)
+    if saved is None:
+        raise InputError(f"{path} is not a checkpoint of reid-lightning; to start from its weights use backbone.weights={path}")
+    for line in differences(saved["config"], config):
+        log.warning("resumed run differs from its checkpoint: %s", line)
+    return str(path)
+
+
+def _epochs_of(checkpoint: Path | None) -> int:
+    """Return after how many epochs a checkpoint was written."""
+    if checkpoint is None:
+        return 0
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]) + 1
+
+
+def _on_all_identities(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of the refit: no validation, and nothing that watches it."""
+    refit = copy.deepcopy(dict(config))
+    refit["data"]["validation"] = None
+    refit["callbacks"] = {
+        name: node
+        for name, node in refit["callbacks"].items()
+        if "monitor" not in node or node["_target_"].endswith("ModelCheckpoint")
+    }
+    return refit
+
+
+@rank_zero_only
+def _write_config(config: Mapping[str, Any], path: Path) -> None:
+    """Write the resolved config, from which further ranks and later commands start."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False))

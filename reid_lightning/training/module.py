@@ -1,0 +1,193 @@
+"""The LightningModule: how to step, log and evaluate; it does not know what a loss is."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reid_lightning import __version__
+from reid_lightning.models.features import Features
+from reid_lightning.models.network import ReIDNetwork
+from reid_lightning.retrieval.protocol import EvaluationProtocol
+from reid_lightning.retrieval.ranking import Ranking
+from reid_lightning.training.metrics import RetrievalEvaluation
+from reid_lightning.training.objective import MultiTaskObjective
+
+CHECKPOINT_KEY = "reid_lightning"
+
+
+class ReIDModule(LightningModule):
+    """Trains a network with an objective and ranks a gallery with its embeddings.
+
+    Args:
+        network: Maps images to `Features`.
+        objective: What is minimised.
+        optimizer: `named parameters -> torch.optim.Optimizer`.
+        scheduler: `(optimizer, steps per epoch, epochs) -> learning-rate scheduler`, stepped per optimizer step.
+        protocol: How embeddings are compared and scored.
+        config: The resolved run config as plain containers; it travels in the checkpoint.
+        identity_labels: "source/person_id" -> label; it travels in the checkpoint.
+    """
+
+    def __init__(
+        self,
+        network: ReIDNetwork,
+        objective: MultiTaskObjective,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
+        protocol: EvaluationProtocol,
+        config: Mapping[str, Any] | None = None,
+        identity_labels: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.objective = objective
+        self.protocol = protocol
+        self.config = dict(config or {})
+        self.identity_labels = dict(identity_labels or {})
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self.validation = RetrievalEvaluation(protocol)
+        self.test = RetrievalEvaluation(protocol)
+        self.ranking: Ranking | None = None  # of the last evaluation, for reports
+        self.validation_summary: dict[str, float] = {}  # of the best validation so far
+
+    def forward(self, images: Tensor) -> Features:
+        """Return the features of (B, 3, H, W) images, uint8 or float in [0, 1]."""
+        return self.network(images)
+
+    # ---------------------------------------------------------------- training
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Return the weighted sum of all terms."""
+        features = self.network(batch["images"])
+        labels = batch["labels"]
+        logits = self.network.classify(features, labels)
+        outcome = self.objective(features, labels, logits, self._join)
+        self._remember_first_bad_step(outcome.terms)
+        self.log("train/loss", outcome.total.detach(), prog_bar=True)
+        values = {f"train/{name}": term.detach() for name, term in outcome.terms.items()}
+        values |= {f"train/{name}": value for name, value in outcome.diagnostics.items()}
+        self.log_dict(values)
+        if self._is_log_step():
+            self._log_accuracy(features, labels)
+            self._raise_if_bad()
+        return outcome.total
+
+    def _join(self, tensor: Tensor) -> Tensor:
+        """Concatenate a tensor of all processes, in the order of ranks, with gradients."""
+        if self.trainer.world_size == 1:
+            return tensor
+        return self.all_gather(tensor, sync_grads=tensor.is_floating_point()).flatten(0, 1)
+
+    def _is_log_step(self) -> bool:
+        return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
+
+    def _log_accuracy(self, features: Features, labels: Tensor) -> None:
+        if self.objective.identity_weight:
+            with torch.no_grad():
+                logits = self.network.classify(features)  # without labels: no margin
+            if logits is not None:
+                self.log("train/accuracy", (logits.argmax(1) == labels).float().mean())
+        rates = {group.get("name", str(i)): group["lr"] for i, group in enumerate(self._torch_optimizer().param_groups)}
+        self.log("train/lr", max(rates.values()))
+
+    def _torch_optimizer(self) -> torch.optim.Optimizer:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        return optimizer[0] if isinstance(optimizer, list) else optimizer
+
+    def on_train_start(self) -> None:
+        """Start looking for terms that are not finite."""
+        self._first_bad = {}
+
+    def _remember_first_bad_step(self, terms: Mapping[str, Tensor]) -> None:
+        """Note the first step whose term is not finite, without waiting for the device."""
+        for name, term in terms.items():
+            bad = torch.where(term.detach().isfinite(), torch.inf, float(self.trainer.global_step))
+            self._first_bad[name] = torch.minimum(self._first_bad[name], bad) if name in self._first_bad else bad
+
+    def _raise_if_bad(self) -> None:
+        for name, step in self._first_bad.items():
+            if step.isfinite():
+                raise FloatingPointError(
+                    f"the loss term {name!r} became NaN or infinite at optimizer step {int(step)} "
+                    f"(epoch {self.current_epoch}); lower optimizer.lr, set trainer.gradient_clip_val, "
+                    "or use trainer.precision=32-true"
+                )
+
+    def on_train_epoch_end(self) -> None:
+        """Stop on a term that is not finite."""
+        self._raise_if_bad()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Return one optimizer over network and losses, and the schedule, stepped per optimizer step."""
+        optimizer = self._optimizer(self.network, self.objective)
+        epochs = self.trainer.max_epochs or 1
+        steps = max(1, int(self.trainer.estimated_stepping_batches) // epochs)
+        scheduler = self._scheduler(optimizer, steps_per_epoch=steps, epochs=epochs)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # -------------------------------------------------------------- evaluation
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the (B, D) float32 retrieval vectors that the protocol compares."""
+        vectors = self._vectors(images)
+        if self.protocol.flip:
+            vectors = (vectors + self._vectors(images.flip(-1))) / 2
+            if self.protocol.normalize:
+                vectors = functional.normalize(vectors)
+        return vectors
+
+    def _vectors(self, images: Tensor) -> Tensor:
+        vectors = getattr(self.network(images), self.protocol.feature).float()
+        return functional.normalize(vectors) if self.protocol.normalize else vectors
+
+    def _update(self, metric: RetrievalEvaluation, batch: dict[str, Tensor]) -> None:
+        metric.update(
+            self.embed(batch["images"]), batch["person_ids"], batch["camera_ids"], batch["index"], batch["is_query"]
+        )
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Collect the embeddings of a batch."""
+        self._update(self.validation, batch)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Collect the embeddings of a batch."""
+        self._update(self.test, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Rank the validation gallery and log the numbers."""
+        if self.trainer.sanity_checking:
+            self.validation.reset()
+            return
+        self._rank(self.validation, "val")
+
+    def on_test_epoch_end(self) -> None:
+        """Rank the test gallery; `ranking` keeps the per-query results."""
+        self._rank(self.test, "test")
+
+    def _rank(self, metric: RetrievalEvaluation, stage: str) -> None:
+        self.ranking = metric.compute()
+        summary = self.ranking.summary(self.protocol.ranks)
+        if stage == "val" and summary["mAP"] > self.validation_summary.get("mAP", -1.0):
+            self.validation_summary = summary
+        self.log_dict({f"{stage}/{name}": value for name, value in summary.items()}, sync_dist=False, rank_zero_only=False)
+
+    # -------------------------------------------------------------- checkpoint
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the network elsewhere: version, config, identities."""
+        checkpoint[CHECKPOINT_KEY] = {
+            "version": __version__,
+            "config": self.config,
+            "identity_labels": self.identity_labels,
+        }
+
+
+def parameters_of(*modules: nn.Module) -> Iterable[nn.Parameter]:
+    """Yield the trainable parameters of several modules."""
+    for module in modules:
+        yield from (parameter for parameter in module.parameters() if parameter.requires_grad)

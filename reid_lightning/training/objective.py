@@ -1,0 +1,152 @@
+"""What is minimised: the identity term and any number of metric losses, weighed and added."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reid_lightning.errors import InputError
+from reid_lightning.models.features import Features
+from reid_lightning.training.configuration import instantiate
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The outcome of one step.
+
+    Attributes:
+        total: Scalar to minimise.
+        terms: Every term before its weight, by name.
+        diagnostics: Detached scalars that show collapse (active fraction, distances, norm), as "loss/name".
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    diagnostics: dict[str, Tensor]
+
+
+class MultiTaskObjective(nn.Module):
+    """Weighted sum of the identity cross-entropy and metric losses over one miner.
+
+    Every loss and miner runs with autocast off, and on half types promoted to float32, because distances and
+    logarithms lose their meaning in 16 bits; float64 stays float64.
+
+    Args:
+        losses: Metric losses by name, `loss(embeddings, labels, indices_tuple=None) -> scalar`. A loss given as
+            a partial is completed with `num_classes` and `embedding_size` where its signature has them.
+        weights: Weight per loss name.
+        identity_weight: Weight of the identity cross-entropy; 0 leaves the classifier untrained.
+        label_smoothing: Fraction of the target spread over the other identities.
+        miner: `miner(embeddings, labels) -> (anchors, positives, negatives)`, or None for all valid triplets.
+    """
+
+    def __init__(
+        self,
+        losses: Mapping[str, nn.Module],
+        weights: Mapping[str, float],
+        identity_weight: float = 1.0,
+        label_smoothing: float = 0.0,
+        miner: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.losses = nn.ModuleDict(losses)
+        self.weights = dict(weights)
+        self.identity_weight = identity_weight
+        self.label_smoothing = label_smoothing
+        self.miner = miner
+        self._refuse_senseless_combinations()
+
+    def _refuse_senseless_combinations(self) -> None:
+        if not self.losses and not self.identity_weight:
+            raise InputError("nothing to train: choose a loss (loss=triplet) or a classifier (classifier=softmax)")
+        if self.miner is None:
+            return
+        own = [name for name, loss in self.losses.items() if getattr(loss, "forms_own_pairs", False)]
+        if own and len(own) == len(self.losses):
+            raise InputError(f"loss {own[0]!r} forms its own pairs and takes no miner; add miner=none")
+
+    def forward(
+        self,
+        features: Features,
+        labels: Tensor,
+        logits: Tensor | None,
+        gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    ) -> Objective:
+        """Compute every term of a batch.
+
+        Args:
+            features: The network's output for this process's B images.
+            labels: (B,) training identities.
+            logits: (B, identities) of the classifier, or None without one.
+            gather: Joins a tensor of all processes along dimension 0, with gradients. Metric losses see the
+                joined batch, so that several processes train as one would; the identity term is a mean over
+                images and needs no joining.
+        """
+        with torch.autocast(features.metric.device.type, enabled=False):
+            terms: dict[str, Tensor] = {}
+            diagnostics: dict[str, Tensor] = {}
+            if logits is not None and self.identity_weight:
+                terms["identity"] = functional.cross_entropy(
+                    promote(logits), labels, label_smoothing=self.label_smoothing
+                )
+            total = self.identity_weight * terms["identity"] if terms else promote(features.metric).new_zeros(())
+            if self.losses:
+                embeddings, joined_labels = gather(promote(features.metric)), gather(labels)
+                mined = self.miner(embeddings, joined_labels) if self.miner is not None else None
+                for name, loss in self.losses.items():
+                    own = getattr(loss, "forms_own_pairs", False)
+                    terms[name] = loss(embeddings, joined_labels, None if own else mined)
+                    total = total + self.weights[name] * terms[name]
+                    for key, value in getattr(loss, "diagnostics", {}).items():
+                        diagnostics[f"{name}/{key}"] = value
+        return Objective(total, terms, diagnostics)
+
+
+def promote(tensor: Tensor) -> Tensor:
+    """Return half types as float32 and leave the others alone."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def build_objective(
+    losses: Mapping[str, Any] | None,
+    classifier: Mapping[str, Any] | None,
+    miner: Mapping[str, Any] | None,
+    label_smoothing: float,
+    num_classes: int,
+    embedding_size: int,
+) -> MultiTaskObjective:
+    """Build the objective from the config groups `loss`, `classifier` and `miner`.
+
+    Args:
+        losses: `name -> {_target_, weight, ...}`; `weight` is taken out here.
+        classifier: The classifier's node, read for its `weight`; None without one.
+        miner: The miner's node, or None.
+        label_smoothing: Fraction of the target spread over the other identities.
+        num_classes: Training identities.
+        embedding_size: Dimensions of `Features.metric`.
+    """
+    weights: dict[str, float] = {}
+    built: dict[str, nn.Module] = {}
+    for name, node in (losses or {}).items():
+        weights[name] = float(node.get("weight", 1.0))
+        loss = instantiate({key: value for key, value in node.items() if key != "weight"})
+        built[name] = complete(loss, num_classes=num_classes, embedding_size=embedding_size)
+    return MultiTaskObjective(
+        built,
+        weights,
+        identity_weight=float(classifier.get("weight", 1.0)) if classifier else 0.0,
+        label_smoothing=label_smoothing,
+        miner=instantiate(miner) if miner else None,
+    )
+
+
+def complete(partial: Any, **sizes: int) -> Any:
+    """Call a partial with those of the sizes that its signature names; return anything else unchanged."""
+    if isinstance(partial, nn.Module):
+        return partial
+    known = inspect.signature(partial).parameters
+    return partial(**{name: size for name, size in sizes.items() if name in known})
