@@ -1,0 +1,46 @@
+import pytest
+
+from reid_lightning.errors import InputError
+from reid_lightning.training.checks import differences
+from reid_lightning.training.configuration import check_targets, instantiate, nearest_key
+
+
+def test_targets_of_trusted_packages_pass():
+    check_targets({"loss": {"triplet": {"_target_": "reid_lightning.losses.triplet.TripletLoss"}}, "steps": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["os.system", "subprocess.run", "torch.load", "torch.hub.load", "torch.utils.cpp_extension.load", "reid_lightning_evil.x"],
+)
+def test_a_strangers_target_is_refused_and_its_key_named(target):
+    with pytest.raises(InputError, match=r"callbacks\[0\]\.x\._target_"):
+        check_targets({"callbacks": [{"x": {"_target_": target}}]})
+
+
+def test_a_voucher_lets_a_package_in():
+    check_targets({"loss": {"_target_": "mylab.losses.Mine"}}, trusted=("mylab",))
+
+
+def test_the_builders_own_error_comes_through():
+    with pytest.raises(InputError, match="stays inside"):
+        instantiate({"_target_": "tests_support_raise_missing.nothing"} | {"_target_": f"{__name__}.refuse"})
+
+
+def refuse():
+    raise InputError("stays inside one sentence")
+
+
+def test_an_unknown_argument_is_an_input_error():
+    with pytest.raises(InputError, match="unexpected keyword argument 'margn'"):
+        instantiate({"_target_": "torch.nn.TripletMarginLoss", "margn": 1})
+
+
+def test_a_far_away_key_has_no_neighbour():
+    assert nearest_key("zzzz", {"loss": {"triplet": {"margin": 0.3}}}) is None
+
+
+def test_differences_leave_incidental_settings_out():
+    old = {"a": {"b": 1}, "data": {"num_workers": 1}, "trainer": {"max_epochs": 2}}
+    new = {"a": {"b": 2}, "data": {"num_workers": 9}, "trainer": {"max_epochs": 4}}
+    assert list(differences(old, new)) == ["a.b was 1, is 2"]

@@ -1,0 +1,74 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from reid_lightning.errors import InputError
+from reid_lightning.models.features import Features
+from reid_lightning.training.objective import MultiTaskObjective, build_objective
+
+
+class Spread(nn.Module):
+    """Mean squared embedding; remembers what it was given."""
+
+    def forward(self, embeddings, labels, indices_tuple=None):
+        self.seen = (embeddings, labels, indices_tuple)
+        return embeddings.square().mean()
+
+
+class OwnPairs(Spread):
+    forms_own_pairs = True
+
+
+def batch(dtype=torch.float32):
+    torch.manual_seed(0)
+    vectors = torch.randn(6, 4, dtype=dtype, requires_grad=True)
+    return Features(vectors, vectors, vectors), torch.tensor([0, 0, 1, 1, 2, 2]), torch.randn(6, 3, dtype=dtype)
+
+
+def test_terms_are_weighed_and_added():
+    features, labels, logits = batch()
+    objective = MultiTaskObjective({"spread": Spread()}, {"spread": 0.25}, identity_weight=2.0, label_smoothing=0.1)
+    outcome = objective(features, labels, logits)
+    identity = functional.cross_entropy(logits, labels, label_smoothing=0.1)
+    torch.testing.assert_close(outcome.total, 2 * identity + 0.25 * features.metric.square().mean())
+    assert outcome.terms.keys() == {"identity", "spread"}
+
+
+@pytest.mark.parametrize(("given", "seen"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)])
+def test_losses_see_half_types_as_float32_and_float64_as_it_is(given, seen):
+    features, labels, logits = batch(given)
+    loss = Spread()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outcome = MultiTaskObjective({"spread": loss}, {"spread": 1.0})(features, labels, logits)
+    assert loss.seen[0].dtype == seen
+    assert outcome.total.dtype == seen
+
+
+def test_a_loss_with_its_own_pairs_refuses_a_miner():
+    with pytest.raises(InputError, match="'own' forms its own pairs"):
+        MultiTaskObjective({"own": OwnPairs()}, {"own": 1.0}, miner=lambda embeddings, labels: None)
+
+
+def test_the_miner_serves_the_losses_that_take_triplets():
+    features, labels, logits = batch()
+    own, takes = OwnPairs(), Spread()
+    triplets = (torch.tensor([0]), torch.tensor([1]), torch.tensor([2]))
+    objective = MultiTaskObjective(
+        {"own": own, "takes": takes}, {"own": 1.0, "takes": 1.0}, miner=lambda embeddings, labels: triplets
+    )
+    objective(features, labels, logits)
+    assert own.seen[2] is None
+    assert takes.seen[2] is triplets
+
+
+def test_nothing_to_train_is_refused():
+    with pytest.raises(InputError, match="nothing to train"):
+        build_objective({}, None, None, label_smoothing=0.0, num_classes=3, embedding_size=4)
+
+
+def test_the_weight_is_read_from_the_losses_node():
+    node = {"triplet": {"_target_": "torch.nn.Identity", "weight": 0.5}}
+    objective = build_objective(node, {"weight": 3.0}, None, label_smoothing=0.0, num_classes=3, embedding_size=4)
+    assert objective.weights == {"triplet": 0.5}
+    assert objective.identity_weight == 3.0
