@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -16,9 +15,8 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
 from reid_lightning.errors import InputError
+from reid_lightning.training.configuration import CONF, nearest_key, plain, plain_unresolved
 
-PACKAGE = Path(__file__).resolve().parents[1]
-CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 log = logging.getLogger("reid_lightning")
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for updates over the network at import
@@ -27,7 +25,6 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for updates o
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _main(config: DictConfig) -> float | None:
     """Run one job; Hydra composes the config, and a sweeper reads the returned validation mAP."""
-    from reid_lightning.training.configuration import plain
     from reid_lightning.training.job import run_job
 
     try:
@@ -49,8 +46,6 @@ def main() -> None:
 def _hint(arguments: list[str]) -> None:
     """After a failure, name the nearest right key for an override whose key does not exist."""
     from omegaconf import OmegaConf
-
-    from reid_lightning.training.configuration import nearest_key, plain_unresolved
 
     overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     wrong = [o.split("=", 1)[0] for o in overrides if o[0] not in "+~" and not o.startswith("hydra")]

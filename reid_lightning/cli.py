@@ -1,0 +1,69 @@
+"""The command line `reid`: thin, and quick to answer because heavy imports wait for the work."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reid_lightning.errors import InputError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+data_app = typer.Typer(no_args_is_help=True, help="Look at data sets before training.")
+app.add_typer(data_app, name="data")
+
+Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, such as data=market1501 data.root=DIR.")]
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def train(overrides: Overrides = None) -> None:
+    """Train and evaluate; the same as train.py. `reid train --help` lists groups and options."""
+    from reid_lightning.training.run import main as train_main
+
+    sys.argv = ["reid train", *(overrides or [])]
+    train_main()
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run.")],
+    overrides: Overrides = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the results; default: beside the checkpoint.")] = None,
+) -> None:
+    """Rank a test set with a trained model, its own or another (data=market1501 data.root=DIR)."""
+    from reid_lightning.training.evaluate import evaluate as evaluate_checkpoint
+
+    evaluate_checkpoint(checkpoint, output or checkpoint.parent.parent / "evaluation", overrides or [])
+
+
+@data_app.command("check")
+def data_check(overrides: Overrides = None) -> None:
+    """Read a data set as a run would and count its images, identities and cameras."""
+    from reid_lightning.training.inspect_data import print_counts
+
+    print_counts(overrides or [])
+
+
+@data_app.command("sheet")
+def data_sheet(
+    output: Annotated[Path, typer.Argument(help="PNG file to write.")],
+    overrides: Overrides = None,
+    people: Annotated[int, typer.Option(help="Rows: identities.")] = 8,
+) -> None:
+    """Draw a contact sheet of a data set: people x cameras."""
+    from reid_lightning.training.inspect_data import draw_sheet
+
+    draw_sheet(output, overrides or [], people)
+
+
+def main() -> None:
+    """Run the command line; a user's error is one sentence and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""A trained model from its checkpoint alone, evaluated on its own data or on any other."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+
+from reid_lightning.errors import InputError
+from reid_lightning.training.build import build_datamodule, build_module
+from reid_lightning.training.configuration import CONF, check_targets, nearest_key, plain
+from reid_lightning.training.module import CHECKPOINT_KEY, ReIDModule
+from reid_lightning.training.results import RunResult, Stopwatch, write_results
+from reid_lightning.training.run import quiet
+
+# What a training run needs and an evaluation must not bring back.
+_TRAINING_ONLY = {"resume": None, "refit": False, "compile": False, "callbacks": {}, "logger": {}}
+
+
+def read_checkpoint(path: str | Path, trusted: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a checkpoint without running anything that it names.
+
+    Args:
+        path: A checkpoint file written by a run.
+        trusted: Further packages that its config may name.
+
+    Returns:
+        The checkpoint, and its entry of ours: `version`, `config`, `identity_labels`.
+
+    Raises:
+        InputError: The file is absent, is not a checkpoint of this project, or names code outside the trusted packages.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{path} cannot be read as a checkpoint: {type(error).__name__}") from error
+    if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
+        raise InputError(f"{path} is not a checkpoint of reid-lightning: it carries no config")
+    entry = checkpoint[CHECKPOINT_KEY]
+    check_targets(entry["config"], trusted)
+    return checkpoint, entry
+
+
+def load_module(
+    path: str | Path, overrides: Sequence[str] = (), trusted: tuple[str, ...] = ()
+) -> tuple[ReIDModule, dict[str, Any]]:
+    """Rebuild the module of a checkpoint with its weights.
+
+    Args:
+        path: A checkpoint file written by a run.
+        overrides: Hydra overrides of its config, such as `evaluation=torchreid` or `data.root=DIR`.
+        trusted: Further packages that its config may name.
+
+    Returns:
+        The module in evaluation mode, and the plain config that it was built from.
+    """
+    checkpoint, entry = read_checkpoint(path, trusted)
+    config = override(entry["config"], overrides) | _TRAINING_ONLY
+    if "weights" in config["backbone"]:
+        config["backbone"] = config["backbone"] | {"weights": None}  # the checkpoint's weights follow
+    module = build_module(config, len(entry["identity_labels"]), entry["identity_labels"])
+    module.load_state_dict(checkpoint["state_dict"])
+    return module.eval(), config
+
+
+def evaluate(path: str | Path, output_dir: str | Path, overrides: Sequence[str] = ()) -> RunResult:
+    """Rank a test set with the model of a checkpoint and write the run's pages.
+
+    Args:
+        path: A checkpoint file written by a run.
+        output_dir: Receives metrics, per-query results and pictures.
+        overrides: Hydra overrides; `data=market1501 data.root=DIR` evaluates on another data set.
+    """
+    quiet()
+    watch = Stopwatch()
+    module, config = load_module(path, overrides)
+    config["output_dir"] = str(output_dir)
+    with watch.stage("data"):
+        datamodule = build_datamodule(config)
+        datamodule.prepare_data()
+        datamodule.setup("test")
+    trainer = Trainer(
+        accelerator=config["trainer"]["accelerator"],
+        devices=1,
+        precision=config["trainer"]["precision"],
+        logger=False,
+        callbacks=[RichProgressBar(refresh_rate=5, leave=False)],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+    with watch.stage("test"):
+        trainer.test(module, datamodule, verbose=False)
+    return write_results(trainer, module, datamodule, Path(output_dir), config, watch.seconds)
+
+
+def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Apply command-line overrides to a plain, resolved config.
+
+    A group choice (`data=market1501`) takes the whole group as it is composed today; any other key must exist.
+
+    Raises:
+        InputError: A key or option does not exist.
+    """
+    import hydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        chosen = {o.key_or_group for o in parsed if o.key_or_group in groups}
+        result = dict(config)
+        if chosen:
+            inside = [o.input_line for o in parsed if o.key_or_group.split(".", 1)[0] in chosen]
+            with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+                composed = hydra.compose("config", [*inside, "output_dir=none"])
+            result |= {group: plain(composed[group]) for group in chosen}
+    except HydraException as error:
+        raise InputError(" ".join(str(error).split())) from error
+    for o in parsed:
+        if o.key_or_group.split(".", 1)[0] not in chosen:
+            _set(result, o.key_or_group, o.value())
+    return result
+
+
+def _set(config: dict[str, Any], key: str, value: Any) -> None:
+    *parents, leaf = key.split(".")
+    node: Any = config
+    for name in parents:
+        node[name] = dict(node[name]) if isinstance(node.get(name), Mapping) else None
+        node = node[name]
+        if node is None:
+            break
+    if node is None or leaf not in node:
+        near = nearest_key(key, config)
+        raise InputError(f"the checkpoint's config has no key {key}" + (f"; did you mean {near}?" if near else ""))
+    node[leaf] = value

@@ -1,0 +1,50 @@
+"""Every shipped option composes, builds, and trains two steps."""
+
+import pytest
+
+from reid_lightning.training.build import build_module
+from reid_lightning.training.configuration import CONF
+from reid_lightning.training.job import run_job
+
+DATA_OPTIONS_WITH_A_ROOT = {"market1501", "identity_folder", "table"}
+CHOICES = sorted(
+    f"{file.parent.name}={file.stem}"
+    for file in CONF.glob("*/*.yaml")
+    if not (file.parent.name == "data" and file.stem in DATA_OPTIONS_WITH_A_ROOT)
+)
+OFFLINE = ("backbone=resnet50", "loss=lossless")
+
+
+def test_every_group_has_options():
+    groups = {choice.split("=")[0] for choice in CHOICES}
+    assert groups >= {
+        "data", "sampler", "augmentation", "backbone", "pooling", "neck", "classifier", "loss", "miner", "evaluation",
+        "optimizer", "scheduler", "trainer", "callbacks", "logger", "experiment",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_option_composes_and_builds(compose, choice):
+    config = compose(choice, "data.weights=null", *_companions(choice))
+    module = build_module(config, num_identities=5)
+    assert sum(parameter.numel() for parameter in module.network.parameters()) > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", [*CHOICES, "loss=[triplet,lossless]"])
+def test_option_trains_two_steps(compose, tiny, choice):
+    config = compose(choice, *tiny, "data.weights=null", "trainer.fast_dev_run=2", *_companions(choice))
+    config["trainer"]["accelerator"] = "cpu"
+    result = run_job(config)
+    assert 0 <= result.test["mAP"] <= 1
+
+
+def _companions(choice: str) -> list[str]:
+    """Settings that an option needs beside it on this machine."""
+    companions = {
+        "trainer=gpu": ["trainer.accelerator=cpu", "trainer.devices=1"],
+        "trainer=ddp_cpu": ["trainer.devices=1"],
+        "backbone=timm": ["backbone.name=resnet10t"],
+        "logger=wandb": ["logger.wandb.offline=true"],
+    }
+    return companions.get(choice, [])
