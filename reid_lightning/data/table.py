@@ -64,7 +64,7 @@ def validate_table(table: pd.DataFrame, origin: str = "the table") -> pd.DataFra
     columns["split"] = columns["split"].str.lower()
     _refuse(table, ~columns["split"].isin(SPLITS), origin, f"split is none of {', '.join(SPLITS)}", "split")
     for name in ("camera_id", "tracklet_id", "sequence_id"):
-        columns[name] = _identifiers(_column(table, name)).replace("", pd.NA)
+        columns[name] = _optional_identifiers(table, name)
     columns["frame_id"] = _integers(table, "frame_id", origin)
     columns["distractor"] = _booleans(table, "distractor", origin)
     homeless = columns["distractor"] & columns["split"].isin(["train", "query"])
@@ -73,11 +73,11 @@ def validate_table(table: pd.DataFrame, origin: str = "the table") -> pd.DataFra
     for attribute in MARKET12:
         if attribute.name in table.columns:
             codes = columns[attribute.name] = _integers(table, attribute.name, origin)
-            outside = ((codes < 0) | (codes >= len(attribute.classes))).fillna(False)
+            outside = ((codes < 0) | (codes >= len(attribute.classes))).fillna(value=False)
             reason = f"{attribute.name} is not within 0..{len(attribute.classes) - 1}"
             _refuse(table, outside, origin, reason, attribute.name)
     if "keypoints" in table.columns:
-        columns["keypoints"] = _identifiers(table["keypoints"]).replace("", pd.NA)
+        columns["keypoints"] = _optional_identifiers(table, "keypoints")
     extra = {name: table[name] for name in table.columns if name not in columns}
     return pd.DataFrame(columns | extra)
 
@@ -143,6 +143,11 @@ def _identifiers(values: pd.Series) -> pd.Series:
     return values.astype("string").str.strip()
 
 
+def _optional_identifiers(table: pd.DataFrame, name: str) -> pd.Series:
+    values = _identifiers(_column(table, name))
+    return values.mask(values == "")
+
+
 def _integers(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
     values = _column(table, name)
     if pd.api.types.is_string_dtype(values.dtype):
@@ -154,7 +159,7 @@ def _integers(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
 
 
 def _booleans(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
-    values = _column(table, name).astype("string").str.strip().str.lower().replace("", pd.NA)
+    values = _optional_identifiers(table, name).str.lower()
     truth = values.map(_TRUE_FALSE)
     _refuse(table, values.notna() & truth.isna(), origin, f"{name} is neither true nor false", name)
     return truth.astype("boolean").fillna(False).astype(bool)
@@ -167,6 +172,6 @@ def _refuse(
     marked = np.flatnonzero(wrong.to_numpy(dtype=bool))
     if len(marked):
         row = table.iloc[int(marked[0])]
-        value = f" but {row[column]!r}" if column else ""
+        value = f" but {str(row[column])!r}" if column else ""
         more = f" (and {len(marked) - 1} more rows)" if len(marked) > 1 else ""
         raise InputError(f"{origin}, row {marked[0] + 1} ({row['path']}): {reason}{value}{more}.")

@@ -1,4 +1,4 @@
-"""Market-1501 and data sets laid out like it (Zheng et al., "Scalable Person Re-identification", ICCV 2015)."""
+"""Market-1501 and data sets laid out like it (Zheng et al., "Scalable Person Re-identification", 2015)."""
 
 import os
 import re

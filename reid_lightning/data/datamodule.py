@@ -1,0 +1,239 @@
+"""From the chosen data sets to the loaders of training, validation and test."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+import albumentations as A
+import numpy as np
+import pandas as pd
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from reid_lightning.data.dataset import Annotations, ReIDDataset, keep_batch
+from reid_lightning.data.image_cache import CachedImages, DecodedImages, open_images
+from reid_lightning.data.samplers import EpochSampler, ShardSampler
+from reid_lightning.data.splits import choose_identities, choose_queries, draw_queries
+from reid_lightning.data.table import concatenate_tables, describe_table, identity_keys
+from reid_lightning.errors import InputError
+
+Loader = DataLoader[dict[str, Tensor]]
+
+
+class ReIDDataModule(LightningDataModule):
+    """Tables of one or several data sets as batches.
+
+    Args:
+        sources: A reader without open arguments for each data set, by the name that keeps its identities and
+            cameras apart from the others'.
+        image_size: Height and width in pixels.
+        sampler: Makes the training batch sampler when given `rows`, `labels`, `cameras` and `seed`.
+        train_transform: Augmentation of training images in uint8; None for none.
+        batch_size: Images in an evaluation batch of one process.
+        num_workers: Loader processes per rank. None: none on a CPU, where they would take the cores from the
+            training; up to eight per GPU.
+        cache: Whether images are decoded once into the image cache.
+        cache_limit: Gigabytes that all files of the image cache together may take.
+        validation: Share of the training identities held out for validation, 0 to 1; None or "none" trains on
+            all of them, those of the split `val` included. A table's own split `val` takes precedence over a
+            share.
+        validation_queries: Number of random validation images that are queries; None: one image per identity
+            and camera, as in Market-1501.
+        validation_seed: Another seed holds out other identities; apart from `seed`, so that runs with
+            different seeds are comparable.
+        seed: Order of the batches and augmentation.
+
+    Attributes:
+        table: All rows; `split` is `val` for those held out. Known after `setup`, as are the following.
+        identity_labels: Label of each training identity, by `source/person_id`.
+        num_identities: Number of training identities.
+        has_validation: Whether there are validation rows.
+        has_test: Whether there are query and gallery rows.
+    """
+
+    table: pd.DataFrame
+    identity_labels: dict[str, int]
+    num_identities: int
+    has_validation: bool
+    has_test: bool
+
+    def __init__(
+        self,
+        sources: Mapping[str, Callable[[], pd.DataFrame]],
+        image_size: Sequence[int],
+        sampler: Callable[..., EpochSampler],
+        train_transform: A.BaseCompose | None = None,
+        batch_size: int = 128,
+        num_workers: int | None = None,
+        cache: bool = True,
+        cache_limit: float = 20.0,
+        validation: float | str | None = 0.1,
+        validation_queries: int | None = None,
+        validation_seed: int = 0,
+        seed: int = 0,
+    ):
+        super().__init__()
+        if len(image_size) != 2 or min(image_size) < 1:
+            raise InputError(f"data.image_size={list(image_size)} must be a height and a width in pixels.")
+        self.sources = dict(sources)
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.sampler = sampler
+        self.train_transform = train_transform
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.cache = cache
+        self.cache_limit = cache_limit
+        self.validation = _share(validation)
+        self.validation_queries = validation_queries
+        self.validation_seed = validation_seed
+        self.seed = seed
+        self._source_table: pd.DataFrame | None = None
+        self._images: CachedImages | DecodedImages | None = None
+        self._annotations: Annotations | None = None
+
+    def prepare_data(self) -> None:
+        """Let the sources generate what they generate, and build the image cache; one process per machine."""
+        self._open_images()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Hold out validation identities and number the training identities, alike on every rank.
+
+        Raises:
+            InputError: There are no training images, too few validation identities, or queries without a
+                gallery.
+        """
+        if self._annotations is not None:
+            return
+        table = self._read().copy()
+        if self.validation is None:
+            table["split"] = table["split"].replace("val", "train")
+        elif not (table["split"] == "val").any():
+            table = _hold_out(table, self.validation, self.validation_seed)
+        splits = set(table["split"])
+        if stage in (None, "fit") and "train" not in splits:
+            raise InputError("The data has no rows of split train: there is nothing to train on.")
+        if ("query" in splits) != ("gallery" in splits):
+            raise InputError(
+                "The data has rows of only one of the splits query and gallery: a test needs both, and a "
+                "training without a test neither."
+            )
+        self.has_test = "query" in splits
+        self.has_validation = "val" in splits
+        train = table[table["split"] == "train"]
+        self.identity_labels = {key: label for label, key in enumerate(sorted(identity_keys(train).unique()))}
+        self.num_identities = len(self.identity_labels)
+        is_query = (table["split"] == "query").to_numpy()
+        annotations = Annotations.from_table(table, self.identity_labels, is_query)
+        if self.has_validation:
+            self._mark_validation_queries(annotations, np.flatnonzero(table["split"] == "val"))
+        self.table, self._annotations = table, annotations
+        rank_zero_info(f"{describe_table(table).to_string()}")
+
+    def train_dataloader(self) -> Loader:
+        """Return batches of training identities; the sampler draws a new epoch each time."""
+        rows, annotations = self._rows("train"), self._coded()
+        batches = self.sampler(
+            rows=rows, labels=annotations.labels[rows], cameras=annotations.camera_ids[rows], seed=self.seed
+        )
+        return self._loader(ReIDDataset(self._open_images(), annotations, self.train_transform), batches)
+
+    def val_dataloader(self) -> Loader | list[Loader]:
+        """Return the validation identities' queries and gallery, or no loader without validation."""
+        return self._evaluation_loader("val") if self.has_validation else []
+
+    def test_dataloader(self) -> Loader:
+        """Return the test identities' queries and gallery.
+
+        Raises:
+            InputError: The data has no rows of the splits query and gallery.
+        """
+        if not self.has_test:
+            raise InputError("The data has no rows of the splits query and gallery: there is no test set.")
+        return self._evaluation_loader("query", "gallery")
+
+    def _read(self) -> pd.DataFrame:
+        if self._source_table is None:
+            self._source_table = concatenate_tables({name: read() for name, read in self.sources.items()})
+        return self._source_table
+
+    def _open_images(self) -> CachedImages | DecodedImages:
+        if self._images is None:
+            paths = self._read()["path"].tolist()
+            self._images = (
+                open_images(paths, self.image_size, self.cache_limit)
+                if self.cache
+                else DecodedImages(paths, self.image_size)
+            )
+        return self._images
+
+    def _mark_validation_queries(self, annotations: Annotations, rows: np.ndarray) -> None:
+        seed = self.validation_seed
+        if self.validation_queries is not None:
+            chosen = draw_queries(self.validation_queries, len(rows), seed)
+        else:
+            chosen = choose_queries(annotations.person_ids[rows], annotations.camera_ids[rows], seed)
+        if not chosen.any():
+            raise InputError(
+                "Every validation identity has a single image, so that no query has a true match: hold out "
+                "more with data.validation, or train on all with data.validation=none."
+            )
+        annotations.is_query[rows] = chosen
+
+    def _coded(self) -> Annotations:
+        if self._annotations is None:
+            raise RuntimeError("setup() comes before the loaders")
+        return self._annotations
+
+    def _rows(self, *splits: str) -> np.ndarray:
+        return np.flatnonzero(self.table["split"].isin(splits))
+
+    def _evaluation_loader(self, *splits: str) -> Loader:
+        dataset = ReIDDataset(self._open_images(), self._coded(), evaluation=True)
+        return self._loader(dataset, ShardSampler(self._rows(*splits), self.batch_size))
+
+    def _loader(self, dataset: ReIDDataset, batches: EpochSampler | ShardSampler) -> Loader:
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        workers = self.num_workers
+        if workers is None:
+            workers = _workers_per_gpu(self.trainer.num_devices) if on_gpu and self.trainer else 0
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=keep_batch,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=on_gpu,
+        )
+
+
+def _share(validation: float | str | None) -> float | None:
+    if validation is None or validation == "none":
+        return None
+    if isinstance(validation, str) or not 0 < validation < 1:
+        raise InputError(
+            f"data.validation={validation} must be a share of the identities between 0 and 1, or none."
+        )
+    return float(validation)
+
+
+def _hold_out(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """Turn the training rows of a share of the training identities into validation rows."""
+    train = table["split"] == "train"
+    if not train.any():
+        return table
+    keys = identity_keys(table)
+    chosen = choose_identities(keys[train], share, seed)
+    if len(chosen) < 2:
+        raise InputError(
+            f"data.validation={share} of {keys[train].nunique()} training identities holds out "
+            f"{len(chosen)}, and validation needs at least 2: raise it, or train on all with "
+            "data.validation=none."
+        )
+    table["split"] = table["split"].mask(train & keys.isin(chosen), "val")
+    return table
+
+
+def _workers_per_gpu(gpus: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores // gpus))

@@ -1,0 +1,130 @@
+"""Rows of the table become a batch of tensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import albumentations as A
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from reid_lightning.data.attributes import MARKET12
+from reid_lightning.data.augmentation import SampleRandomness
+from reid_lightning.data.image_cache import CachedImages, DecodedImages
+from reid_lightning.data.table import camera_keys, identity_keys
+from reid_lightning.errors import InputError
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What the table says about each row, as integer codes that a batch can carry.
+
+    Attributes:
+        labels: Contiguous over the training identities, -1 elsewhere, (N,).
+        person_ids: Identity over all rows and sources, (N,).
+        camera_ids: Camera over all sources, -1 where unknown, (N,).
+        attributes: Classes of the 12 attributes, -1 where unknown, (N, 12).
+        is_query: Whether an evaluation row is a query, (N,).
+    """
+
+    labels: np.ndarray
+    person_ids: np.ndarray
+    camera_ids: np.ndarray
+    attributes: np.ndarray
+    is_query: np.ndarray
+
+    @classmethod
+    def from_table(
+        cls, table: pd.DataFrame, identity_labels: dict[str, int], is_query: np.ndarray
+    ) -> "Annotations":
+        """Code a table; `identity_labels` gives the label of each training identity `source/person_id`."""
+        keys = identity_keys(table)
+        attributes = np.full((len(table), len(MARKET12)), -1, np.int8)
+        for column, attribute in enumerate(MARKET12):
+            if attribute.name in table.columns:
+                attributes[:, column] = table[attribute.name].fillna(-1).to_numpy(np.int8)
+        return cls(
+            labels=keys.map(identity_labels).fillna(-1).to_numpy(np.int64),
+            person_ids=pd.factorize(keys, sort=True)[0].astype(np.int64),
+            camera_ids=pd.factorize(camera_keys(table), sort=True)[0].astype(np.int64),
+            attributes=attributes,
+            is_query=is_query,
+        )
+
+
+class ReIDDataset(Dataset[dict[str, Tensor]]):
+    """Images and annotations of a table, fetched a batch at a time.
+
+    An item is (row, seed): the row of the table and the seed of its augmentation, so that a batch depends
+    neither on the worker that makes it nor on the epochs before.
+
+    Args:
+        images: Decoded images, one per row of the table, uint8 (H, W, 3).
+        annotations: Codes of every row.
+        transform: Augmentation in uint8 that keeps the image size; None for none.
+        evaluation: Whether batches say which rows are queries.
+    """
+
+    def __init__(
+        self,
+        images: CachedImages | DecodedImages,
+        annotations: Annotations,
+        transform: A.BaseCompose | None = None,
+        evaluation: bool = False,
+    ):
+        self.images = images
+        self.annotations = annotations
+        self.transform = transform
+        self.evaluation = evaluation
+        self._randomness = None if transform is None else SampleRandomness(transform)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, item: tuple[int, int]) -> dict[str, Tensor]:
+        """Return one row as a batch of one."""
+        return self.__getitems__([item])
+
+    def __getitems__(self, items: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        """Return the batch; `images` is (B, 3, H, W) over channels-last memory.
+
+        Raises:
+            InputError: The augmentation changes the image size, or an image cannot be decoded.
+        """
+        rows = np.array([row for row, _ in items], np.int64)
+        pixels = np.empty((len(items), *self.images[items[0][0]].shape), np.uint8)
+        for image, (row, seed) in zip(pixels, items, strict=True):
+            image[...] = self.images[row]
+            if self.transform is not None and self._randomness is not None:
+                self._randomness.seed(seed)
+                image[...] = self._augmented(image)
+        of = self.annotations
+        batch = {
+            "images": torch.from_numpy(pixels).permute(0, 3, 1, 2),
+            "labels": torch.from_numpy(of.labels[rows]),
+            "person_ids": torch.from_numpy(of.person_ids[rows]),
+            "camera_ids": torch.from_numpy(of.camera_ids[rows]),
+            "attributes": torch.from_numpy(of.attributes[rows].astype(np.int64)),
+            "index": torch.from_numpy(rows),
+        }
+        if self.evaluation:
+            batch["is_query"] = torch.from_numpy(of.is_query[rows])
+        return batch
+
+    def _augmented(self, image: np.ndarray) -> np.ndarray:
+        assert self.transform is not None
+        augmented: np.ndarray = self.transform(image=image)["image"]
+        if augmented.shape != image.shape or augmented.dtype != np.uint8:
+            raise InputError(
+                f"The augmentation returns {augmented.dtype} images of {augmented.shape} instead of uint8 "
+                f"of {image.shape}: end it with a crop or resize to data.image_size, without normalisation."
+            )
+        return augmented
+
+
+def keep_batch(batch: Any) -> Any:
+    """Stand in for the loader's collate function: the dataset has made the batch already."""
+    return batch

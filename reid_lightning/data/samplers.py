@@ -1,0 +1,264 @@
+"""Which rows make up which batch, on every rank, as a function of seed and epoch alone.
+
+Batch samplers yield lists of (row, seed): the row of the table and the seed of that sample's augmentation.
+Sizes are global: with W ranks, each rank takes its part of the same batch, so that their number does not
+change the training.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+import torch.distributed
+from torch.utils.data import Sampler
+
+from reid_lightning.errors import InputError
+
+Batch = list[tuple[int, int]]
+
+_ORDER, _AUGMENTATION = 0, 1  # two independent streams of one seed and epoch
+
+
+class EpochSampler(Sampler[Batch]):
+    """A batch sampler whose epochs differ and repeat: what the samplers of this module share.
+
+    Lightning calls `set_epoch` only on `batch_sampler.sampler`, hence the attribute that names itself.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+        self.epoch = 0
+        self.sampler = self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration draws."""
+        self.epoch = epoch
+
+    def global_batches(self) -> np.ndarray:
+        """Return this epoch's rows of all ranks, (batches, images)."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = self.global_batches()
+        generator = np.random.default_rng([self.seed, self.epoch, _AUGMENTATION])
+        seeds = generator.integers(2**63, size=batches.shape)
+        mine = _part_of_rank(batches.shape[1])
+        for rows, row_seeds in zip(batches[:, mine], seeds[:, mine], strict=True):
+            yield list(zip(rows.tolist(), row_seeds.tolist(), strict=True))
+
+    def _generator(self) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.epoch, _ORDER])
+
+
+class PKSampler(EpochSampler):
+    """Batches of P identities x K images (Hermans et al., "In Defense of the Triplet Loss", Sec. 2).
+
+    An epoch deals every identity's images out once, in groups of K with the cameras mixed. What does not fill
+    a group is left out ((K - 1) / 2 images of an identity on average, others each epoch), as are fewer than P
+    groups at random; an identity with fewer than K images forms one group and repeats some. The length is the
+    largest number of batches of P different identities that the groups allow, known before the epoch.
+
+    Args:
+        identities: P, in the batch of all ranks together.
+        images: K.
+        rows: The table's rows of the training images, (N,).
+        labels: Their identities, (N,).
+        cameras: Their camera codes, (N,), -1 where unknown.
+        seed: The run's seed.
+
+    Raises:
+        InputError: P exceeds the number of identities, or the ranks cannot share P evenly.
+
+    Example:
+        >>> sampler = PKSampler(2, 2, rows=np.arange(6), labels=np.array([0, 0, 1, 1, 2, 2]),
+        ...                     cameras=np.array([0, 1, 0, 1, 0, 1]), seed=0)
+        >>> len(sampler), [len(batch) for batch in sampler]
+        (1, [4])
+    """
+
+    def __init__(
+        self,
+        identities: int,
+        images: int,
+        *,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        cameras: np.ndarray,
+        seed: int,
+    ):
+        super().__init__(seed)
+        self.identities = identities
+        self.images = images
+        self._rows = np.asarray(rows)
+        self._labels = np.unique(labels, return_inverse=True)[1]
+        self._cameras = np.asarray(cameras)
+        self._counts = np.bincount(self._labels)
+        if identities < 1 or images < 1:
+            raise InputError(
+                f"sampler.identities={identities} and sampler.images={images} must be at least 1."
+            )
+        if identities > len(self._counts):
+            raise InputError(
+                f"sampler.identities={identities} exceeds the {len(self._counts)} training identities: "
+                "lower it."
+            )
+        _check_divisible("sampler.identities", identities)
+        self._groups = np.maximum(self._counts // images, 1)
+        self._length = _largest_number_of_batches(self._groups, identities)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def global_batches(self) -> np.ndarray:
+        """Return this epoch's rows of all ranks, (batches, P * K), identity after identity."""
+        generator = self._generator()
+        order = _camera_order(self._labels, self._cameras, generator)
+        starts = np.concatenate([[0], np.cumsum(self._counts)[:-1]])
+        schedule = _schedule(self._groups, self.identities, self._length, generator)
+        batches = np.empty((self._length, self.identities, self.images), np.int64)
+        next_group = [0] * len(self._counts)
+        for batch, labels in enumerate(schedule):
+            for slot, label in enumerate(labels):
+                first = next_group[label] * self.images
+                next_group[label] += 1
+                within = np.arange(first, first + self.images) % self._counts[label]
+                batches[batch, slot] = self._rows[order[starts[label] + within]]
+        return batches.reshape(self._length, -1)
+
+
+class ShuffleSampler(EpochSampler):
+    """Batches of random images; the images left over at the end of an epoch are dropped.
+
+    Args:
+        batch_size: Images in the batch of all ranks together.
+        rows: The table's rows of the training images, (N,).
+        labels: Not read; every training sampler is given them.
+        cameras: Not read.
+        seed: The run's seed.
+
+    Raises:
+        InputError: The batch exceeds the number of images, or the ranks cannot share it evenly.
+    """
+
+    def __init__(
+        self, batch_size: int, *, rows: np.ndarray, labels: np.ndarray, cameras: np.ndarray, seed: int
+    ):
+        super().__init__(seed)
+        self.batch_size = batch_size
+        self._rows = np.asarray(rows)
+        if not 0 < batch_size <= len(rows):
+            raise InputError(
+                f"sampler.batch_size={batch_size} must lie between 1 and the {len(rows)} images."
+            )
+        _check_divisible("sampler.batch_size", batch_size)
+
+    def __len__(self) -> int:
+        return len(self._rows) // self.batch_size
+
+    def global_batches(self) -> np.ndarray:
+        """Return this epoch's rows of all ranks, (batches, batch_size)."""
+        shuffled = self._generator().permutation(self._rows)
+        return shuffled[: len(self) * self.batch_size].reshape(len(self), self.batch_size)
+
+
+class ShardSampler(Sampler[Batch]):
+    """Every W-th row in order, for evaluation on W ranks: each row once, nothing padded.
+
+    Args:
+        rows: The table's rows to evaluate, (N,).
+        batch_size: Images in a batch of one rank.
+    """
+
+    def __init__(self, rows: np.ndarray, batch_size: int):
+        self._rows = np.asarray(rows)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self._shard()) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        shard = self._shard().tolist()
+        for start in range(0, len(shard), self.batch_size):
+            yield [(row, 0) for row in shard[start : start + self.batch_size]]
+
+    def _shard(self) -> np.ndarray:
+        rank, ranks = _rank_and_ranks()
+        return self._rows[rank::ranks]
+
+
+def _rank_and_ranks() -> tuple[int, int]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def _check_divisible(name: str, size: int) -> None:
+    ranks = _rank_and_ranks()[1]
+    if size % ranks:
+        raise InputError(f"{name}={size} is shared by {ranks} processes: make it a multiple of {ranks}.")
+
+
+def _part_of_rank(images: int) -> slice:
+    rank, ranks = _rank_and_ranks()
+    share = images // ranks
+    return slice(rank * share, (rank + 1) * share)
+
+
+def _camera_order(labels: np.ndarray, cameras: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return indices sorted by label; within a label random, taking one image of each camera in turn."""
+    count = len(labels)
+    order = np.lexsort((generator.random(count), cameras, labels))
+    camera_starts = np.ones(count, bool)
+    camera_starts[1:] = (np.diff(labels[order]) != 0) | (np.diff(cameras[order]) != 0)
+    camera_run = np.cumsum(camera_starts) - 1
+    turn = np.arange(count) - np.flatnonzero(camera_starts)[camera_run]
+    rank_of_camera = generator.random(camera_run[-1] + 1)[camera_run]
+    return order[np.lexsort((rank_of_camera, turn, labels[order]))]
+
+
+def _largest_number_of_batches(groups: np.ndarray, identities: int) -> int:
+    """Return the largest b with sum(min(groups, b)) >= identities * b: one group of an identity a batch."""
+    low, high = 1, int(groups.sum()) // identities
+    while low < high:  # what is to spare is concave in b, so the b that fit form one range
+        middle = (low + high + 1) // 2
+        fits = int(np.minimum(groups, middle).sum()) >= identities * middle
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low
+
+
+def _schedule(
+    groups: np.ndarray, identities: int, batches: int, generator: np.random.Generator
+) -> Iterator[list[int]]:
+    """Yield the identities of each batch: random groups, but an identity whose turn cannot wait goes first.
+
+    With b batches left, no identity has more than b groups left and all have P * b together; both hold again
+    after a batch that includes every identity with exactly b groups.
+    """
+    tickets = np.repeat(np.arange(len(groups)), np.minimum(groups, batches))
+    tickets = generator.permutation(tickets)[: identities * batches]
+    left = np.bincount(tickets, minlength=len(groups)).tolist()
+    with_left = defaultdict(set)
+    for label, count in enumerate(left):
+        with_left[count].add(label)
+    queue = tickets[::-1].tolist()
+    spent_early = [0] * len(groups)
+    for batches_left in range(batches, 0, -1):
+        chosen = sorted(with_left[batches_left])
+        for label in chosen:
+            spent_early[label] += 1
+        taken, waiting = set(chosen), []
+        while len(chosen) < identities:
+            label = queue.pop()
+            if label in taken:
+                waiting.append(label)
+            elif spent_early[label]:
+                spent_early[label] -= 1
+            else:
+                chosen.append(label)
+                taken.add(label)
+        queue.extend(reversed(waiting))
+        for label in chosen:
+            with_left[left[label]].discard(label)
+            left[label] -= 1
+            with_left[left[label]].add(label)
+        yield generator.permutation(chosen).tolist()
