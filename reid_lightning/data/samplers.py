@@ -60,7 +60,7 @@ class PKSampler(EpochSampler):
 
     Args:
         identities: P, in the batch of all ranks together.
-        images: K.
+        images_per_identity: K.
         rows: The table's rows of the training images, (N,).
         labels: Their identities, (N,).
         cameras: Their camera codes, (N,), -1 where unknown.
@@ -79,7 +79,7 @@ class PKSampler(EpochSampler):
     def __init__(
         self,
         identities: int,
-        images: int,
+        images_per_identity: int,
         *,
         rows: np.ndarray,
         labels: np.ndarray,
@@ -88,14 +88,15 @@ class PKSampler(EpochSampler):
     ):
         super().__init__(seed)
         self.identities = identities
-        self.images = images
+        self.images_per_identity = images_per_identity
         self._rows = np.asarray(rows)
         self._labels = np.unique(labels, return_inverse=True)[1]
         self._cameras = np.asarray(cameras)
         self._counts = np.bincount(self._labels)
-        if identities < 1 or images < 1:
+        if identities < 1 or images_per_identity < 1:
             raise InputError(
-                f"sampler.identities={identities} and sampler.images={images} must be at least 1."
+                f"sampler.identities={identities} and sampler.images_per_identity={images_per_identity} must "
+                "both be at least 1."
             )
         if identities > len(self._counts):
             raise InputError(
@@ -103,7 +104,7 @@ class PKSampler(EpochSampler):
                 "lower it."
             )
         _check_divisible("sampler.identities", identities)
-        self._groups = np.maximum(self._counts // images, 1)
+        self._groups = np.maximum(self._counts // images_per_identity, 1)
         self._length = _largest_number_of_batches(self._groups, identities)
 
     def __len__(self) -> int:
@@ -115,13 +116,13 @@ class PKSampler(EpochSampler):
         order = _camera_order(self._labels, self._cameras, generator)
         starts = np.concatenate([[0], np.cumsum(self._counts)[:-1]])
         schedule = _schedule(self._groups, self.identities, self._length, generator)
-        batches = np.empty((self._length, self.identities, self.images), np.int64)
+        batches = np.empty((self._length, self.identities, self.images_per_identity), np.int64)
         next_group = [0] * len(self._counts)
         for batch, labels in enumerate(schedule):
             for slot, label in enumerate(labels):
-                first = next_group[label] * self.images
+                first = next_group[label] * self.images_per_identity
                 next_group[label] += 1
-                within = np.arange(first, first + self.images) % self._counts[label]
+                within = np.arange(first, first + self.images_per_identity) % self._counts[label]
                 batches[batch, slot] = self._rows[order[starts[label] + within]]
         return batches.reshape(self._length, -1)
 
