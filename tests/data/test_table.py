@@ -1,0 +1,88 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from reid_lightning.data.attributes import MARKET12
+from reid_lightning.data.table import (
+    camera_keys,
+    concatenate_tables,
+    describe_table,
+    identity_keys,
+    validate_table,
+)
+from reid_lightning.errors import InputError
+
+
+def test_attribute_schema_has_12_names_and_41_classes():
+    assert len({attribute.name for attribute in MARKET12}) == 12
+    assert sum(len(attribute.classes) for attribute in MARKET12) == 41
+
+
+@pytest.mark.parametrize("people", [[7, 12], ["7", "12"], [7.0, 12.0], np.array([7, 12], np.uint8)])
+def test_integer_and_string_identities_become_the_same_strings(rows, people):
+    assert validate_table(rows(*people))["person_id"].tolist() == ["7", "12"]
+
+
+def test_missing_columns_are_filled_and_order_is_kept(rows):
+    table = validate_table(rows("b", "a"), "album")
+    assert table["person_id"].tolist() == ["b", "a"]
+    assert table["camera_id"].isna().all()
+    assert table["frame_id"].isna().all()
+    assert not table["distractor"].any()
+    assert set(table["source"]) == {"album"}
+
+
+def test_integer_cameras_with_gaps_become_names(rows):
+    cameras = validate_table(rows(1, 2, 3, camera_id=[1, np.nan, 2]))["camera_id"]
+    assert cameras.isna().tolist() == [False, True, False]
+    assert cameras.dropna().tolist() == ["1", "2"]
+
+
+def test_validation_is_idempotent(rows):
+    once = validate_table(rows(1, 2, camera_id=["a", ""], age=[3, None], frame_id=["5", ""]))
+    pd.testing.assert_frame_equal(once, validate_table(once))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"person_id": ["1", None]}, r"people\.csv, row 2 \(1\.jpg\): person_id is empty"),
+        ({"path": ["a.jpg", " "]}, r"row 2 \( \): path is empty"),
+        ({"split": ["train", "test"]}, r"row 2 .* split is none of train, val, query, gallery but 'test'"),
+        ({"frame_id": ["1", "x"]}, "row 2 .* frame_id is not an integer but 'x'"),
+        ({"frame_id": [1, 2.5]}, r"row 2 .* frame_id is not an integer but '2\.5'"),
+        ({"distractor": ["maybe", "perhaps"]}, "row 1 .* neither true nor false but 'maybe' .and 1 more"),
+        ({"distractor": [False, True]}, "row 2 .* neither a training image nor a query"),
+        ({"age": [0, 4]}, r"row 2 .* age is not within 0\.\.3 but '4'"),
+        ({"gender": [-1, 0]}, r"row 1 .* gender is not within 0\.\.1"),
+    ],
+)
+def test_bad_rows_are_named(rows, columns, message):
+    with pytest.raises(InputError, match=message):
+        validate_table(rows(1, 2).assign(**columns), "people.csv")
+
+
+def test_absent_columns_and_empty_tables_are_named(rows):
+    with pytest.raises(InputError, match=r"has no column split: .* path, person_id"):
+        validate_table(rows(1).drop(columns="split"))
+    with pytest.raises(InputError, match="holds no images"):
+        validate_table(rows())
+    with pytest.raises(InputError, match="No data set is chosen"):
+        concatenate_tables({})
+
+
+def test_sources_keep_identities_and_cameras_apart(rows):
+    one, two = rows(1, 2, camera_id=["c", "c"]), rows(1, camera_id=[None], hat=[1])
+    both = concatenate_tables({"a": one, "b": two})
+    assert identity_keys(both).tolist() == ["a/1", "a/2", "b/1"]
+    assert camera_keys(both).tolist()[:2] == ["a/c", "a/c"]
+    assert pd.isna(camera_keys(both)[2])
+    assert both["hat"].isna().tolist() == [True, True, False]
+    assert both["distractor"].dtype == bool
+
+
+def test_counts_leave_distractors_out_of_the_identities(rows):
+    table = rows(1, 1, 2, 0, split="gallery", camera_id=[1, 2, 1, 3], distractor=[False, False, False, True])
+    counts = describe_table(concatenate_tables({"a": table, "b": rows(5)}))
+    assert counts.index.tolist() == ["train", "gallery"]
+    assert counts.loc["gallery"].to_dict() == {"images": 4, "identities": 2, "cameras": 3, "distractors": 1}
