@@ -1,0 +1,56 @@
+"""Time of `rank` over the bare matrix product, at the size of Market-1501: `python benchmarks/ranking.py`."""
+
+import time
+
+import torch
+
+from reid_lightning.retrieval.ranking import rank
+
+QUERIES, GALLERY, DISTRACTORS, WIDTH, REPEATS = 3368, 15913, 2798, 512, 7
+
+
+def problem(noise):
+    """Unit vectors around an identity's centre; the more noise, the harder."""
+    torch.manual_seed(0)
+    centers = torch.randn(751, WIDTH)
+    centers[0] = 0  # a distractor is nobody
+    query_ids = torch.randint(1, 751, (QUERIES,))
+    gallery_ids = torch.cat(
+        [torch.zeros(DISTRACTORS).long(), torch.randint(1, 751, (GALLERY - DISTRACTORS,))]
+    )
+    features = (centers[ids] + noise * torch.randn(len(ids), WIDTH) for ids in (query_ids, gallery_ids))
+    query, gallery = (torch.nn.functional.normalize(x) for x in features)
+    return query, gallery, query_ids, gallery_ids, torch.randint(6, (QUERIES,)), torch.randint(6, (GALLERY,))
+
+
+def fastest(call):
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def bare_product(query, gallery, buffer):
+    for start in range(0, len(query), len(buffer)):
+        rows = query[start : start + len(buffer)]
+        torch.mm(rows, gallery.T, out=buffer[: len(rows)])
+
+
+def main():
+    buffer = torch.empty(512, GALLERY)
+    for name, noise in (("realistic", 2.4), ("hopeless", 50.0)):
+        inputs = problem(noise)
+        product = fastest(lambda inputs=inputs: bare_product(*inputs[:2], buffer))
+        for metric in ("cosine", "euclidean"):
+            seconds = fastest(lambda inputs=inputs, metric=metric: rank(*inputs, metric=metric))
+            mean_ap = rank(*inputs, metric=metric).mean_ap
+            print(
+                f"{name:9} {metric:9} mAP {mean_ap:.3f}: product {product:.3f} s, ranking {seconds:.3f} s, "
+                f"ratio {seconds / product:.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

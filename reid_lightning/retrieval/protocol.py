@@ -1,0 +1,77 @@
+"""The choices behind a retrieval score, in one value that is printed and stored with every number."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from reid_lightning.distances import Metric
+from reid_lightning.errors import InputError
+from reid_lightning.retrieval.matches import CameraPolicy
+
+FeatureName = Literal["embedding", "metric"]
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """How features are taken, compared and scored. The defaults are those of BoT (Luo et al. 2019).
+
+    Args:
+        feature: Field of `Features`: "embedding" (after the neck) or "metric" (before its normalisation).
+        normalize: Scale features to length 1 before they are compared.
+        metric: Distance: "cosine", "euclidean" or "sqeuclidean".
+        camera_policy: "exclude_same_camera" removes gallery images of the query's person from the query's own
+            camera, "allow" keeps them.
+        ranks: The k of each Rank-k that is reported.
+        flip: Average the features of an image and its mirror image (both scaled to length 1 if `normalize`).
+
+    Raises:
+        InputError: A value is not one of these.
+
+    Example:
+        >>> EvaluationProtocol(flip=True).describe()
+        'feature after the neck, L2-normalised, averaged with the mirror image; cosine distance; same camera excluded; AP as mean precision; ties against the query'
+    """  # noqa: E501
+
+    feature: FeatureName = "embedding"
+    normalize: bool = True
+    metric: Metric = "cosine"
+    camera_policy: CameraPolicy = "exclude_same_camera"
+    ranks: Sequence[int] = (1, 5, 10, 20)
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ranks", tuple(self.ranks))
+        for name, choices in (
+            ("feature", get_args(FeatureName)),
+            ("metric", get_args(Metric)),
+            ("camera_policy", get_args(CameraPolicy)),
+            ("normalize", (True, False)),
+            ("flip", (True, False)),
+        ):
+            value = getattr(self, name)
+            if value not in choices:
+                raise InputError(
+                    f"evaluation.{name}={value} is unknown; choose one of {', '.join(map(str, choices))}."
+                )
+        if not self.ranks or any(type(k) is not int or k < 1 for k in self.ranks):
+            raise InputError(
+                f"evaluation.ranks={list(self.ranks)} must be a list of whole numbers from 1 on, as [1,5,10]."
+            )
+
+    def describe(self) -> str:
+        """Return one line that names every choice."""
+        return "; ".join(
+            (
+                ", ".join(
+                    (
+                        f"feature {'after' if self.feature == 'embedding' else 'before'} the neck",
+                        "L2-normalised" if self.normalize else "not normalised",
+                        *(["averaged with the mirror image"] if self.flip else []),
+                    )
+                ),
+                f"{self.metric} distance",
+                f"same camera {'excluded' if self.camera_policy == 'exclude_same_camera' else 'allowed'}",
+                "AP as mean precision",
+                "ties against the query",
+            )
+        )

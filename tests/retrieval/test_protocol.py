@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from reid_lightning.errors import InputError
+from reid_lightning.retrieval.protocol import EvaluationProtocol
+
+CONF = Path(__file__).parents[2] / "conf" / "evaluation"
+
+
+def shipped(name):
+    return instantiate(OmegaConf.load(CONF / f"{name}.yaml"))
+
+
+def test_shipped_conventions():
+    assert shipped("default") == EvaluationProtocol()
+    assert shipped("torchreid") == EvaluationProtocol("metric", False, "sqeuclidean")
+    assert shipped("transreid") == EvaluationProtocol("metric", True, "euclidean")
+
+
+def test_description_tells_every_choice_apart():
+    variants = [
+        EvaluationProtocol(),
+        EvaluationProtocol(feature="metric"),
+        EvaluationProtocol(normalize=False),
+        EvaluationProtocol(metric="euclidean"),
+        EvaluationProtocol(camera_policy="allow"),
+        EvaluationProtocol(flip=True),
+    ]
+    assert len({variant.describe() for variant in variants}) == len(variants)
+    assert all("\n" not in variant.describe() for variant in variants)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"feature": "local"}, r"evaluation.feature=local is unknown; choose one of embedding, metric"),
+        ({"metric": "l1"}, r"evaluation.metric=l1"),
+        ({"camera_policy": "drop"}, r"exclude_same_camera, allow"),
+        ({"normalize": "yes"}, r"evaluation.normalize=yes"),
+        ({"flip": None}, r"evaluation.flip=None"),
+        ({"ranks": []}, r"evaluation.ranks=\[\]"),
+        ({"ranks": [0, 5]}, r"evaluation.ranks=\[0, 5\]"),
+        ({"ranks": [1.5]}, r"whole numbers"),
+    ],
+)
+def test_wrong_values_are_named(wrong, message):
+    with pytest.raises(InputError, match=message):
+        EvaluationProtocol(**wrong)
