@@ -1,0 +1,37 @@
+"""A look at a data set, through the same door as a run."""
+
+from collections.abc import Sequence
+
+import hydra
+import pandas as pd
+from hydra.errors import HydraException
+from rich.console import Console
+from rich.table import Table
+
+from reid_lightning.data.table import concatenate_tables, describe_table
+from reid_lightning.errors import InputError
+from reid_lightning.training.configuration import CONF, instantiate, plain
+
+
+def read_table(overrides: Sequence[str]) -> pd.DataFrame:
+    """Return the table of the data sets that overrides such as `data=market1501 data.root=DIR` choose."""
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            config = plain(hydra.compose("config", [*overrides, "output_dir=none"]))
+    except HydraException as error:
+        raise InputError(" ".join(str(error).split())) from error
+    return concatenate_tables({name: instantiate(reader)() for name, reader in config["data"]["sources"].items()})
+
+
+def print_counts(overrides: Sequence[str]) -> None:
+    """Print images, identities, cameras and distractors of every split."""
+    table = read_table(overrides)
+    for source, rows in table.groupby("source"):
+        counts = describe_table(rows)
+        page = Table(title=str(source))
+        page.add_column("split")
+        for column in counts.columns:
+            page.add_column(column, justify="right")
+        for split, row in counts.iterrows():
+            page.add_row(str(split), *(f"{value:,}" for value in row))
+        Console().print(page)
