@@ -95,9 +95,10 @@ class ReIDDataset(Dataset[dict[str, Tensor]]):
             InputError: The augmentation changes the image size, or an image cannot be decoded.
         """
         rows = np.array([row for row, _ in items], np.int64)
-        pixels = np.empty((len(items), *self.images[items[0][0]].shape), np.uint8)
-        for image, (row, seed) in zip(pixels, items, strict=True):
-            image[...] = self.images[row]
+        originals = [self.images[row] for row, _ in items]
+        pixels = np.empty((len(items), *originals[0].shape), np.uint8)
+        for image, original, (_, seed) in zip(pixels, originals, items, strict=True):
+            image[...] = original
             if self.transform is not None and self._randomness is not None:
                 self._randomness.seed(seed)
                 image[...] = self._augmented(image)

@@ -40,14 +40,14 @@ class DecodedImages:
     """
 
     def __init__(self, paths: Sequence[str], image_size: tuple[int, int]):
-        self._paths = np.array(paths, dtype=np.str_)  # one block of memory: workers share it
+        self._paths = np.array([os.fsencode(path) for path in paths])  # one block, which workers share
         self._image_size = image_size
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        return decode_image(str(self._paths[row]), self._image_size)
+        return decode_image(os.fsdecode(self._paths[row]), self._image_size)
 
 
 class CachedImages:

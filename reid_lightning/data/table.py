@@ -67,8 +67,8 @@ def validate_table(table: pd.DataFrame, origin: str = "the table") -> pd.DataFra
         columns[name] = _optional_identifiers(table, name)
     columns["frame_id"] = _integers(table, "frame_id", origin)
     columns["distractor"] = _booleans(table, "distractor", origin)
-    homeless = columns["distractor"] & columns["split"].isin(["train", "query"])
-    _refuse(table, homeless, origin, "a distractor can be neither a training image nor a query")
+    misplaced = columns["distractor"] & (columns["split"] != "gallery")
+    _refuse(table, misplaced, origin, "a distractor belongs to the gallery")
     columns["source"] = _identifiers(_column(table, "source")).fillna(origin)
     for attribute in MARKET12:
         if attribute.name in table.columns:

@@ -74,5 +74,5 @@ def test_a_folder_without_images_is_refused(tree):
 
 def test_a_distractor_among_training_images_is_refused(tree):
     (tree / "bounding_box_train" / GOOD.replace("0001_", "0000_")).touch()
-    with pytest.raises(InputError, match="a distractor can be neither a training image nor a query"):
+    with pytest.raises(InputError, match="a distractor belongs to the gallery"):
         read_market1501(tree)
