@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
+from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from reid_lightning.errors import InputError
@@ -175,9 +176,11 @@ def _decode_all(paths: Sequence[str], image_size: tuple[int, int], path: Path) -
             images[row] = decode_image(paths[row], image_size)
         return stop - start
 
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    console, columns = Console(), (*Progress.get_default_columns(), MofNCompleteColumn())
+    logger.info("Decoding %d images to %dx%d into %s.", len(paths), *image_size, path.parent)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with Progress(*columns, transient=True) as progress, ThreadPoolExecutor(threads) as pool:
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with bar as progress, ThreadPoolExecutor(threads) as pool:
         task = progress.add_task(f"Decoding images to {image_size[0]}x{image_size[1]}", total=len(paths))
         for count in pool.map(fill, range(0, len(paths), _ROWS_PER_TASK)):
             progress.advance(task, count)
