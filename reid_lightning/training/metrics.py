@@ -1,0 +1,153 @@
+"""The torchmetrics metric around the ranking: every process collects embeddings, all of them are ranked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from reid_lightning.distances import unit_vectors
+from reid_lightning.errors import InputError
+from reid_lightning.retrieval.protocol import EvaluationProtocol
+from reid_lightning.retrieval.ranking import Ranking, rank
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationRows:
+    """What was ranked: one row an image, in the order of `index`."""
+
+    embeddings: Tensor
+    """(N, D) float32, normalised if the protocol says so."""
+    person_ids: Tensor
+    """(N,) int64."""
+    camera_ids: Tensor
+    """(N,) int64, -1 where unknown."""
+    index: Tensor
+    """(N,) int64 rows of the table."""
+    is_query: Tensor
+    """(N,) bool."""
+
+    def select(self, rows: Tensor) -> "EvaluationRows":
+        """Return some rows, by a mask or by positions."""
+        return EvaluationRows(*(column[rows] for column in vars(self).values()))
+
+    @property
+    def query(self) -> "EvaluationRows":
+        """The queries, in the order of the ranking's per-query results."""
+        return self.select(self.is_query)
+
+    @property
+    def gallery(self) -> "EvaluationRows":
+        """Everything else."""
+        return self.select(~self.is_query)
+
+
+class RetrievalEvaluation(Metric):
+    """Ranks the gallery for every query after all batches of all processes.
+
+    Shards may be uneven or empty. A row that arrives twice (a padded shard) counts once.
+
+    Args:
+        protocol: How embeddings are compared and scored.
+
+    Example:
+        >>> evaluation = RetrievalEvaluation(EvaluationProtocol(camera_policy="allow"))
+        >>> embeddings = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+        >>> people, cameras, index = torch.tensor([1, 1, 2]), torch.tensor([0, 1, 1]), torch.arange(3)
+        >>> evaluation.update(embeddings, people, cameras, index, torch.tensor([True, False, False]))
+        >>> evaluation.compute().mean_ap
+        1.0
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    is_differentiable = False
+
+    embeddings: list[Tensor]
+    codes: list[Tensor]  # (N, 4): person, camera, index, is_query
+
+    def __init__(self, protocol: EvaluationProtocol) -> None:
+        super().__init__(dist_sync_fn=gather_rows)
+        self.protocol = protocol
+        self.rows: EvaluationRows | None = None
+        self.add_state("embeddings", [], dist_reduce_fx="cat")
+        self.add_state("codes", [], dist_reduce_fx="cat")
+
+    def update(
+        self, embeddings: Tensor, person_ids: Tensor, camera_ids: Tensor, index: Tensor, is_query: Tensor
+    ) -> None:
+        """Add a batch: (B, D) embeddings and four (B,) columns of the batch."""
+        embeddings = embeddings.detach().float()
+        self.embeddings.append(unit_vectors(embeddings) if self.protocol.normalize else embeddings)
+        self.codes.append(torch.stack([person_ids, camera_ids, index, is_query.to(index)], dim=1))
+
+    def compute(self) -> Ranking:
+        """Rank, and keep the gathered rows in `rows` for pictures and per-query tables.
+
+        Raises:
+            InputError: No rows were added, or they cannot be ranked (see `ranking.rank`).
+        """
+        self.rows = self._gathered()
+        query, gallery = self.rows.query, self.rows.gallery
+        return rank(
+            query.embeddings,
+            gallery.embeddings,
+            query.person_ids,
+            gallery.person_ids,
+            query.camera_ids,
+            gallery.camera_ids,
+            metric=self.protocol.metric,
+            camera_policy=self.protocol.camera_policy,
+        )
+
+    def reset(self) -> None:
+        """Forget all rows."""
+        super().reset()
+        self.rows = None
+
+    def _gathered(self) -> EvaluationRows:
+        if not len(self.codes):
+            raise InputError("There are no images to evaluate; the evaluation's loader gave no batch.")
+        embeddings, codes = dim_zero_cat(self.embeddings), dim_zero_cat(self.codes)
+        index, order = codes[:, 2].sort(stable=True)
+        order = order[torch.cat([index.new_ones(1), index.diff()]) > 0]
+        person_ids, camera_ids, index, is_query = codes[order].unbind(dim=1)
+        return EvaluationRows(embeddings[order], person_ids, camera_ids, index, is_query.bool())
+
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        # The base class rebuilds results field by field to squeeze and copy tensors, which a frozen value
+        # object refuses and which would turn the columns of a single query into scalars.
+        @wraps(compute)
+        def synchronised() -> Any:
+            if self._computed is None:
+                with self.sync_context(
+                    self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync
+                ):
+                    self._computed = compute()
+            return self._computed
+
+        return synchronised
+
+
+def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
+    """Gather tables of uneven length from all processes, in the order of ranks.
+
+    torchmetrics gives a process without rows an empty float vector, whose shape and type differ from the
+    others' and break its own gathering; here the others say what the table looks like.
+    """
+    described: list[Any] = [None] * distributed.get_world_size(group)
+    distributed.all_gather_object(described, (tuple(rows.shape), rows.dtype), group)
+    lengths = [shape[0] for shape, _ in described]
+    if not max(lengths):
+        return [rows] * len(lengths)
+    shape, dtype = described[lengths.index(max(lengths))]
+    padded = torch.zeros(shape, dtype=dtype, device=rows.device)
+    if len(rows):
+        padded[: len(rows)] = rows
+    gathered = [torch.empty_like(padded) for _ in lengths]
+    distributed.all_gather(gathered, padded, group)
+    return [part[:length] for part, length in zip(gathered, lengths, strict=True)]
