@@ -12,7 +12,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets before training.")
 app.add_typer(data_app, name="data")
 
-Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, such as data=market1501 data.root=DIR.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Hydra overrides, such as data=market1501 data.root=DIR.")
+]
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
@@ -28,7 +30,9 @@ def train(overrides: Overrides = None) -> None:
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run.")],
     overrides: Overrides = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for the results; default: beside the checkpoint.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the results; default: beside the checkpoint.")
+    ] = None,
 ) -> None:
     """Rank a test set with a trained model, its own or another (data=market1501 data.root=DIR)."""
     from reid_lightning.training.evaluate import evaluate as evaluate_checkpoint

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from reid_lightning.data.datamodule import ReIDDataModule
-from reid_lightning.models.freezing import freeze
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.training.configuration import instantiate
 from reid_lightning.training.module import ReIDModule

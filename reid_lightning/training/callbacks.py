@@ -48,7 +48,12 @@ class Cost(Callback):
         self._started = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, torch.Tensor], batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: dict[str, torch.Tensor],
+        batch_idx: int,
     ) -> None:
         """Count the images."""
         self.images += len(batch["images"]) * trainer.world_size
@@ -66,6 +71,14 @@ class Cost(Callback):
         if self._started is not None:
             self.seconds += time.perf_counter() - self._started
             self._started = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run continues to count from."""
+        return {"images": self.images, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue to count."""
+        self.images, self.seconds = state_dict["images"], state_dict["seconds"]
 
     def summary(self) -> dict[str, float]:
         """Return the cost of the run so far."""
@@ -108,7 +121,7 @@ class EpochLine(Callback):
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line."""
-        import rich
+        from rich.console import Console
 
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         done = trainer.current_epoch + 1
@@ -118,7 +131,7 @@ class EpochLine(Callback):
         parts = [f"epoch {done:>{len(str(total))}}/{total}"]
         parts += [f"{label} {values[key]:{form}}" for key, label, form in _COLUMNS if key in values]
         parts.append(f"left {int(left) // 60}:{int(left) % 60:02d}")
-        rich.print("[dim]" + "   ".join(parts) + "[/dim]")
+        Console().print("   ".join(parts), style="dim", highlight=False, soft_wrap=True)
 
 
 _COLUMNS = (

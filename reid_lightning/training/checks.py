@@ -22,7 +22,9 @@ def check_config(config: Mapping[str, Any]) -> None:
     if not config["loss"] and not config["classifier"]:
         raise InputError("loss=none and classifier=none leave nothing to train: choose one of them")
     if config["refit"] and str(config["data"].get("validation")).lower() in ("none", "0", "0.0"):
-        raise InputError("refit=true needs a validation split to choose the number of epochs; set data.validation=0.1")
+        raise InputError(
+            "refit=true needs a validation split to choose the number of epochs; set data.validation=0.1"
+        )
     if config["refit"] and config["resume"]:
         raise InputError("resume cannot be combined with refit=true; resume the first fit alone, then refit")
     if (trainer["max_epochs"] or 0) < 1:

@@ -44,7 +44,11 @@ def plain(config: Any) -> Any:
     """
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True) if OmegaConf.is_config(config) else config
+    return (
+        OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        if OmegaConf.is_config(config)
+        else config
+    )
 
 
 def plain_unresolved(config: Any) -> dict[str, Any]:
@@ -106,7 +110,9 @@ def check_targets(config: Any, trusted: tuple[str, ...] = ()) -> None:
     """
     for key, target in targets(config):
         root = target.split(".", 1)[0]
-        refused = any(target == prefix or target.startswith((f"{prefix}.", prefix)) for prefix in REFUSED_PREFIXES)
+        refused = any(
+            target == prefix or target.startswith((f"{prefix}.", prefix)) for prefix in REFUSED_PREFIXES
+        )
         if root not in TRUSTED_ROOTS + trusted or refused:
             raise InputError(
                 f"the checkpoint's config names {target!r} at {key}, which is outside the trusted packages; "
@@ -134,5 +140,7 @@ def nearest_key(wrong: str, config: Any) -> str | None:
     """
     known = [key for key in keys(config) if key.rsplit(".", 1)[-1] not in OBJECT_CALLS]
     same_leaf = [key for key in known if key.rsplit(".", 1)[-1] == wrong.rsplit(".", 1)[-1]]
-    found = difflib.get_close_matches(wrong, same_leaf, 1, 0.3) or difflib.get_close_matches(wrong, known, 1, 0.6)
+    found = difflib.get_close_matches(wrong, same_leaf, 1, 0.3) or difflib.get_close_matches(
+        wrong, known, 1, 0.6
+    )
     return found[0] if found else None

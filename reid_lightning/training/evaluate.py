@@ -138,5 +138,7 @@ def _set(config: dict[str, Any], key: str, value: Any) -> None:
             break
     if node is None or leaf not in node:
         near = nearest_key(key, config)
-        raise InputError(f"the checkpoint's config has no key {key}" + (f"; did you mean {near}?" if near else ""))
+        raise InputError(
+            f"the checkpoint's config has no key {key}" + (f"; did you mean {near}?" if near else "")
+        )
     node[leaf] = value

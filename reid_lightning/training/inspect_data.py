@@ -20,7 +20,9 @@ def read_table(overrides: Sequence[str]) -> pd.DataFrame:
             config = plain(hydra.compose("config", [*overrides, "output_dir=none"]))
     except HydraException as error:
         raise InputError(" ".join(str(error).split())) from error
-    return concatenate_tables({name: instantiate(reader)() for name, reader in config["data"]["sources"].items()})
+    return concatenate_tables(
+        {name: instantiate(reader)() for name, reader in config["data"]["sources"].items()}
+    )
 
 
 def print_counts(overrides: Sequence[str]) -> None:

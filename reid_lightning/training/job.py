@@ -2,10 +2,8 @@
 
 import copy
 import logging
-import time
 from collections.abc import Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,11 @@ from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.training import loggers as loggers_
 from reid_lightning.training.build import build_datamodule, build_module
-from reid_lightning.training.callbacks import Cost, StopAfter
+from reid_lightning.training.callbacks import StopAfter
 from reid_lightning.training.checks import check_config, differences
 from reid_lightning.training.configuration import instantiate
 from reid_lightning.training.module import CHECKPOINT_KEY, ReIDModule
-from reid_lightning.training.results import RunResult, write_results
+from reid_lightning.training.results import RunResult, Stopwatch, write_results
 from reid_lightning.training.run import quiet
 from reid_lightning.training.strategy import Children, JobDDPStrategy, processes_of_one_job, world_size
 
@@ -42,20 +40,6 @@ class Fitted:
     checkpoint: Path | None
     best_epoch: int
     score: float | None
-
-
-@dataclass
-class Stopwatch:
-    """Seconds spent in each stage of a job, in their order."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Any:
-        """Add the body's time to a stage."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def run_job(config: dict[str, Any]) -> RunResult:
@@ -81,12 +65,25 @@ def run_job(config: dict[str, Any]) -> RunResult:
         score, validation = fitted.score, fitted.module.validation_summary
         if config["refit"]:
             fitted = _fit(
-                _on_all_identities(config), output_dir / "refit", children, watch, stop_after=fitted.best_epoch
+                _on_all_identities(config),
+                output_dir / "refit",
+                children,
+                watch,
+                stop_after=fitted.best_epoch,
             )
         with watch.stage("test"):
             best = fitted.checkpoint if fitted.checkpoint and not fitted.trainer.fast_dev_run else None
             fitted.trainer.test(fitted.module, fitted.datamodule, ckpt_path=best, verbose=False)
-        result = write_results(fitted.trainer, fitted.module, fitted.datamodule, output_dir, config, score, validation, watch.seconds)
+        result = write_results(
+            fitted.trainer,
+            fitted.module,
+            fitted.datamodule,
+            output_dir,
+            config,
+            watch.seconds,
+            score,
+            validation,
+        )
         for sentence in loggers_.finish(fitted.trainer.loggers):
             log.info(sentence)
     return result
@@ -144,15 +141,20 @@ def _callbacks(
     return callbacks
 
 
-def _trainer(config: Mapping[str, Any], output_dir: Path, callbacks: list[Callback], children: Children) -> Trainer:
+def _trainer(
+    config: Mapping[str, Any], output_dir: Path, callbacks: list[Callback], children: Children
+) -> Trainer:
     node = dict(config["trainer"])
     loggers: list[Any] = [loggers_.csv_logger(output_dir)]
     if output_dir == Path(config["output_dir"]):
-        loggers += [instantiate(logger) for logger in (config["logger"] or {}).values()]
+        chosen = [instantiate(logger) for logger in (config["logger"] or {}).values()]
+        for logger in chosen:
+            logger.log_hyperparams(dict(config))
+        loggers += chosen
     ranks = world_size(node["devices"], node["num_nodes"], node["accelerator"])
     node["sync_batchnorm"] = node["sync_batchnorm"] and ranks > 1 and torch.cuda.is_available()
     strategy = JobDDPStrategy(Path(config["output_dir"]) / "config.yaml", children) if ranks > 1 else "auto"
-    trainer = instantiate(
+    return instantiate(
         node,
         callbacks=callbacks,
         logger=loggers,
@@ -161,9 +163,6 @@ def _trainer(config: Mapping[str, Any], output_dir: Path, callbacks: list[Callba
         use_distributed_sampler=False,  # the samplers know their rank
         enable_model_summary=False,
     )
-    for logger in trainer.loggers:
-        logger.log_hyperparams(dict(config))
-    return trainer
 
 
 def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]) -> str | None:
@@ -178,7 +177,9 @@ def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]
         )
     saved = torch.load(path, map_location="cpu", weights_only=True).get(CHECKPOINT_KEY)
     if saved is None:
-        raise InputError(f"{path} is not a checkpoint of reid-lightning; to start from its weights use backbone.weights={path}")
+        raise InputError(
+            f"{path} is not a checkpoint of reid-lightning; to start from its weights use backbone.weights={path}"
+        )
     for line in differences(saved["config"], config):
         log.warning("resumed run differs from its checkpoint: %s", line)
     return str(path)

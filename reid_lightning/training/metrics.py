@@ -119,16 +119,14 @@ class RetrievalEvaluation(Metric):
         return EvaluationRows(embeddings[order], person_ids, camera_ids, index, is_query.bool())
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
-        # The base class rebuilds results field by field to squeeze and copy tensors, which a frozen value
-        # object refuses and which would turn the columns of a single query into scalars.
+        # The base class rebuilds results field by field to squeeze, copy and move tensors, which a frozen value
+        # object refuses and which would turn the columns of a single query into scalars; nor is it kept.
         @wraps(compute)
-        def synchronised() -> Any:
-            if self._computed is None:
-                with self.sync_context(
-                    self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync
-                ):
-                    self._computed = compute()
-            return self._computed
+        def synchronised() -> Ranking:
+            with self.sync_context(
+                self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync
+            ):
+                return compute()
 
         return synchronised
 

@@ -1,11 +1,11 @@
 """The LightningModule: how to step, log and evaluate; it does not know what a loss is."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from reid_lightning import __version__
@@ -92,7 +92,10 @@ class ReIDModule(LightningModule):
                 logits = self.network.classify(features)  # without labels: no margin
             if logits is not None:
                 self.log("train/accuracy", (logits.argmax(1) == labels).float().mean())
-        rates = {group.get("name", str(i)): group["lr"] for i, group in enumerate(self._torch_optimizer().param_groups)}
+        rates = {
+            group.get("name", str(i)): group["lr"]
+            for i, group in enumerate(self._torch_optimizer().param_groups)
+        }
         self.log("train/lr", max(rates.values()))
 
     def _torch_optimizer(self) -> torch.optim.Optimizer:
@@ -107,7 +110,9 @@ class ReIDModule(LightningModule):
         """Note the first step whose term is not finite, without waiting for the device."""
         for name, term in terms.items():
             bad = torch.where(term.detach().isfinite(), torch.inf, float(self.trainer.global_step))
-            self._first_bad[name] = torch.minimum(self._first_bad[name], bad) if name in self._first_bad else bad
+            self._first_bad[name] = (
+                torch.minimum(self._first_bad[name], bad) if name in self._first_bad else bad
+            )
 
     def _raise_if_bad(self) -> None:
         for name, step in self._first_bad.items():
@@ -147,8 +152,20 @@ class ReIDModule(LightningModule):
 
     def _update(self, metric: RetrievalEvaluation, batch: dict[str, Tensor]) -> None:
         metric.update(
-            self.embed(batch["images"]), batch["person_ids"], batch["camera_ids"], batch["index"], batch["is_query"]
+            self.embed(batch["images"]),
+            batch["person_ids"],
+            batch["camera_ids"],
+            batch["index"],
+            batch["is_query"],
         )
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation's embeddings."""
+        self.validation.reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the last test's embeddings."""
+        self.test.reset()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Collect the embeddings of a batch."""
@@ -160,10 +177,8 @@ class ReIDModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Rank the validation gallery and log the numbers."""
-        if self.trainer.sanity_checking:
-            self.validation.reset()
-            return
-        self._rank(self.validation, "val")
+        if not self.trainer.sanity_checking:
+            self._rank(self.validation, "val")
 
     def on_test_epoch_end(self) -> None:
         """Rank the test gallery; `ranking` keeps the per-query results."""
@@ -174,7 +189,7 @@ class ReIDModule(LightningModule):
         summary = self.ranking.summary(self.protocol.ranks)
         if stage == "val" and summary["mAP"] > self.validation_summary.get("mAP", -1.0):
             self.validation_summary = summary
-        self.log_dict({f"{stage}/{name}": value for name, value in summary.items()}, sync_dist=False, rank_zero_only=False)
+        self.log_dict({f"{stage}/{name}": value for name, value in summary.items()})
 
     # -------------------------------------------------------------- checkpoint
 
@@ -184,10 +199,9 @@ class ReIDModule(LightningModule):
             "version": __version__,
             "config": self.config,
             "identity_labels": self.identity_labels,
+            "validation": self.validation_summary,
         }
 
-
-def parameters_of(*modules: nn.Module) -> Iterable[nn.Parameter]:
-    """Yield the trainable parameters of several modules."""
-    for module in modules:
-        yield from (parameter for parameter in module.parameters() if parameter.requires_grad)
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the best validation of the run that is resumed."""
+        self.validation_summary = checkpoint[CHECKPOINT_KEY]["validation"]

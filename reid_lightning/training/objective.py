@@ -62,7 +62,9 @@ class MultiTaskObjective(nn.Module):
 
     def _refuse_senseless_combinations(self) -> None:
         if not self.losses and not self.identity_weight:
-            raise InputError("nothing to train: choose a loss (loss=triplet) or a classifier (classifier=softmax)")
+            raise InputError(
+                "nothing to train: choose a loss (loss=triplet) or a classifier (classifier=softmax)"
+            )
         if self.miner is None:
             return
         own = [name for name, loss in self.losses.items() if getattr(loss, "forms_own_pairs", False)]
@@ -93,7 +95,9 @@ class MultiTaskObjective(nn.Module):
                 terms["identity"] = functional.cross_entropy(
                     promote(logits), labels, label_smoothing=self.label_smoothing
                 )
-            total = self.identity_weight * terms["identity"] if terms else promote(features.metric).new_zeros(())
+            total = (
+                self.identity_weight * terms["identity"] if terms else promote(features.metric).new_zeros(())
+            )
             if self.losses:
                 embeddings, joined_labels = gather(promote(features.metric)), gather(labels)
                 mined = self.miner(embeddings, joined_labels) if self.miner is not None else None

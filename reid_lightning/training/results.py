@@ -4,14 +4,12 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from lightning import Trainer
-from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
@@ -55,7 +53,101 @@ class RunResult:
     cost: dict[str, Any]
 
 
-@rank_zero_only
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+def write_results(
+    trainer: Trainer,
+    module: ReIDModule,
+    datamodule: ReIDDataModule,
+    output_dir: Path,
+    config: Mapping[str, Any],
+    seconds: dict[str, float],
+    score: float | None = None,
+    validation: Mapping[str, float] | None = None,
+) -> RunResult:
+    """Write numbers, per-query results, pictures and the page of a run whose module has just been tested.
+
+    Args:
+        trainer: The trainer of the test.
+        module: Its `ranking` and test rows are reported.
+        datamodule: Holds the table that the rows refer to.
+        output_dir: The run's folder.
+        config: The run's plain config.
+        seconds: Seconds per stage so far.
+        score: Validation mAP of the chosen checkpoint.
+        validation: Numbers of the best validation.
+    """
+    assert module.ranking is not None
+    cost = {"parameters": sum(parameter.numel() for parameter in module.network.parameters())}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Cost):
+            cost |= callback.summary()
+    cost["seconds"] = {stage: round(value, 2) for stage, value in seconds.items()}
+    result = RunResult(
+        score=score,
+        validation=dict(validation or {}),
+        test=module.ranking.summary(module.protocol.ranks),
+        protocol=module.protocol.describe(),
+        cost=cost,
+    )
+    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        _write(result, trainer, module, datamodule, output_dir, config)
+    if trainer.is_global_zero:
+        _print(result, output_dir)
+    return result
+
+
+def _write(
+    result: RunResult,
+    trainer: Trainer,
+    module: ReIDModule,
+    datamodule: ReIDDataModule,
+    output_dir: Path,
+    config: Mapping[str, Any],
+) -> None:
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with atomic_path(output_dir / "metrics.json") as temporary:
+        temporary.write_text(json.dumps({"version": __version__} | asdict(result), indent=2) + "\n")
+    queries = per_query(module, datamodule.table)
+    with atomic_path(output_dir / "queries.csv") as temporary:
+        queries.to_csv(temporary, index=False)
+
+
+def per_query(module: ReIDModule, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per test query: who, where, and how well it was answered; empty numbers where nothing matched."""
+    ranking, rows = module.ranking, module.test.rows
+    assert ranking is not None
+    assert rows is not None
+    who = table.iloc[rows.query.index.cpu().numpy()][
+        ["path", "source", "person_id", "camera_id"]
+    ].reset_index(drop=True)
+    return who.assign(
+        average_precision=ranking.average_precision.numpy(),
+        trapezoid_ap=ranking.trapezoid_ap.numpy(),
+        inp=ranking.inp.numpy(),
+        first_match_rank=ranking.first_match_rank.numpy(),
+        num_matches=ranking.num_matches.numpy(),
+    )
+
+
+def _print(result: RunResult, output_dir: Path) -> None:
+    """Print the numbers with their protocol."""
+    page = Table(title=None, show_edge=False, pad_edge=False)
+    names = [name for name in result.test if name == "mAP" or name.startswith("rank") or name == "mINP"]
+    page.add_column("")
+    for name in names:
+        page.add_column(name.replace("rank", "Rank-"), justify="right")
+    for stage, numbers in (("validation", result.validation), ("test", result.test)):
+        if numbers:
+            page.add_row(stage, *(f"{100 * numbers[name]:.1f}" for name in names))
+    console = Console()
+    console.print()
+    console.print(page)
+    console.print(f"[dim]{result.protocol}[/dim]", highlight=False, soft_wrap=True)
+    queries, missing = int(result.test["queries"]), int(result.test["queries_without_match"])
+    console.print(
+        f"[dim]{queries} queries, {missing} without a true match; AP by trapezoids: "
+        f"{100 * result.test['mAP_trapezoid']:.1f}; {result.cost['parameters'] / 1e6:.2f} M parameters; "
+        f"{', '.join(f'{stage} {value:.0f} s' for stage, value in result.cost['seconds'].items())}[/dim]",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"report: {output_dir / 'report.html'}", highlight=False, soft_wrap=True)

@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 import warnings
-from typing import Any
 
 import hydra
 from hydra.errors import CompactHydraException

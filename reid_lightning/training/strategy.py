@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
-from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,9 @@ class JobLauncher(_SubprocessScriptLauncher):
         self.config_file = config_file
         self.children = children
 
-    def launch(self, function: Callable[..., Any], *arguments: Any, trainer: Any = None, **keywords: Any) -> Any:
+    def launch(
+        self, function: Callable[..., Any], *arguments: Any, trainer: Any = None, **keywords: Any
+    ) -> Any:
         """Start the other ranks, unless the cluster has, and run `function` in this one."""
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         if not self.cluster_environment.creates_processes_externally:

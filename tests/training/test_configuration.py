@@ -6,12 +6,21 @@ from reid_lightning.training.configuration import check_targets, instantiate, ne
 
 
 def test_targets_of_trusted_packages_pass():
-    check_targets({"loss": {"triplet": {"_target_": "reid_lightning.losses.triplet.TripletLoss"}}, "steps": [1, 2]})
+    check_targets(
+        {"loss": {"triplet": {"_target_": "reid_lightning.losses.triplet.TripletLoss"}}, "steps": [1, 2]}
+    )
 
 
 @pytest.mark.parametrize(
     "target",
-    ["os.system", "subprocess.run", "torch.load", "torch.hub.load", "torch.utils.cpp_extension.load", "reid_lightning_evil.x"],
+    [
+        "os.system",
+        "subprocess.run",
+        "torch.load",
+        "torch.hub.load",
+        "torch.utils.cpp_extension.load",
+        "reid_lightning_evil.x",
+    ],
 )
 def test_a_strangers_target_is_refused_and_its_key_named(target):
     with pytest.raises(InputError, match=r"callbacks\[0\]\.x\._target_"):

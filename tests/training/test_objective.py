@@ -23,12 +23,18 @@ class OwnPairs(Spread):
 def batch(dtype=torch.float32):
     torch.manual_seed(0)
     vectors = torch.randn(6, 4, dtype=dtype, requires_grad=True)
-    return Features(vectors, vectors, vectors), torch.tensor([0, 0, 1, 1, 2, 2]), torch.randn(6, 3, dtype=dtype)
+    return (
+        Features(vectors, vectors, vectors),
+        torch.tensor([0, 0, 1, 1, 2, 2]),
+        torch.randn(6, 3, dtype=dtype),
+    )
 
 
 def test_terms_are_weighed_and_added():
     features, labels, logits = batch()
-    objective = MultiTaskObjective({"spread": Spread()}, {"spread": 0.25}, identity_weight=2.0, label_smoothing=0.1)
+    objective = MultiTaskObjective(
+        {"spread": Spread()}, {"spread": 0.25}, identity_weight=2.0, label_smoothing=0.1
+    )
     outcome = objective(features, labels, logits)
     identity = functional.cross_entropy(logits, labels, label_smoothing=0.1)
     torch.testing.assert_close(outcome.total, 2 * identity + 0.25 * features.metric.square().mean())
@@ -69,6 +75,8 @@ def test_nothing_to_train_is_refused():
 
 def test_the_weight_is_read_from_the_losses_node():
     node = {"triplet": {"_target_": "torch.nn.Identity", "weight": 0.5}}
-    objective = build_objective(node, {"weight": 3.0}, None, label_smoothing=0.0, num_classes=3, embedding_size=4)
+    objective = build_objective(
+        node, {"weight": 3.0}, None, label_smoothing=0.0, num_classes=3, embedding_size=4
+    )
     assert objective.weights == {"triplet": 0.5}
     assert objective.identity_weight == 3.0

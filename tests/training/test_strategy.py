@@ -10,7 +10,14 @@ from reid_lightning.training.strategy import child_command, processes_of_one_job
 
 @pytest.mark.parametrize(
     ("devices", "nodes", "accelerator", "expected"),
-    [(1, 1, "cpu", 1), (2, 1, "cpu", 2), ("auto", 1, "cpu", 1), ([0, 3], 2, "gpu", 4), ("0,1,", 1, "gpu", 2), ("4", 2, "gpu", 8)],
+    [
+        (1, 1, "cpu", 1),
+        (2, 1, "cpu", 2),
+        ("auto", 1, "cpu", 1),
+        ([0, 3], 2, "gpu", 4),
+        ("0,1,", 1, "gpu", 2),
+        ("4", 2, "gpu", 8),
+    ],
 )
 def test_world_size(devices, nodes, accelerator, expected):
     assert world_size(devices, nodes, accelerator) == expected
@@ -19,7 +26,9 @@ def test_world_size(devices, nodes, accelerator, expected):
 def test_a_folder_named_after_a_sweep_survives_hydras_grammar(tmp_path):
     folder = tmp_path / "loss=triplet,seed=1's [x]"
     folder.mkdir()
-    override = next(argument for argument in child_command(folder / "config.yaml") if argument.startswith("hydra.run.dir"))
+    override = next(
+        argument for argument in child_command(folder / "config.yaml") if argument.startswith("hydra.run.dir")
+    )
     assert OverridesParser.create().parse_override(override).value() == str(folder)
     assert OverridesParser.create().parse_override(f"a={quoted('x,y')}").value() == "x,y"
 
@@ -37,7 +46,13 @@ def test_children_are_awaited_after_success_and_ended_after_failure():
     with processes_of_one_job() as children:
         children.processes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.2)"]))
     assert children.processes[0].returncode == 0
-    with pytest.raises(RuntimeError), processes_of_one_job() as children:
-        children.processes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
-        raise RuntimeError
+
+    def fail():
+        with processes_of_one_job() as started:
+            children.processes = started.processes
+            started.processes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert children.processes[0].returncode == -9
