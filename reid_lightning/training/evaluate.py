@@ -16,7 +16,13 @@ from reid_lightning.training.results import RunResult, Stopwatch, write_results
 from reid_lightning.training.run import quiet
 
 # What a training run needs and an evaluation must not bring back.
-_TRAINING_ONLY = {"resume": None, "refit": False, "compile": False, "callbacks": {}, "logger": {}}
+_TRAINING_ONLY: dict[str, Any] = {
+    "resume": None,
+    "refit": False,
+    "compile": False,
+    "callbacks": {},
+    "logger": {},
+}
 
 
 def read_checkpoint(path: str | Path, trusted: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -116,7 +122,7 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
         chosen = {o.key_or_group for o in parsed if o.key_or_group in groups}
         result = dict(config)
         if chosen:
-            inside = [o.input_line for o in parsed if o.key_or_group.split(".", 1)[0] in chosen]
+            inside = [str(o.input_line) for o in parsed if o.key_or_group.split(".", 1)[0] in chosen]
             with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
                 composed = hydra.compose("config", [*inside, "output_dir=none"])
             result |= {group: plain(composed[group]) for group in chosen}

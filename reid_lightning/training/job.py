@@ -72,8 +72,11 @@ def run_job(config: dict[str, Any]) -> RunResult:
                 stop_after=fitted.best_epoch,
             )
         with watch.stage("test"):
-            best = fitted.checkpoint if fitted.checkpoint and not fitted.trainer.fast_dev_run else None
-            fitted.trainer.test(fitted.module, fitted.datamodule, ckpt_path=best, verbose=False)
+            best = None if config["trainer"]["fast_dev_run"] else fitted.checkpoint
+            if fitted.datamodule.has_test:
+                fitted.trainer.test(fitted.module, fitted.datamodule, ckpt_path=best, verbose=False)
+            else:
+                log.info("the data has no query and gallery rows: nothing is tested")
         result = write_results(
             fitted.trainer,
             fitted.module,

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
@@ -39,7 +40,6 @@ def wandb_logger(
         tags: Tags of the run.
         offline: None goes offline when nobody is logged in.
     """
-    import wandb
     from lightning.pytorch.loggers import WandbLogger
 
     folder = Path(output_dir)
@@ -49,7 +49,7 @@ def wandb_logger(
     identity = folder / "wandb_id"
     if not identity.is_file():
         with atomic_path(identity) as temporary:
-            temporary.write_text(wandb.util.generate_id())
+            temporary.write_text(uuid4().hex[:8])
     return WandbLogger(
         project=project,
         entity=entity,
@@ -98,8 +98,9 @@ def log_images(loggers: Sequence["Logger"], images: dict[str, Path]) -> None:
             import cv2
 
             for key, path in images.items():
-                picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-                logger.experiment.add_image(key, picture, dataformats="HWC")
+                picture = cv2.imread(str(path))
+                if picture is not None:
+                    logger.experiment.add_image(key, picture[..., ::-1].copy(), dataformats="HWC")
 
 
 def finish(loggers: Sequence["Logger"]) -> list[str]:
@@ -120,5 +121,5 @@ def finish(loggers: Sequence["Logger"]) -> list[str]:
                 sentences.append(
                     f"W&B is offline (nobody is logged in); the run lies in {folder}: send it with `wandb sync {folder}`"
                 )
-            wandb.finish(quiet=True)
+            wandb.finish()
     return sentences

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from reid_lightning import __version__
+from reid_lightning.errors import InputError
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
-from reid_lightning.training.metrics import RetrievalEvaluation
+from reid_lightning.training.metrics import EvaluationRows, RetrievalEvaluation
 from reid_lightning.training.objective import MultiTaskObjective
 
 CHECKPOINT_KEY = "reid_lightning"
@@ -52,7 +53,7 @@ class ReIDModule(LightningModule):
         self._scheduler = scheduler
         self.validation = RetrievalEvaluation(protocol)
         self.test = RetrievalEvaluation(protocol)
-        self.ranking: Ranking | None = None  # of the last evaluation, for reports
+        self.evaluated: tuple[Ranking, EvaluationRows] | None = None  # the last evaluation, for reports
         self.validation_summary: dict[str, float] = {}  # of the best validation so far
 
     def forward(self, images: Tensor) -> Features:
@@ -81,10 +82,12 @@ class ReIDModule(LightningModule):
         """Concatenate a tensor of all processes, in the order of ranks, with gradients."""
         if self.trainer.world_size == 1:
             return tensor
-        return self.all_gather(tensor, sync_grads=tensor.is_floating_point()).flatten(0, 1)
+        gathered = self.all_gather(tensor, sync_grads=tensor.is_floating_point())
+        assert isinstance(gathered, Tensor)
+        return gathered.flatten(0, 1)
 
     def _is_log_step(self) -> bool:
-        return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
+        return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
 
     def _log_accuracy(self, features: Features, labels: Tensor) -> None:
         if self.objective.identity_weight:
@@ -104,7 +107,7 @@ class ReIDModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Start looking for terms that are not finite."""
-        self._first_bad = {}
+        self._first_bad: dict[str, Tensor] = {}
 
     def _remember_first_bad_step(self, terms: Mapping[str, Tensor]) -> None:
         """Note the first step whose term is not finite, without waiting for the device."""
@@ -127,7 +130,7 @@ class ReIDModule(LightningModule):
         """Stop on a term that is not finite."""
         self._raise_if_bad()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """Return one optimizer over network and losses, and the schedule, stepped per optimizer step."""
         optimizer = self._optimizer(self.network, self.objective)
         epochs = self.trainer.max_epochs or 1
@@ -181,12 +184,14 @@ class ReIDModule(LightningModule):
             self._rank(self.validation, "val")
 
     def on_test_epoch_end(self) -> None:
-        """Rank the test gallery; `ranking` keeps the per-query results."""
+        """Rank the test gallery."""
         self._rank(self.test, "test")
 
     def _rank(self, metric: RetrievalEvaluation, stage: str) -> None:
-        self.ranking = metric.compute()
-        summary = self.ranking.summary(self.protocol.ranks)
+        ranking = metric.compute()
+        assert metric.rows is not None
+        self.evaluated = ranking, metric.rows
+        summary = ranking.summary(self.protocol.ranks)
         if stage == "val" and summary["mAP"] > self.validation_summary.get("mAP", -1.0):
             self.validation_summary = summary
         self.log_dict({f"{stage}/{name}": value for name, value in summary.items()})
@@ -204,4 +209,10 @@ class ReIDModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the best validation of the run that is resumed."""
-        self.validation_summary = checkpoint[CHECKPOINT_KEY]["validation"]
+        entry = checkpoint[CHECKPOINT_KEY]
+        if self.identity_labels and entry["identity_labels"] != self.identity_labels:
+            raise InputError(
+                f"the checkpoint was trained on {len(entry['identity_labels'])} identities that are not the "
+                f"{len(self.identity_labels)} of this run; resume with the same data and data.validation settings"
+            )
+        self.validation_summary = entry["validation"]

@@ -16,7 +16,9 @@ from rich.table import Table
 from reid_lightning import __version__
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.files import atomic_path
+from reid_lightning.retrieval.ranking import Ranking
 from reid_lightning.training.callbacks import Cost
+from reid_lightning.training.metrics import EvaluationRows
 from reid_lightning.training.module import ReIDModule
 
 
@@ -63,11 +65,11 @@ def write_results(
     score: float | None = None,
     validation: Mapping[str, float] | None = None,
 ) -> RunResult:
-    """Write numbers, per-query results, pictures and the page of a run whose module has just been tested.
+    """Write numbers, per-query results, pictures and the page of a run.
 
     Args:
-        trainer: The trainer of the test.
-        module: Its `ranking` and test rows are reported.
+        trainer: The trainer of the last evaluation.
+        module: Its last evaluation is reported: the test, or the validation where the data has no test.
         datamodule: Holds the table that the rows refer to.
         output_dir: The run's folder.
         config: The run's plain config.
@@ -75,8 +77,7 @@ def write_results(
         score: Validation mAP of the chosen checkpoint.
         validation: Numbers of the best validation.
     """
-    assert module.ranking is not None
-    cost = {"parameters": sum(parameter.numel() for parameter in module.network.parameters())}
+    cost: dict[str, Any] = {"parameters": sum(parameter.numel() for parameter in module.network.parameters())}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Cost):
             cost |= callback.summary()
@@ -84,11 +85,13 @@ def write_results(
     result = RunResult(
         score=score,
         validation=dict(validation or {}),
-        test=module.ranking.summary(module.protocol.ranks),
+        test=module.evaluated[0].summary(module.protocol.ranks)
+        if datamodule.has_test and module.evaluated
+        else {},
         protocol=module.protocol.describe(),
         cost=cost,
     )
-    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+    if trainer.is_global_zero and not config["trainer"]["fast_dev_run"]:
         _write(result, trainer, module, datamodule, output_dir, config)
     if trainer.is_global_zero:
         _print(result, output_dir)
@@ -106,16 +109,15 @@ def _write(
     output_dir.mkdir(parents=True, exist_ok=True)
     with atomic_path(output_dir / "metrics.json") as temporary:
         temporary.write_text(json.dumps({"version": __version__} | asdict(result), indent=2) + "\n")
-    queries = per_query(module, datamodule.table)
+    if module.evaluated is None:
+        return
+    ranking, rows = module.evaluated
     with atomic_path(output_dir / "queries.csv") as temporary:
-        queries.to_csv(temporary, index=False)
+        per_query(ranking, rows, datamodule.table).to_csv(temporary, index=False)
 
 
-def per_query(module: ReIDModule, table: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per test query: who, where, and how well it was answered; empty numbers where nothing matched."""
-    ranking, rows = module.ranking, module.test.rows
-    assert ranking is not None
-    assert rows is not None
+def per_query(ranking: Ranking, rows: EvaluationRows, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per query: who, where, and how well it was answered; empty numbers where nothing matched."""
     who = table.iloc[rows.query.index.cpu().numpy()][
         ["path", "source", "person_id", "camera_id"]
     ].reset_index(drop=True)
@@ -130,22 +132,28 @@ def per_query(module: ReIDModule, table: pd.DataFrame) -> pd.DataFrame:
 
 def _print(result: RunResult, output_dir: Path) -> None:
     """Print the numbers with their protocol."""
+    numbers = result.test or result.validation
     page = Table(title=None, show_edge=False, pad_edge=False)
-    names = [name for name in result.test if name == "mAP" or name.startswith("rank") or name == "mINP"]
+    names = [name for name in numbers if name == "mAP" or name.startswith("rank") or name == "mINP"]
     page.add_column("")
     for name in names:
         page.add_column(name.replace("rank", "Rank-"), justify="right")
-    for stage, numbers in (("validation", result.validation), ("test", result.test)):
-        if numbers:
-            page.add_row(stage, *(f"{100 * numbers[name]:.1f}" for name in names))
+    for stage, values in (("validation", result.validation), ("test", result.test)):
+        if values:
+            page.add_row(stage, *(f"{100 * values[name]:.1f}" for name in names))
     console = Console()
     console.print()
     console.print(page)
     console.print(f"[dim]{result.protocol}[/dim]", highlight=False, soft_wrap=True)
-    queries, missing = int(result.test["queries"]), int(result.test["queries_without_match"])
+    if numbers:
+        console.print(
+            f"[dim]{int(numbers['queries'])} queries, {int(numbers['queries_without_match'])} without a true match; "
+            f"AP by trapezoids: {100 * numbers['mAP_trapezoid']:.1f}[/dim]",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(
-        f"[dim]{queries} queries, {missing} without a true match; AP by trapezoids: "
-        f"{100 * result.test['mAP_trapezoid']:.1f}; {result.cost['parameters'] / 1e6:.2f} M parameters; "
+        f"[dim]{result.cost['parameters'] / 1e6:.2f} M parameters; "
         f"{', '.join(f'{stage} {value:.0f} s' for stage, value in result.cost['seconds'].items())}[/dim]",
         highlight=False,
         soft_wrap=True,

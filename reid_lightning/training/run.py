@@ -5,7 +5,6 @@ wait until a job really starts, so that `--help` answers at once.
 """
 
 import logging
-import os
 import sys
 import warnings
 
@@ -17,8 +16,6 @@ from reid_lightning.errors import InputError
 from reid_lightning.training.configuration import CONF, nearest_key, plain, plain_unresolved
 
 log = logging.getLogger("reid_lightning")
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for updates over the network at import
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
