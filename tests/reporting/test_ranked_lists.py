@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from reid_lightning.errors import InputError
+from reid_lightning.reporting import ranked_lists as module
+from reid_lightning.reporting.ranked_lists import (
+    QUERY,
+    RIGHT,
+    WRONG,
+    RankedImage,
+    RankedList,
+    choose_queries,
+    ranked_lists,
+)
+
+
+@pytest.fixture
+def blue(tmp_path):
+    path = tmp_path / "blue.png"
+    Image.new("RGB", (64, 128), (40, 90, 220)).save(path)
+    return path
+
+
+def pixels_of(picture, color):
+    """Where a colour is, as sorted positions of its columns and rows."""
+    target = np.round(255 * np.array(to_rgb(color)))
+    rows, columns = np.nonzero((np.abs(picture - target) < 2).all(axis=2))
+    return columns, rows
+
+
+def row(blue, flags, label=""):
+    images = tuple(RankedImage(blue, flag, 0.25 * i, f"000{i} c1") for i, flag in enumerate(flags))
+    return RankedList(blue, "0001 c2", 0.5, images, label)
+
+
+def test_borders_tell_query_right_and_wrong_in_their_order(blue, tmp_path):
+    ranked_lists([row(blue, [True, False]), row(blue, [False, False])], tmp_path / "lists.png")
+    picture = np.asarray(Image.open(tmp_path / "lists.png").convert("RGB")).astype(float)
+    middle = picture.shape[0] / 2
+    right, wrong, query = (pixels_of(picture, color) for color in (RIGHT, WRONG, QUERY))
+    assert right[1].max() < middle  # green only in the first list
+    first_list, second_list = wrong[1] < middle, wrong[1] > middle
+    assert query[0].max() < right[0].min() < right[0].max() < wrong[0][first_list].min()
+    assert abs(wrong[0][second_list].min() - right[0].min()) <= 1
+    assert pixels_of(picture, "#285adc")[0].size > 6 * 1000  # the images themselves
+
+
+def test_images_keep_their_shape(tmp_path, blue, monkeypatch):
+    wide = tmp_path / "wide.png"
+    Image.new("RGB", (200, 50), (40, 90, 220)).save(wide)
+    caught = []
+    monkeypatch.setattr(module, "save", lambda figure, path: caught.append(figure))
+    entry = RankedImage(wide, True, 0.1, "a very long name of a person $x_1$")
+    ranked_lists([RankedList(blue, "0001", 0.5, (entry,))], "unused")
+    axes = caught[0].axes[1]
+    left, right, bottom, top = axes.images[0].get_extent()
+    assert (right - left) / (top - bottom) == 4
+    box = axes.get_window_extent()
+    units = np.diff(axes.get_xlim())[0] / box.width, np.diff(axes.get_ylim())[0] / box.height
+    assert units[0] == pytest.approx(units[1])
+    assert any(text.get_text() == "a very lon…" for text in caught[0].texts)
+
+
+def test_unreadable_image_and_empty_list_are_named(tmp_path, blue):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"not a picture")
+    entry = RankedImage(broken, True, 0.1, "0001")
+    with pytest.raises(InputError, match=r"broken\.jpg of a ranked list cannot be read"):
+        ranked_lists([RankedList(blue, "0001", 0.5, (entry,))], tmp_path / "lists.png")
+    assert not (tmp_path / "lists.png").exists()
+    with pytest.raises(InputError, match="no ranked list"):
+        ranked_lists([], tmp_path / "lists.png")
+
+
+def test_choose_queries_takes_worst_and_typical_once():
+    values = np.array([0.9, 0.5, np.nan, 0.0, 0.51, 0.1, 0.99, 0.48])
+    assert choose_queries(values, 4) == [(3, "worst"), (5, "worst"), (1, "typical"), (4, "typical")]
+    assert choose_queries(values, 1) == [(3, "worst")]
+    chosen = [position for position, _ in choose_queries(values, 100)]
+    assert sorted(chosen) == [0, 1, 3, 4, 5, 6, 7]
+    assert choose_queries([0.5] * 6, 4) == [(0, "worst"), (1, "worst"), (2, "typical"), (3, "typical")]
+    assert choose_queries([np.nan], 4) == []
