@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reid_lightning.distances import promote, unit_vectors
 from reid_lightning.errors import InputError
 from reid_lightning.models.features import Features
 from reid_lightning.training.configuration import instantiate
@@ -100,19 +101,22 @@ class MultiTaskObjective(nn.Module):
             )
             if self.losses:
                 embeddings, joined_labels = gather(promote(features.metric)), gather(labels)
-                mined = self.miner(embeddings, joined_labels) if self.miner is not None else None
+                mined: dict[bool, Any] = {}
                 for name, loss in self.losses.items():
-                    own = getattr(loss, "forms_own_pairs", False)
-                    terms[name] = loss(embeddings, joined_labels, None if own else mined)
+                    indices = None
+                    if self.miner is not None and not getattr(loss, "forms_own_pairs", False):
+                        unit = getattr(loss, "normalize", False)
+                        if unit not in mined:  # mine on the vectors that the loss compares
+                            vectors = embeddings.detach()
+                            mined[unit] = self.miner(
+                                unit_vectors(vectors) if unit else vectors, joined_labels
+                            )
+                        indices = mined[unit]
+                    terms[name] = loss(embeddings, joined_labels, indices)
                     total = total + self.weights[name] * terms[name]
                     for key, value in getattr(loss, "diagnostics", {}).items():
                         diagnostics[f"{name}/{key}"] = value
         return Objective(total, terms, diagnostics)
-
-
-def promote(tensor: Tensor) -> Tensor:
-    """Return half types as float32 and leave the others alone."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def build_objective(

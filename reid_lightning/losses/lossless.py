@@ -1,0 +1,54 @@
+"""Lossless triplet loss: easy triplets still teach."""
+
+from torch import Tensor, nn
+
+from reid_lightning.distances import unit_vectors
+from reid_lightning.errors import InputError
+from reid_lightning.losses.pairs import Indices, triplet_distances
+
+LARGEST = 4.0  # squared Euclidean distance of two opposite unit vectors
+
+
+class LosslessTripletLoss(nn.Module):
+    """Lossless triplet loss (Arsenault 2018, as used in "Triplet Deep Learning Encoder", FH Kiel 2020).
+
+    On unit vectors a triplet costs `-ln(1 - d²(a,p) / beta + eps) - ln(1 - (D - d²(a,n)) / beta + eps)` with D = 4,
+    the largest squared distance. It is never zero, which is its point. Averaged over triplets, so that its weight
+    beside other terms does not depend on the batch (the thesis sums).
+
+    Args:
+        beta: Scale, at least D = 4, which keeps the arguments of the logarithms positive.
+        eps: Against ln 0; at least 1e-6 in float32.
+
+    Raises:
+        InputError: beta is below 4 or eps too small for float32.
+
+    Example:
+        >>> import torch
+        >>> embeddings, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]), torch.tensor([0, 0, 1])
+        >>> LosslessTripletLoss()(embeddings, labels).abs() < 1e-5  # the best there is: together, and opposite
+        tensor(True)
+    """
+
+    normalize = True
+
+    def __init__(self, beta: float = 4.0, eps: float = 1e-6) -> None:
+        super().__init__()
+        if beta < LARGEST:
+            raise InputError(
+                f"loss.lossless.beta={beta} lets the logarithm's argument fall below zero; choose {LARGEST:g} or more."
+            )
+        if eps < 1e-6:
+            raise InputError(f"loss.lossless.eps={eps} vanishes in float32 beside 1; choose 1e-6 or more.")
+        self.beta, self.eps = beta, eps
+        self.diagnostics: dict[str, Tensor] = {}
+
+    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
+        """Return the scalar loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""
+        embeddings = unit_vectors(embeddings)
+        triplets = triplet_distances(embeddings, labels, indices_tuple, squared=True)
+        near = 1 + self.eps - triplets.positive.clamp(0, LARGEST) / self.beta
+        far = 1 + self.eps - (LARGEST - triplets.negative.clamp(0, LARGEST)) / self.beta
+        costs = -near.log() - far.log()
+        self.diagnostics = triplets.diagnostics(costs, embeddings)
+        return triplets.mean(costs)

@@ -1,0 +1,61 @@
+"""Triplet loss: an image is nearer to its own person than to another, by a margin."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reid_lightning.distances import unit_vectors
+from reid_lightning.errors import InputError
+from reid_lightning.losses.pairs import Indices, triplet_distances
+
+
+class TripletLoss(nn.Module):
+    """Triplet loss over mined or all valid triplets (Schroff et al. 2015, eq. 1; Hermans et al. 2017, eq. 5).
+
+    A triplet costs `max(d(a,p) - d(a,n) + margin, 0)`; with the soft margin `ln(1 + exp(d(a,p) - d(a,n)))`, which
+    pulls on however far apart the pairs are.
+
+    Args:
+        margin: Smallest wanted gap of the two distances, in their unit; not read when `soft_margin`.
+        soft_margin: Softplus in place of the hinge.
+        squared: Squared Euclidean distances (FaceNet, Kiel) in place of plain ones (Hermans, BoT).
+        normalize: Scale embeddings to length 1 first; miners then see unit vectors too.
+        reduction: Average over all triplets ("mean") or over those that cost something ("mean_active").
+
+    Raises:
+        InputError: The margin is negative or the reduction unknown.
+
+    Example:
+        >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
+        >>> TripletLoss(margin=0.5)(embeddings, labels)  # anchor 0: 1 - 1.5 + 0.5; anchor 1: 1 - 0.5 + 0.5
+        tensor(0.5000)
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.3,
+        soft_margin: bool = False,
+        squared: bool = False,
+        normalize: bool = False,
+        reduction: Literal["mean", "mean_active"] = "mean",
+    ) -> None:
+        super().__init__()
+        if margin < 0:
+            raise InputError(f"loss.triplet.margin={margin} is negative; a margin is 0 or more.")
+        if reduction not in ("mean", "mean_active"):
+            raise InputError(f"loss.triplet.reduction={reduction} is unknown; choose mean or mean_active.")
+        self.margin, self.soft_margin, self.squared = margin, soft_margin, squared
+        self.normalize, self.reduction = normalize, reduction
+        self.diagnostics: dict[str, Tensor] = {}
+
+    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
+        """Return the scalar loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""
+        if self.normalize:
+            embeddings = unit_vectors(embeddings)
+        triplets = triplet_distances(embeddings, labels, indices_tuple, self.squared)
+        gaps = triplets.positive - triplets.negative
+        costs = functional.softplus(gaps) if self.soft_margin else torch.relu(gaps + self.margin)
+        self.diagnostics = triplets.diagnostics(costs, embeddings)
+        return triplets.mean(costs, active_only=self.reduction == "mean_active")
