@@ -93,8 +93,8 @@ def ranked_lists(rows: Sequence[RankedList], path: str | Path) -> None:
         for position, image in enumerate(row.images):
             left = LABELS + (position + 1) * column + 2 * GAP
             border, mark = (RIGHT, "") if image.correct else (WRONG, " ✗")
-            below = f"{image.distance:.3g}{mark}"
-            _draw(figure, size, (left, bottom, width), image.path, border, image.caption, below)
+            distance = f"{image.distance:.3f}" if image.distance < 10 else f"{image.distance:.1f}"
+            _draw(figure, size, (left, bottom, width), image.path, border, image.caption, distance + mark)
     save(figure, path)
 
 
