@@ -16,10 +16,13 @@ from rich.table import Table
 from reid_lightning import __version__
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.files import atomic_path
+from reid_lightning.reporting.page import Picture
 from reid_lightning.retrieval.ranking import Ranking
 from reid_lightning.training.callbacks import Cost
+from reid_lightning.training.loggers import log_images
 from reid_lightning.training.metrics import EvaluationRows
 from reid_lightning.training.module import ReIDModule
+from reid_lightning.training.pages import draw_pictures, write_page
 
 
 @dataclass
@@ -109,11 +112,30 @@ def _write(
     output_dir.mkdir(parents=True, exist_ok=True)
     with atomic_path(output_dir / "metrics.json") as temporary:
         temporary.write_text(json.dumps({"version": __version__} | asdict(result), indent=2) + "\n")
-    if module.evaluated is None:
-        return
-    ranking, rows = module.evaluated
-    with atomic_path(output_dir / "queries.csv") as temporary:
-        per_query(ranking, rows, datamodule.table).to_csv(temporary, index=False)
+    pictures: list[Picture] = []
+    if module.evaluated is not None:
+        ranking, rows = module.evaluated
+        with atomic_path(output_dir / "queries.csv") as temporary:
+            per_query(ranking, rows, datamodule.table).to_csv(temporary, index=False)
+        pictures = draw_pictures(ranking, rows, module.protocol, datamodule.table, output_dir)
+        log_images(trainer.loggers, {f"test/{picture.path.stem}": picture.path for picture in pictures})
+    scores = {"validation": result.validation, "test": result.test}
+    write_page(output_dir, result.protocol, scores, _facts(result, config), pictures, config)
+
+
+def _facts(result: RunResult, config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the page says beside the scores."""
+    cost = result.cost
+    facts = {
+        "Data": ", ".join(config["data"]["sources"]),
+        "Parameters": f"{cost['parameters'] / 1e6:.2f} M",
+        "Losses": ", ".join([*(["identity"] if config["classifier"] else []), *(config["loss"] or {})]),
+        "Seed": str(config["seed"]),
+        "Time": ", ".join(f"{stage} {value:.0f} s" for stage, value in cost["seconds"].items()),
+    }
+    if "images_per_second" in cost:
+        facts["Training"] = f"{cost['images_per_second']:.0f} images/s"
+    return facts
 
 
 def per_query(ranking: Ranking, rows: EvaluationRows, table: pd.DataFrame) -> pd.DataFrame:
