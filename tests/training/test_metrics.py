@@ -65,15 +65,15 @@ def test_protocol_is_followed():
     assert_equal(ranking, expected(columns, metric="sqeuclidean"))
 
 
-def test_single_query_half_types_and_cache():
+def test_single_query_half_types_and_a_later_move():
     columns = table(9)
     columns = (columns[0].bfloat16(), *columns[1:4], torch.arange(9) == 0)
     evaluation, ranking = evaluated(columns, [torch.arange(9)], EvaluationProtocol(camera_policy="allow"))
     assert ranking.average_precision.shape == (1,)
     assert evaluation.rows.embeddings.dtype == torch.float32
-    assert evaluation.compute() is ranking
+    assert_equal(evaluation.to("cpu").compute(), ranking)  # Lightning moves its metrics when a stage ends
     evaluation.update(*(column[:1] for column in columns))
-    assert evaluation.compute() is not ranking
+    assert_equal(evaluation.compute(), ranking)
     evaluation.reset()
     assert evaluation.rows is None
     with pytest.raises(InputError, match="no images to evaluate"):
