@@ -1,0 +1,1 @@
+"""Procedurally drawn people, written as a Market-1501 tree."""

@@ -1,0 +1,219 @@
+"""The tree of generated people: written once, whole or not at all, and read as a Market-1501."""
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from reid_lightning.data.pedestrians.annotation import write_attributes, write_keypoints
+from reid_lightning.data.pedestrians.camera import make_camera
+from reid_lightning.data.pedestrians.clothes import dress
+from reid_lightning.data.pedestrians.person import sample_person
+from reid_lightning.data.pedestrians.plan import PERSON, Settings, Shot
+from reid_lightning.data.pedestrians.shot import Box, Studio
+from reid_lightning.data.readers.market1501 import FOLDERS, read_market1501
+from reid_lightning.errors import InputError
+from reid_lightning.files import atomic_path, cache_dir, file_lock
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION, KEYPOINT_FILE, ATTRIBUTE_FILE = "pedestrians.json", "keypoints.npz", "market_attribute.mat"
+_IDENTITIES_PER_TASK, _OTHERS_PER_TASK = 8, 64
+_IMAGES_PER_PROCESS = 1500  # fewer are drawn before another process has started
+
+
+def read_pedestrians(
+    root: str | Path | None = None,
+    train_identities: int = 300,
+    test_identities: int = 100,
+    cameras: int = 6,
+    images_per_camera: float = 2.5,
+    occlusion: float = 0.08,
+    misalignment: float = 0.025,
+    seed: int = 0,
+    processes: int | None = None,
+) -> pd.DataFrame:
+    """Draw the people, unless a tree of the same parameters exists, and read it.
+
+    The tree has the form of Market-1501 (`bounding_box_train`, `query`, `bounding_box_test` with junk and
+    distractors, JPEG of 64 x 128 pixels) with Lin et al.'s `market_attribute.mat` and a `keypoints.npz`: `names`
+    (N,) file names relative to the tree, `points` (N, 17, 3) column, row and 2 in sight, 1 hidden, 0 outside the
+    image, `joints` (17,) their names. The same parameters give the same bytes, whatever the number of processes.
+
+    Args:
+        root: Folder of the tree; None puts it into the cache, in a folder named after the parameters.
+        train_identities: People to train on.
+        test_identities: People to test on.
+        cameras: Number of cameras.
+        images_per_camera: Mean number of training images of a person in one camera.
+        occlusion: Probability that something stands in front of the person.
+        misalignment: Standard deviation of the box' shift and size, as a fraction of its size.
+        seed: Seed of people, cameras and shots.
+        processes: Processes that draw; None takes one per CPU where the set is large enough.
+
+    Returns:
+        The table of `read_market1501`, with the column `keypoints`.
+
+    Raises:
+        InputError: A parameter is out of range, or `root` holds something else.
+    """
+    settings = Settings(
+        train_identities, test_identities, cameras, images_per_camera, occlusion, misalignment, seed
+    )
+    folder = Path(root).expanduser() if root is not None else cache_dir() / f"pedestrians-{_digest(settings)}"
+    with file_lock(folder.with_name(f".{folder.name}.lock")):
+        if not _is_complete(folder, settings):
+            with atomic_path(folder) as temporary:
+                write_pedestrians(temporary, settings, processes)
+    table = read_market1501(folder)
+    return table.assign(
+        source="pedestrians", keypoints=pd.Series(str(folder / KEYPOINT_FILE), table.index, dtype="string")
+    )
+
+
+def write_pedestrians(folder: Path, settings: Settings, processes: int | None = None) -> None:
+    """Draw all images of a set into a new folder and write the annotations beside them."""
+    for name in FOLDERS.values():
+        (folder / name).mkdir(parents=True)
+    count = settings.train_identities + settings.test_identities
+    others = sum(settings.others)
+    tasks = [
+        _Task(True, k, min(k + _IDENTITIES_PER_TASK, count + 1))
+        for k in range(1, count + 1, _IDENTITIES_PER_TASK)
+    ]
+    tasks += [_Task(False, k, min(k + _OTHERS_PER_TASK, others)) for k in range(0, others, _OTHERS_PER_TASK)]
+    names: list[str] = []
+    points: list[np.ndarray] = []
+    console = Console()
+    logger.info("Drawing %d people into %s.", count, folder.parent)
+    bar = Progress(
+        *Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True,
+        disable=not console.is_terminal,
+    )  # fmt: skip
+    with bar as progress:
+        shown = progress.add_task("Drawing pedestrians", total=count + others)
+        for task, (drawn, keypoints) in zip(
+            tasks, _draw_all(folder, settings, tasks, processes), strict=True
+        ):
+            names += drawn
+            points.append(keypoints)
+            progress.advance(shown, task.stop - task.start)
+    write_keypoints(folder / KEYPOINT_FILE, names, np.concatenate(points))
+    write_attributes(folder / ATTRIBUTE_FILE, settings)
+    (folder / DESCRIPTION).write_text(json.dumps(settings.described(), indent=1) + "\n")
+
+
+class _Task(NamedTuple):
+    """A range of identities, or of other shots (distractors, junk)."""
+
+    people: bool
+    start: int
+    stop: int
+
+
+def _draw_all(
+    folder: Path, settings: Settings, tasks: list[_Task], processes: int | None
+) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Yield names and key points of every task, in order."""
+    if processes is None:
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        images = (settings.train_identities + settings.test_identities) * settings.images_per_camera * 4
+        processes = max(1, min(cpus, int(images / _IMAGES_PER_PROCESS)))
+    if processes == 1:
+        _start_process(folder, settings)
+        yield from map(_draw_task, tasks)
+        return
+    # Spawned, not forked: a fork of a process with threads (OpenCV's, PyTorch's) may hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _start_process, (folder, settings)) as pool:
+        yield from pool.map(_draw_task, tasks)
+
+
+class _Worker(NamedTuple):
+    folder: Path
+    settings: Settings
+    studio: Studio
+
+
+_worker: _Worker | None = None
+
+
+def _start_process(folder: Path, settings: Settings) -> None:
+    global _worker
+    cv2.setNumThreads(0)
+    cameras = [make_camera(settings.seed, k, settings.cameras) for k in range(settings.cameras)]
+    _worker = _Worker(folder, settings, Studio(settings.seed, cameras))
+
+
+def _draw_task(task: _Task) -> tuple[list[str], np.ndarray]:
+    assert _worker is not None
+    names, points = [], []
+    settings = _worker.settings
+    for number in range(task.start, task.stop):
+        shots = settings.shots_of(number) if task.people else [settings.other_shot(number)]
+        stream = (0 if task.people else 1, number)
+        for name, jpeg, keypoints in _draw_shots(_worker.studio, settings, shots, stream):
+            (_worker.folder / name).write_bytes(jpeg)
+            names.append(name)
+            points.append(keypoints)
+    return names, np.asarray(points, np.float32).reshape(-1, 17, 3)
+
+
+def _draw_shots(
+    studio: Studio, settings: Settings, shots: list[Shot], stream: tuple[int, int]
+) -> Iterator[tuple[str, bytes, np.ndarray]]:
+    """Draw pictures of one person; strangers and junk get boxes that miss them."""
+    people = stream[0] == 0
+    rng = np.random.default_rng([settings.seed, 7, *stream])
+    box = Box(settings.misalignment, settings.occlusion)
+    person = None
+    for shot in shots:
+        if shot.identity:
+            person = sample_person(np.random.default_rng([settings.seed, PERSON, shot.identity]))
+        elif rng.random() < 0.6:  # a stranger: a false alarm shows street alone
+            person = sample_person(rng)
+        outfit = dress(person) if person is not None else None
+        if not people:
+            box = Box(0.22 if shot.identity else 0.12, 0.3)
+        yield shot.name, *studio.photograph(shot.camera - 1, person, outfit, box, rng)
+
+
+def _is_complete(folder: Path, settings: Settings) -> bool:
+    """Tell whether the tree is there; refuse a folder that holds something else."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        if folder.exists():
+            folder.rmdir()
+        return False
+    try:
+        found = json.loads((folder / DESCRIPTION).read_text())
+    except (OSError, ValueError):
+        raise InputError(
+            f"{folder} holds no generated pedestrians: choose an empty or a new folder as root."
+        ) from None
+    wanted = settings.described()
+    if found != wanted:
+        differing = [
+            f"{key}={found.get(key)} instead of {value}"
+            for key, value in wanted.items()
+            if found.get(key) != value
+        ]
+        raise InputError(
+            f"{folder} holds pedestrians of other parameters ({', '.join(differing)}): remove it or choose "
+            "another root."
+        )
+    return True
+
+
+def _digest(settings: Settings) -> str:
+    return hashlib.sha256(json.dumps(settings.described(), sort_keys=True).encode()).hexdigest()[:12]
