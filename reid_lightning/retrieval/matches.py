@@ -3,26 +3,29 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from reid_lightning.errors import InputError
 
 CameraPolicy = Literal["exclude_same_camera", "allow"]
 UNKNOWN_CAMERA = -1
+# Bookkeeping on numpy: the arrays are small, and torch would wait for all its threads at every step.
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
     """The identities and cameras of a query and a gallery table, with the gallery sorted by identity."""
 
-    query_ids: Tensor
-    gallery_ids: Tensor
-    query_cameras: Tensor | None
-    gallery_cameras: Tensor | None
-    order: Tensor
+    query_ids: Integers
+    gallery_ids: Integers
+    query_cameras: Integers | None
+    gallery_cameras: Integers | None
+    order: Integers
     """Gallery rows in the order of their identity."""
-    sorted_ids: Tensor
+    sorted_ids: Integers
 
     @classmethod
     def of(
@@ -34,7 +37,6 @@ class Matches:
         *,
         camera_policy: CameraPolicy,
         lengths: tuple[int, int],
-        device: torch.device,
     ) -> "Matches":
         """Check the tables against the number of query and gallery features and sort the gallery.
 
@@ -54,15 +56,13 @@ class Matches:
                 raise InputError(
                     f"{name} has shape {tuple(column.shape)} beside {length} features; give one value each."
                 )
+        ids = _integers(query_ids), _integers(gallery_ids)
+        order = np.argsort(ids[1], kind="stable")
         if camera_policy == "allow" or query_cameras is None or gallery_cameras is None:
-            query_cameras = gallery_cameras = None
-        else:
-            query_cameras, gallery_cameras = query_cameras.to(device), gallery_cameras.to(device)
-        query_ids, gallery_ids = query_ids.to(device, torch.int64), gallery_ids.to(device, torch.int64)
-        sorted_ids, order = gallery_ids.sort(stable=True)
-        return cls(query_ids, gallery_ids, query_cameras, gallery_cameras, order, sorted_ids)
+            return cls(*ids, None, None, order, ids[1][order])
+        return cls(*ids, _integers(query_cameras), _integers(gallery_cameras), order, ids[1][order])
 
-    def of_queries(self, queries: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def of_queries(self, queries: slice) -> tuple[Integers, Integers, NDArray[np.bool_]]:
         """Return every pair of these queries with a gallery image of the same person.
 
         Returns:
@@ -70,13 +70,17 @@ class Matches:
             the protocol removes the pair because query and image come from the same, known camera.
         """
         ids = self.query_ids[queries]
-        starts = torch.searchsorted(self.sorted_ids, ids)
-        counts = torch.searchsorted(self.sorted_ids, ids, side="right") - starts
-        rows = torch.arange(len(ids), device=ids.device).repeat_interleave(counts)
-        within = torch.arange(len(rows), device=ids.device) - (counts.cumsum(0) - counts)[rows]
+        starts = np.searchsorted(self.sorted_ids, ids)
+        counts = np.searchsorted(self.sorted_ids, ids, side="right") - starts
+        rows = np.repeat(np.arange(len(ids)), counts)
+        within = np.arange(len(rows)) - np.repeat(counts.cumsum() - counts, counts)
         columns = self.order[starts[rows] + within]
         if self.query_cameras is None or self.gallery_cameras is None:
-            return rows, columns, torch.ones_like(rows, dtype=torch.bool)
+            return rows, columns, np.ones(len(rows), dtype=bool)
         cameras = self.query_cameras[queries][rows]
         same = (cameras == self.gallery_cameras[columns]) & (cameras != UNKNOWN_CAMERA)
         return rows, columns, ~same
+
+
+def _integers(column: Tensor) -> Integers:
+    return column.detach().cpu().numpy().astype(np.int64)

@@ -69,17 +69,17 @@ def nearest(
             gallery_cameras,
             camera_policy=camera_policy,
             lengths=(len(query), len(gallery)),
-            device=similarities.query.device,
         )
     indices, distances = [], []
     for queries, chunk in similarities.chunks(chunk_size):
         if matches is not None:
             rows, columns, counted = matches.of_queries(queries)
-            chunk[rows[~counted], columns[~counted]] = -torch.inf
-        columns = _largest(chunk, min(k, len(gallery)))
-        values = chunk.gather(1, columns)
+            removed_pairs = (torch.from_numpy(side[~counted]).to(chunk.device) for side in (rows, columns))
+            chunk[tuple(removed_pairs)] = -torch.inf
+        nearest_columns = _largest(chunk, min(k, len(gallery)))
+        values = chunk.gather(1, nearest_columns)
         removed = values.isneginf()
-        indices.append(columns.masked_fill(removed, -1))
+        indices.append(nearest_columns.masked_fill(removed, -1))
         distances.append(similarities.distances(queries, values).masked_fill(removed, torch.inf))
     return Neighbours(torch.cat(indices), torch.cat(distances))
 

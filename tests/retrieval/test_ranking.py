@@ -144,7 +144,14 @@ def test_order_chunks_and_sorting_path_do_not_change_the_scores(monkeypatch):
     shuffled = torch.randperm(200)
     got = rank(query, gallery[shuffled], ids, gallery_ids[shuffled], chunk_size=7).average_precision
     assert torch.equal(got, expected)
-    monkeypatch.setattr(module, "_sorted_rows", lambda values: values.sort(dim=1).values)  # as on a GPU
+    # As on a GPU: torch sorts and searches.
+    monkeypatch.setattr(
+        module,
+        "_insertion_points",
+        lambda values, thresholds: torch.searchsorted(
+            values.sort(dim=1).values, torch.from_numpy(thresholds)
+        ).numpy(),
+    )
     assert torch.equal(rank(query, gallery, ids, gallery_ids).average_precision, expected)
 
 
