@@ -19,7 +19,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.training import loggers as loggers_
 from reid_lightning.training.build import build_datamodule, build_module
-from reid_lightning.training.callbacks import StopAfter
+from reid_lightning.training.callbacks import HoldBackbone, StopAfter
 from reid_lightning.training.checks import check_config, differences
 from reid_lightning.training.configuration import instantiate
 from reid_lightning.training.module import CHECKPOINT_KEY, ReIDModule
@@ -137,6 +137,8 @@ def _callbacks(
                 "use callbacks=default"
             )
     callbacks: list[Callback] = [instantiate(node) for node in nodes.values()]
+    if config["frozen_epochs"]:
+        callbacks.append(HoldBackbone(config["frozen_epochs"]))
     if stop_after is not None:
         callbacks.append(StopAfter(stop_after))
     if config["trainer"].get("enable_progress_bar", True):

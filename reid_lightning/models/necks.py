@@ -1,0 +1,83 @@
+"""Between pooling and loss: which vector each loss and the retrieval read.
+
+A neck maps (B, C) to three tables: what metric losses read, what retrieval compares, what the classifier reads.
+"""
+
+from torch import Tensor, nn
+
+Vectors = tuple[Tensor, Tensor, Tensor]
+
+
+class BNNeck(nn.Module):
+    """Batch normalisation between metric loss and classifier (Luo et al. 2019, "Bag of Tricks", Sec. 3.5).
+
+    Metric losses read the vector before it, classifier and retrieval the one after it. Its shift stays 0.
+
+    Args:
+        in_features: Dimensions of the pooled vector.
+    """
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.out_features = in_features
+        self.norm = nn.BatchNorm1d(in_features)
+        self.norm.bias.requires_grad_(False)
+
+    def forward(self, pooled: Tensor) -> Vectors:
+        """Return (B, C) before, after and after the normalisation."""
+        after = self.norm(pooled)
+        return pooled, after, after
+
+
+class LinearNeck(nn.Module):
+    """A fully connected embedding (Hermans et al. 2017; FH Kiel 2020: 1024, BN, ReLU, 128).
+
+    Args:
+        in_features: Dimensions of the pooled vector.
+        embedding_size: Dimensions of the embedding.
+        hidden_size: Dimensions of a layer before it, with batch normalisation (if any) and ReLU; None leaves it out.
+        batch_norm: Normalise the hidden layer.
+        dropout: Probability that a value entering the last layer is dropped.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        embedding_size: int = 128,
+        hidden_size: int | None = None,
+        batch_norm: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.out_features = embedding_size
+        layers: list[nn.Module] = []
+        if hidden_size is not None:
+            layers.append(nn.Linear(in_features, hidden_size))
+            if batch_norm:
+                layers.append(nn.BatchNorm1d(hidden_size))
+            layers.append(nn.ReLU(inplace=True))
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        layers.append(nn.Linear(hidden_size or in_features, embedding_size))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, pooled: Tensor) -> Vectors:
+        """Return the (B, embedding_size) embedding for all three."""
+        embedding = self.layers(pooled)
+        return embedding, embedding, embedding
+
+
+class NoNeck(nn.Module):
+    """The pooled vector as it is.
+
+    Args:
+        in_features: Dimensions of the pooled vector.
+    """
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.out_features = in_features
+
+    def forward(self, pooled: Tensor) -> Vectors:
+        """Return the (B, C) pooled vector for all three."""
+        return pooled, pooled, pooled

@@ -1,0 +1,64 @@
+"""The network: input normalisation, backbone, pooling, neck and classifier."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from reid_lightning.models.features import Features
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class InputNormalization(nn.Module):
+    """ImageNet's normalisation, on the device and inside the network, so that an exported model carries it."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, 3, H, W) uint8, or float in [0, 1], to normalised float."""
+        if not images.is_floating_point():
+            images = images.to(self.mean.dtype) / 255
+        return (images - self.mean) / self.std
+
+
+class ReIDNetwork(nn.Module):
+    """Maps images to `Features` and features to identity logits.
+
+    Args:
+        backbone: (B, 3, H, W) normalised float -> (B, C, h, w); its `out_channels` is C.
+        pooling: (B, C, h, w) -> (B, C).
+        neck: Completed with C; maps (B, C) to the metric, retrieval and classifier vectors of `out_features`.
+        classifier: Completed with `out_features` and the number of identities; None for none.
+        num_identities: Training identities.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        pooling: nn.Module,
+        neck: Callable[[int], nn.Module],
+        classifier: Callable[[int, int], nn.Module] | None,
+        num_identities: int,
+    ) -> None:
+        super().__init__()
+        self.normalize = InputNormalization()
+        self.backbone = backbone
+        self.pooling = pooling
+        self.neck = neck(int(backbone.out_channels))  # type: ignore[arg-type]
+        self.embedding_size = int(self.neck.out_features)  # type: ignore[arg-type]
+        self.classifier = classifier(self.embedding_size, num_identities) if classifier else None
+
+    def forward(self, images: Tensor) -> Features:
+        """Return the features of (B, 3, H, W) images, uint8 or float in [0, 1]."""
+        return Features(*self.neck(self.pooling(self.backbone(self.normalize(images)))))
+
+    def classify(self, features: Features, labels: Tensor | None = None) -> Tensor | None:
+        """Return (B, identities) logits, with the classifier's margin only if labels are given; None without one."""
+        return None if self.classifier is None else self.classifier(features.classifier, labels)

@@ -1,0 +1,48 @@
+"""From a feature map to one vector per image."""
+
+import torch
+from torch import Tensor, nn
+
+from reid_lightning.errors import InputError
+
+
+class AveragePooling(nn.Module):
+    """Mean over all positions."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B, C, h, w) to (B, C)."""
+        return features.mean((2, 3))
+
+
+class MaxPooling(nn.Module):
+    """Largest value over all positions."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B, C, h, w) to (B, C)."""
+        return features.amax((2, 3))
+
+
+class GeMPooling(nn.Module):
+    """Generalized mean, `(mean of x^p)^(1/p)` (Radenovic et al. 2018, eq. 3); p = 1 averages, a large p takes the maximum.
+
+    Args:
+        p: Exponent, at least 1.
+        learn_p: Whether training changes p.
+        eps: Values are clamped to this from below, because roots of negative numbers do not exist.
+
+    Raises:
+        InputError: p is below 1.
+    """
+
+    def __init__(self, p: float = 3.0, learn_p: bool = True, eps: float = 1e-6) -> None:
+        super().__init__()
+        if p < 1:
+            raise InputError(f"pooling.p={p} must be 1 or more.")
+        self.p = nn.Parameter(torch.tensor(float(p)), requires_grad=learn_p)
+        self.eps = eps
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B, C, h, w) to (B, C), in float32 under autocast: powers overflow half types."""
+        with torch.autocast(features.device.type, enabled=False):
+            features = features if features.dtype == torch.float64 else features.float()
+            return features.clamp(min=self.eps).pow(self.p).mean((2, 3)).pow(1 / self.p)

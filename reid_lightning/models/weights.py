@@ -1,0 +1,154 @@
+"""Weights from a file, matched by name, with a report of what matched."""
+
+import logging
+import urllib.error
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reid_lightning.errors import InputError
+
+log = logging.getLogger("reid_lightning")
+
+# How others wrap the network whose weights they save, outermost first.
+_WRAPPERS = ("state_dict", "model", "network", "net")
+_PREFIXES = ("module.", "network.", "model.", "backbone.", "base.", "body.", "encoder.")
+LEAST_MATCHED = 0.5
+
+
+@dataclass(frozen=True)
+class MatchReport:
+    """How the tensors of a file fit a module.
+
+    Attributes:
+        matched: Names that were loaded.
+        missing: Names of the module that the file lacks.
+        unexpected: Names of the file that the module lacks.
+        wrong_shape: Names in both whose shapes differ.
+    """
+
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    wrong_shape: tuple[str, ...]
+
+    def __str__(self) -> str:
+        total = len(self.matched) + len(self.missing) + len(self.wrong_shape)
+        parts = [f"{len(self.matched)} of {total} tensors loaded"]
+        for label, names in (
+            ("missing in the file", self.missing),
+            ("of another shape", self.wrong_shape),
+            ("not used", self.unexpected),
+        ):
+            if names:
+                parts.append(
+                    f"{len(names)} {label} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+                )
+        return "; ".join(parts)
+
+
+def load_weights(module: nn.Module, path: str | Path) -> MatchReport:
+    """Load the tensors of a file into a module by name, whatever the saver wrapped around the names.
+
+    Understands plain state dictionaries, those under `state_dict` or `model`, and the prefixes of
+    DataParallel, fast-reid, BoT and this project's own checkpoints; `.pth`, `.pt`, `.ckpt`, `.tar` and `.safetensors`.
+
+    Args:
+        module: The backbone's body, under its library's own names.
+        path: The file.
+
+    Raises:
+        InputError: The file is absent or unreadable, or fewer than half of the module's tensors match.
+    """
+    path = Path(path).expanduser()
+    found = _unwrapped(_read(path), path)
+    own = {
+        name: tensor
+        for name, tensor in module.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    found = _without_prefix(found, own)
+    matched = {name: found[name] for name in own if name in found and found[name].shape == own[name].shape}
+    wrong = tuple(name for name in own if name in found and name not in matched)
+    report = MatchReport(
+        tuple(matched),
+        tuple(name for name in own if name not in found),
+        tuple(name for name in found if name not in own and not name.endswith("num_batches_tracked")),
+        wrong,
+    )
+    if len(matched) < LEAST_MATCHED * len(own):
+        raise InputError(
+            f"backbone.weights={path} fits badly: {report}; choose the backbone that the file was trained with"
+        )
+    module.load_state_dict(matched, strict=False)
+    log.info("weights from %s: %s", path, report)
+    return report
+
+
+def download(fetch: Callable[[], Any], what: str, where: str) -> Any:
+    """Call a library's download and turn a failure into a sentence that says what to do.
+
+    Args:
+        fetch: Downloads, or finds the file in the library's cache.
+        what: The file's name.
+        where: Folder that the library looks in.
+    """
+    try:
+        return fetch()
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"the ImageNet weights {what} cannot be downloaded ({type(error).__name__}): put the file into {where}, "
+            "name it with backbone.weights=FILE, or train from scratch with backbone.weights=null"
+        ) from error
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(
+            f"backbone.weights={path} is no file; give imagenet, null, or the path of a file with weights"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"backbone.weights={path} cannot be read as weights ({type(error).__name__})"
+        ) from error
+
+
+def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    tensors = (
+        {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+        if isinstance(content, Mapping)
+        else {}
+    )
+    if not tensors:
+        raise InputError(f"backbone.weights={path} holds no named tensors")
+    return tensors
+
+
+def _without_prefix(found: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Strip the prefixes that make more names match."""
+    while True:
+        candidates = [
+            {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+            for prefix in _PREFIXES
+        ]
+        best = max(candidates, key=lambda names: len(names.keys() & own.keys()))
+        if len(best.keys() & own.keys()) > len(found.keys() & own.keys()):
+            return best
+        # A wrapper inside a wrapper: nothing matches yet, and every name starts alike.
+        deeper = next((names for names in candidates if len(names) == len(found)), None)
+        if deeper is None or found.keys() & own.keys():
+            return found
+        found = deeper
