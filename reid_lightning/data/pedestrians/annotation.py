@@ -1,6 +1,5 @@
 """What is known of the drawn people, in public forms: Lin et al.'s attribute file, and key points."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +46,8 @@ def write_attributes(path: Path, settings: Settings) -> None:
         index = np.empty((1, len(identities)), object)
         index[0, :] = [settings.identity_name(int(identity)) for identity in identities]
         structs[name] = rows | {"image_index": index}
-    buffer = io.BytesIO()
-    scipy.io.savemat(buffer, {"market_attribute": structs})
-    content = bytearray(buffer.getvalue())
+    scipy.io.savemat(str(path), {"market_attribute": structs})
+    content = bytearray(path.read_bytes())
     content[:116] = _HEADER.ljust(116)  # the library writes the hour here, and files should repeat
     path.write_bytes(content)
 

@@ -87,7 +87,7 @@ def joints_of(person: Person, pose: Pose) -> dict[str, Point]:
     for name, side, bend in (("left", 1.0, pose.elbows[0]), ("right", -1.0, pose.elbows[1])):
         swing = -0.75 * pose.stride * np.sin(pose.phase) * side
         height = shoulder_y - ground
-        shoulder = (side * person.shoulder * 0.9, shoulder_y, height * lean)
+        shoulder = (side * person.shoulder * 0.86, shoulder_y, height * lean)
         if bend > 1.3:
             swing = 0.25
         elbow = _along(shoulder, 0.165, swing, side * pose.spread)

@@ -1,7 +1,7 @@
 """Rounded, shaded, textured parts painted on a picture: the pencil of the drawn people."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import cv2
 import numpy as np
@@ -20,8 +20,8 @@ _OUTLINES = {
     "profile": ((0.0, 0.5), (0.06, 0.72), (0.2, 0.95), (0.35, 1.0), (0.7, 0.9), (0.9, 0.97), (1.0, 0.95)),
     "seat": ((0.0, 0.92), (0.3, 1.0), (0.7, 1.0), (1.0, 0.72)),
     "skirt": ((0.0, 0.62), (0.2, 0.76), (0.5, 0.88), (1.0, 1.0)),
-    "head": ((0.0, 0.3), (0.03, 0.5), (0.1, 0.78), (0.22, 0.96), (0.4, 1.0), (0.6, 0.95), (0.8, 0.76), (0.93, 0.5), (1.0, 0.25)),
-    "round": ((0.0, 0.25), (0.05, 0.55), (0.15, 0.82), (0.3, 0.97), (0.5, 1.0), (0.7, 0.97), (0.85, 0.82), (0.95, 0.55), (1.0, 0.25)),
+    "head": ((0.0, 0.3), (0.03, 0.5), (0.1, 0.78), (0.22, 0.96), (0.4, 1.0), (0.6, 0.95), (0.8, 0.78), (1.0, 0.35)),
+    "round": ((0.0, 0.25), (0.05, 0.55), (0.15, 0.82), (0.3, 0.97), (0.5, 1.0), (0.7, 0.97), (0.85, 0.82), (1.0, 0.25)),
     "pack": ((0.0, 0.5), (0.06, 0.78), (0.18, 0.93), (0.6, 1.0), (0.92, 0.96), (1.0, 0.8)),
     "mane": ((0.0, 0.35), (0.05, 0.65), (0.15, 0.9), (0.4, 1.0), (0.8, 0.95), (1.0, 0.7)),
     "tail": ((0.0, 0.5), (0.2, 0.9), (0.4, 1.0), (0.8, 0.6), (1.0, 0.2)),
@@ -45,21 +45,19 @@ class Form:
     """An outline ready to be covered with cloth; all arrays are (rows, columns) of the part.
 
     Attributes:
-        angle: Column of the cloth at yaw 0 (float, before wrapping round).
-        row: First element of the cloth's row, ready for flat indexing.
+        index: Where the cloth's colour lies at yaw 0, in the flattened roll.
         alpha: Coverage in 0..1.
         sine: Direction of the surface across the axis, -1 at the left edge and 1 at the right one.
         cosine: Direction of the surface towards the camera.
     """
 
-    angle: np.ndarray
-    row: np.ndarray
+    index: np.ndarray
     alpha: np.ndarray
     sine: np.ndarray
     cosine: np.ndarray
 
 
-@lru_cache(maxsize=None)
+@cache
 def form(name: str) -> Form:
     """Return the form of a named outline, made once a process."""
     rows, columns = _SIZES.get(name, (36, 18))
@@ -69,23 +67,23 @@ def form(name: str) -> Form:
     across = ((np.arange(columns) + 0.5) / columns * 2 - 1)[None, :] * (1 + 2 / columns)
     sine = np.clip(across / half, -1, 1)
     alpha = np.clip((half - np.abs(across)) * columns / 2 + 0.5, 0, 1)
-    cloth_row = np.minimum((along * ROWS).astype(np.int32), ROWS - 1)[:, None] * COLUMNS
+    cloth_row = np.minimum((along * ROWS).astype(np.int64), ROWS - 1)[:, None]
+    cloth_column = ((np.arcsin(sine) / (2 * np.pi) + 0.5) * COLUMNS).astype(np.int64)
     return Form(
-        angle=((np.arcsin(sine) / (2 * np.pi) + 0.5) * COLUMNS).astype(np.float32),
-        row=np.broadcast_to(cloth_row, (rows, columns)).copy(),
+        index=cloth_row * (2 * COLUMNS) + cloth_column,
         alpha=alpha.astype(np.float32),
         sine=sine.astype(np.float32),
         cosine=np.sqrt(1 - sine**2).astype(np.float32),
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _folds(shape: tuple[int, int]) -> np.ndarray:
     """Return brightness of creased cloth, (_FOLDS, rows, columns), mean 1: soft lines, mostly oblique."""
     rng = np.random.default_rng(20)
     folds = []
     for _ in range(_FOLDS):
-        noise = rng.normal(size=(shape[0] * 2, shape[1] * 2)).astype(np.float32)
+        noise: np.ndarray = rng.normal(size=(shape[0] * 2, shape[1] * 2)).astype(np.float32)
         noise = cv2.GaussianBlur(noise, (0, 0), sigmaX=shape[1] / 3, sigmaY=1.6)
         turn = cv2.getRotationMatrix2D((shape[1], shape[0]), float(rng.uniform(-50, 50)), 1.0)
         noise = cv2.warpAffine(noise, turn, noise.shape[::-1], borderMode=cv2.BORDER_REFLECT)
@@ -116,7 +114,7 @@ class Canvas:
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = pixels
-        self.owner = np.zeros(pixels.shape[:2], np.uint8)
+        self.owner: np.ndarray = np.zeros(pixels.shape[:2], np.uint8)
 
     def part(
         self,
@@ -134,7 +132,7 @@ class Canvas:
 
         Args:
             name: Outline.
-            cloth: Unrolled surface, (ROWS, COLUMNS, 3).
+            cloth: A roll as `Outfit` holds it.
             ends: Column and row of the axis' top, then of its bottom.
             half_width: Half width where it is widest, in pixels.
             yaw: Turn of the part in radians.
@@ -144,18 +142,17 @@ class Canvas:
             dim: Brightness, below 1 in the shade of another part.
         """
         shape = form(name)
-        turn = int(round(-yaw / (2 * np.pi) * COLUMNS)) % COLUMNS
-        index = (shape.angle.astype(np.int32) + turn) % COLUMNS
-        index += shape.row
-        glow = light.ambient + (1 - light.ambient) * np.maximum(
-            shape.cosine * np.float32(np.cos(light.side)) + shape.sine * np.float32(np.sin(light.side)), 0
-        )
+        turn = round(-yaw / (2 * np.pi) * COLUMNS) % COLUMNS
+        patch = cloth.reshape(-1, 4).take(shape.index + turn, axis=0)
+        glow = shape.cosine * np.float32(np.cos(light.side))
+        glow += shape.sine * np.float32(np.sin(light.side))
+        np.maximum(glow, 0, out=glow)
+        glow *= np.float32((1 - light.ambient) * dim)
+        glow += np.float32(light.ambient * dim)
         if fold is not None:
-            glow = glow * _folds(shape.alpha.shape)[fold % _FOLDS]
-        patch = np.empty((*shape.alpha.shape, 4), np.float32)
-        patch[..., :3] = cloth.reshape(-1, 3)[index]
-        patch[..., :3] *= (glow * np.float32(dim) * shape.alpha)[..., None]
-        patch[..., 3] = shape.alpha
+            glow *= _folds(shape.alpha.shape)[fold % _FOLDS]
+        glow *= shape.alpha
+        cv2.multiply(patch, cv2.merge((glow, glow, glow, shape.alpha)), dst=patch)
         self.stamp(patch, ends, half_width, owner)
 
     def stamp(
@@ -169,18 +166,10 @@ class Canvas:
         across = 2 * half_width / columns
         across_x, across_y = across * (bottom - top) / length, -across * (right - left) / length
         start_x, start_y = left - across_x * columns / 2, top - across_y * columns / 2
-        xs = (
-            start_x,
-            start_x + across_x * columns,
-            start_x + down_x * rows,
-            start_x + across_x * columns + down_x * rows,
-        )
-        ys = (
-            start_y,
-            start_y + across_y * columns,
-            start_y + down_y * rows,
-            start_y + across_y * columns + down_y * rows,
-        )
+        end_x, end_y = start_x + right - left, start_y + bottom - top
+        wide_x, wide_y = across_x * columns, across_y * columns
+        xs = (start_x, start_x + wide_x, end_x, end_x + wide_x)
+        ys = (start_y, start_y + wide_y, end_y, end_y + wide_y)
         x0, x1 = max(0, int(min(xs)) - 1), min(self.pixels.shape[1], int(max(xs)) + 2)
         y0, y1 = max(0, int(min(ys)) - 1), min(self.pixels.shape[0], int(max(ys)) + 2)
         if x0 >= x1 or y0 >= y1:
@@ -190,9 +179,10 @@ class Canvas:
             [[across_x, down_x, start_x + half[0] - x0], [across_y, down_y, start_y + half[1] - y0]]
         )
         warped = cv2.warpAffine(patch, matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)
-        alpha = warped[..., 3]
+        colours, alpha = cv2.cvtColor(warped, cv2.COLOR_BGRA2BGR), warped[..., 3]
+        rest = cv2.cvtColor(1 - alpha, cv2.COLOR_GRAY2BGR)
         region = self.pixels[y0:y1, x0:x1]
-        region *= (1 - alpha)[..., None]
-        region += warped[..., :3]
+        region *= rest
+        region += colours
         if owner:
             self.owner[y0:y1, x0:x1][alpha > 0.5] = owner

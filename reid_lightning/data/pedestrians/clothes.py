@@ -17,7 +17,11 @@ FRONT = COLUMNS // 2
 
 @dataclass(frozen=True)
 class Outfit:
-    """Unrolled surfaces of one person, each (ROWS, COLUMNS, 3) float32 RGB in 0..1."""
+    """Unrolled surfaces of one person.
+
+    Each is (ROWS, 2 * COLUMNS, 4) float32: RGB in 0..1 and a 1, and twice round the body, so that a turn needs
+    no wrapping.
+    """
 
     trunk: np.ndarray
     sleeve: np.ndarray
@@ -43,24 +47,34 @@ def dress(person: Person) -> Outfit:
     trunk = _tailor(rng, upper.copy(), person)
     skirt = upper if person.one_piece else weave(rng, person.lower, person.lower_pattern, scale=1.0)
     lower = weave(rng, person.lower, person.lower_pattern, scale=1.6)
-    skin = np.broadcast_to(person.skin, (ROWS, COLUMNS, 3)).copy()
+    skin = _uniform(person.skin)
     shin = skin.copy()
     shin[round(ROWS * (1 - person.socks)) :] = 0.9 if rng.random() < 0.6 else 0.15
-    shoe = np.broadcast_to(person.shoes, (ROWS, COLUMNS, 3)).copy()
+    shoe = _uniform(person.shoes)
     shoe[:, : COLUMNS // 4] = shoe[:, -COLUMNS // 4 :] = 0.85 if rng.random() < 0.5 else 0.2
     return Outfit(
-        trunk=trunk,
-        sleeve=sleeve,
-        lower=lower,
-        skirt=skirt,
-        skin=skin,
-        shin=shin,
-        head=_head(person),
-        hair=_strands(rng, person.hair_colour),
-        shoe=shoe,
-        carried=_bag(rng, person),
-        hat=np.broadcast_to(person.carried_trim, (ROWS, COLUMNS, 3)).copy(),
+        trunk=_roll(trunk),
+        sleeve=_roll(sleeve),
+        lower=_roll(lower),
+        skirt=_roll(skirt),
+        skin=_roll(skin),
+        shin=_roll(shin),
+        head=_roll(_head(person)),
+        hair=_roll(_strands(rng, person.hair_colour)),
+        shoe=_roll(shoe),
+        carried=_roll(_bag(rng, person)),
+        hat=_roll(_uniform(person.carried_trim)),
     )
+
+
+def _uniform(colour: Colour) -> np.ndarray:
+    return np.full((ROWS, COLUMNS, 3), colour, np.float32)
+
+
+def _roll(cloth: np.ndarray) -> np.ndarray:
+    whole = np.ones((ROWS, 2 * COLUMNS, 4), np.float32)
+    whole[:, :COLUMNS, :3] = whole[:, COLUMNS:, :3] = cloth
+    return whole
 
 
 def weave(
@@ -75,7 +89,7 @@ def weave(
         scale: Columns per unit of length relative to the trunk: limbs are thinner, so their cloth is stretched.
     """
     main, second, third = colours
-    cloth = np.broadcast_to(main, (ROWS, COLUMNS, 3)).astype(np.float32)
+    cloth = _uniform(main)
     rows, columns = np.arange(ROWS)[:, None], np.arange(COLUMNS)[None, :] / scale
     if pattern in ("stripes", "wide_stripes"):
         period = rng.uniform(5, 9) if pattern == "stripes" else rng.uniform(10, 20)
@@ -219,7 +233,7 @@ def _draw_straps(cloth: np.ndarray, person: Person) -> None:
 
 def _head(person: Person) -> np.ndarray:
     """Face in front, hair on top, at the back and, by its style, at the sides."""
-    head = np.broadcast_to(person.skin, (ROWS, COLUMNS, 3)).copy()
+    head = _uniform(person.skin)
     dark = person.skin * 0.35
     for side in (-1, 1):
         cv2.ellipse(head, (FRONT + 9 * side, 23), (4, 2), 0, 0, 360, _plain(dark), -1, cv2.LINE_AA)
@@ -249,7 +263,7 @@ def _strands(rng: np.random.Generator, colour: Colour) -> np.ndarray:
 
 def _bag(rng: np.random.Generator, person: Person) -> np.ndarray:
     """Flap, pocket and seams; the front of the cloth is the bag's outer face."""
-    bag = np.broadcast_to(person.carried, (ROWS, COLUMNS, 3)).copy()
+    bag = _uniform(person.carried)
     trim = _plain(person.carried_trim)
     flap = int(rng.uniform(10, 22))
     cv2.rectangle(bag, (0, flap), (COLUMNS, flap + 1), _plain(person.carried * 0.6), -1)

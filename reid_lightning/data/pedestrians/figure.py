@@ -37,7 +37,7 @@ def keypoints_of(joints: dict[str, Point], canvas: Canvas, view: View) -> np.nda
 def _in_sight(name: str, owner: int, depth: float) -> bool:
     if name in ("nose", "left_eye", "right_eye", "left_ear", "right_ear"):
         return depth > -0.005 and owner in (0, _HEAD)
-    side, _, joint = name.partition("_")
+    side, joint = name.split("_", maxsplit=1)
     own = _ARMS[side] if joint in ("shoulder", "elbow", "wrist") else _LEGS[side]
     return owner in ((0, own, _TRUNK) if joint in ("shoulder", "hip") else (0, own))
 
@@ -122,7 +122,7 @@ class _Painter:
         outfit, person, joints = self.outfit, self.person, self.joints
         shoulder, elbow, hand = (joints[f"{side}_{name}"] for name in ("shoulder", "elbow", "hand"))
         dim = 0.82 if shoulder[2] < -0.03 else 1.0
-        thick = 0.029 * person.limb * self.pixels
+        thick = 0.031 * person.limb * self.pixels
         owner, fold = _ARMS[side], self.fold + (5 if side == "left" else 9)
         if person.sleeve < 1:
             self.part(
@@ -133,7 +133,7 @@ class _Painter:
                 thick,
                 owner,
                 dim=dim,
-                overlap=(thick * 0.7, thick * 0.5),
+                overlap=(thick * 0.3, thick * 0.5),
             )
         self.part("limb", outfit.skin, elbow, hand, thick * 0.82, owner, dim=dim, overlap=(thick * 0.5, 0))
         end = _between(shoulder, elbow, min(person.sleeve, 1.0))
@@ -161,7 +161,7 @@ class _Painter:
             owner,
             fold + 1,
             dim=dim,
-            overlap=(thick * 0.8, after),
+            overlap=(thick * 0.35, after),
         )
 
     def leg(self, side: str, dim: float) -> None:
@@ -169,7 +169,7 @@ class _Painter:
         hip, knee, ankle = (joints[f"{side}_{name}"] for name in ("hip", "knee", "ankle"))
         heel, toe = joints[f"{side}_heel"], joints[f"{side}_toe"]
         owner, fold = _LEGS[side], self.fold + (2 if side == "left" else 7)
-        thigh, calf = 0.052 * person.limb * self.pixels, 0.035 * person.limb * self.pixels
+        thigh, calf = 0.056 * person.limb * self.pixels, 0.038 * person.limb * self.pixels
         skirt = person.wears_skirt
         foot = 0.026 * self.pixels
         if person.hem < 1.9 or skirt:
@@ -237,7 +237,7 @@ class _Painter:
         person, outfit, joints = self.person, self.outfit, self.joints
         crown, chin = joints["crown"], joints["chin"]
         turned = self.view.yaw + self.pose.turn
-        wide = person.head * (0.36 + 0.06 * abs(float(np.sin(turned)))) * self.pixels
+        wide = person.head * (0.385 + 0.05 * abs(float(np.sin(turned)))) * self.pixels
         self.part("head", outfit.head, crown, chin, wide, _HEAD, yaw=turned)
         if not person.wears("hat"):
             return

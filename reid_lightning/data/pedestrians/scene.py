@@ -65,7 +65,7 @@ def _tone(rng: np.random.Generator, low: float, high: float, tint: float = 0.06)
 
 
 def _colour(rng: np.random.Generator, low: float = 0.1, high: float = 0.8) -> Colour:
-    red, green, blue = (float(x) for x in rng.uniform(low, high, 3))
+    red, green, blue = (float(x) for x in 0.45 * rng.uniform(low, high, 3) + 0.55 * rng.uniform(low, high))
     return red, green, blue
 
 
@@ -76,8 +76,8 @@ def _draw_ground(rng: np.random.Generator, street: np.ndarray) -> None:
     while x < WIDTH:
         width = int(rng.uniform(250, 700))
         kind = rng.random()
-        tone = _tone(rng, 0.38, 0.66) if kind < 0.55 else _tone(rng, 0.26, 0.4, 0.03)
-        if kind > 0.88:
+        tone = _tone(rng, 0.42, 0.6, 0.03) if kind < 0.55 else _tone(rng, 0.3, 0.42, 0.02)
+        if kind > 0.92:
             tone = np.asarray([0.28, 0.42, 0.2], np.float32) * np.float32(rng.uniform(0.7, 1.2))
         ground[:, x : x + width] = tone
         if kind < 0.55:
@@ -119,7 +119,7 @@ def _draw_joints(rng: np.random.Generator, ground: np.ndarray, tone: np.ndarray)
 
 
 def _wall(rng: np.random.Generator, section: np.ndarray) -> None:
-    tone = _tone(rng, 0.35, 0.8, 0.1)
+    tone = _tone(rng, 0.35, 0.75, 0.05)
     section[:] = tone
     step = int(rng.uniform(9, 20))
     if rng.random() < 0.6:  # bricks or slabs
@@ -162,7 +162,7 @@ def _lawn(rng: np.random.Generator, section: np.ndarray) -> None:
 
 
 def _shutter(rng: np.random.Generator, section: np.ndarray) -> None:
-    section[:] = _tone(rng, 0.3, 0.75, 0.2)
+    section[:] = _tone(rng, 0.3, 0.7, 0.08)
     section[:: int(rng.uniform(5, 12))] *= 0.75
     top = int(rng.uniform(25, 80))
     section[:top] = _colour(rng)

@@ -55,7 +55,7 @@ def contact_sheet(
 
 def _cell(file: str | None) -> np.ndarray:
     """An image of 64 x 128 with a white edge; blank without a file."""
-    picture = np.full((128, 64, 3), 235, np.uint8)
+    picture: np.ndarray = np.full((128, 64, 3), 235, np.uint8)
     if file is not None:
         image = cv2.imread(file)
         if image is None:

@@ -145,14 +145,14 @@ def _frame(camera: Camera, person: Person | None, box: Box, rng: np.random.Gener
     )
     stature = 1.0 if person is None else person.stature
     shift_x, shift_y, size = rng.normal(0, box.misalignment, 3)
-    scale = 0.925 * _ROWS * (1 + size) * (1 + 0.25 * (stature - 1))
+    scale = 0.945 * _ROWS * (1 + size) * (1 + 0.25 * (stature - 1))
     return View(
         yaw=float(yaw),
         pitch=camera.pitch,
         scale=float(scale),
         x=_COLUMNS * float(0.5 + shift_x),
         y=float(_ROWS * (0.5 + shift_y) + 0.485 * scale),
-        squeeze=float(rng.uniform(0.98, 1.22)),
+        squeeze=float(rng.uniform(1.08, 1.36)),
     )
 
 
