@@ -87,8 +87,8 @@ def resnet(name: str, weights: str | None, last_stride: int = 1, frozen_layers: 
     names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
     body = nn.Sequential(OrderedDict((part, getattr(model, part)) for part in names))
     _from_file(body, weights)
-    layers = [nn.ModuleList([body.conv1, body.bn1])]
-    layers += [block for stage in (body.layer1, body.layer2, body.layer3, body.layer4) for block in stage]
+    layers: list[nn.Module] = [nn.ModuleList([model.conv1, model.bn1])]
+    layers += [block for stage in (model.layer1, model.layer2, model.layer3, model.layer4) for block in stage]
     return Backbone(body, layers, out_channels, frozen_layers)
 
 
@@ -102,7 +102,7 @@ def vgg16(weights: str | None, frozen_layers: int = 0) -> Backbone:
     model = _torchvision("vgg16", weights)
     body = nn.Sequential(OrderedDict(features=model.features))
     _from_file(body, weights)
-    convolutions = [layer for layer in body.features if isinstance(layer, nn.Conv2d)]
+    convolutions = [layer for layer in model.features if isinstance(layer, nn.Conv2d)]
     return Backbone(body, convolutions, 512, frozen_layers)
 
 
@@ -162,14 +162,12 @@ class TimmBackbone(Backbone):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, 3, H, W) normalised images to a (B, C, h, w) feature map."""
-        features = self.body.forward_features(images)  # type: ignore[operator]
+        body: Any = self.body
+        features = body.forward_features(images)
         if features.ndim == 3:
-            height, width = self.body.patch_embed.grid_size  # type: ignore[union-attr]
-            tokens = features[:, self.body.num_prefix_tokens :]
-            return tokens.transpose(1, 2).unflatten(2, (height, width))
-        return (
-            features.permute(0, 3, 1, 2) if getattr(self.body, "output_fmt", "NCHW") == "NHWC" else features
-        )
+            tokens = features[:, body.num_prefix_tokens :]
+            return tokens.transpose(1, 2).unflatten(2, tuple(body.patch_embed.grid_size))
+        return features.permute(0, 3, 1, 2) if getattr(body, "output_fmt", "NCHW") == "NHWC" else features
 
 
 def _torchvision(name: str, weights: str | None) -> Any:
