@@ -123,7 +123,8 @@ def osnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0
         )
     body = OSNet(width)
     _from_file(body, weights)
-    return Backbone(body, body.layers, body.out_channels, frozen_layers)
+    layers = [body.conv1, *body.conv2, *body.conv3, *body.conv4, body.conv5]
+    return Backbone(body, layers, body.out_channels, frozen_layers)
 
 
 class TimmBackbone(Backbone):

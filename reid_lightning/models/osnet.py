@@ -1,7 +1,13 @@
-"""OSNet, omni-scale feature learning (Zhou et al., ICCV 2019)."""
+"""OSNet, omni-scale feature learning for person re-identification (Zhou et al., ICCV 2019).
+
+Submodules carry the names of the published weights, so that such a file loads without a table of names.
+"""
 
 import torch
 from torch import Tensor, nn
+
+# Channels after conv1, conv2, conv3 and conv4 at width 1.0 (table 1).
+_CHANNELS = (64, 256, 384, 512)
 
 
 class ConvNorm(nn.Module):
@@ -13,30 +19,33 @@ class ConvNorm(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU(inplace=True) if activate else nn.Identity()
+        self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, h, w) to (B, out_channels, h/stride, w/stride)."""
-        return self.relu(self.bn(self.conv(x)))
+        """Map (B, C, h, w) to (B, out_channels, h / stride, w / stride)."""
+        x = self.bn(self.conv(x))
+        return x.relu_() if self.activate else x
 
 
-class LightConv3x3(nn.Module):
-    """Lite 3x3 layer: pointwise, then depthwise convolution, normalised once (section 3.1)."""
+class LiteConv3x3(nn.Module):
+    """A 3x3 convolution in two factors: pointwise, then depthwise (section 3.1).
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    There is no activation between the two; BatchNorm and ReLU follow once.
+    """
+
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, groups=out_channels, bias=False)
-        self.bn = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU(inplace=True)
+        self.conv1 = nn.Conv2d(channels, channels, 1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, h, w) to (B, out_channels, h, w)."""
-        return self.relu(self.bn(self.conv2(self.conv1(x))))
+        """Map (B, C, h, w) to the same shape."""
+        return self.bn(self.conv2(self.conv1(x))).relu_()
 
 
 class AggregationGate(nn.Module):
-    """Channel weights of a stream from its global average; one gate serves all streams (equation 4)."""
+    """Weight of every channel of a stream, from the stream's global average (equation 4)."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
@@ -44,79 +53,85 @@ class AggregationGate(nn.Module):
         self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weigh the channels of (B, C, h, w)."""
-        w = x.mean((2, 3), keepdim=True)
-        return x * self.fc2(self.fc1(w).relu()).sigmoid()
+        """Map (B, C, h, w) to weights (B, C, 1, 1) in (0, 1)."""
+        average = x.mean((2, 3), keepdim=True)
+        return self.fc2(self.fc1(average).relu()).sigmoid()
 
 
 class OmniScaleBlock(nn.Module):
-    """Residual block of four streams of 1 to 4 Lite layers, weighed by one gate and added (section 3.2, figure 4).
+    """Residual bottleneck of four streams that see 3, 5, 7 and 9 pixels (figure 4b).
 
-    Stream t sees (2t + 1) x (2t + 1) pixels of its input.
+    The streams have 1 to 4 lite 3x3 layers. One gate, shared by all, weighs their channels before they are
+    added (equation 3): that is the unified aggregation gate.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         middle = out_channels // 4
         self.conv1 = ConvNorm(in_channels, middle, 1)
-        self.conv2a = LightConv3x3(middle, middle)
-        self.conv2b = nn.Sequential(*(LightConv3x3(middle, middle) for _ in range(2)))
-        self.conv2c = nn.Sequential(*(LightConv3x3(middle, middle) for _ in range(3)))
-        self.conv2d = nn.Sequential(*(LightConv3x3(middle, middle) for _ in range(4)))
+        self.conv2a = LiteConv3x3(middle)
+        self.conv2b = nn.Sequential(*(LiteConv3x3(middle) for _ in range(2)))
+        self.conv2c = nn.Sequential(*(LiteConv3x3(middle) for _ in range(3)))
+        self.conv2d = nn.Sequential(*(LiteConv3x3(middle) for _ in range(4)))
         self.gate = AggregationGate(middle)
         self.conv3 = ConvNorm(middle, out_channels, 1, activate=False)
         self.downsample = (
-            ConvNorm(in_channels, out_channels, 1, activate=False)
-            if in_channels != out_channels
-            else nn.Identity()
+            ConvNorm(in_channels, out_channels, 1, activate=False) if in_channels != out_channels else None
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in_channels, h, w) to (B, out_channels, h, w)."""
-        y = self.conv1(x)
-        streams = (self.gate(stream(y)) for stream in (self.conv2a, self.conv2b, self.conv2c, self.conv2d))
-        return torch.relu(self.conv3(sum(streams)) + self.downsample(x))
+        """Map (B, C, h, w) to (B, out_channels, h, w)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.conv1(x)
+        first = self.conv2a(x)
+        fused = first * self.gate(first)
+        for stream in (self.conv2b, self.conv2c, self.conv2d):
+            scale = stream(x)
+            fused = torch.addcmul(fused, scale, self.gate(scale))
+        return self.conv3(fused).add_(shortcut).relu_()
 
 
 class OSNet(nn.Module):
-    """OSNet without its fully connected layer (table 1).
+    """OSNet up to its last feature map (table 1), 1/16 of the image's height and width.
+
+    The paper's 512-dimensional fully connected layer is the neck's work: `neck=linear neck.out_features=512`.
 
     Args:
-        width: Factor of the channels; the paper has 1.0, 0.75, 0.5 and 0.25.
+        width: Factor on all channel numbers (1.0, 0.75, 0.5 or 0.25 in the paper).
 
-    Attributes:
-        out_channels: Channels of the map, 512 times the width.
-        layers: Parts in order of depth.
+    Example:
+        >>> network = OSNet(width=0.25)
+        >>> network(torch.zeros(2, 3, 64, 32)).shape, network.out_channels
+        (torch.Size([2, 128, 4, 2]), 128)
     """
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
-        stem, first, second, third = (int(channels * width) for channels in (64, 256, 384, 512))
-        self.conv1 = ConvNorm(3, stem, 7, 2)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.conv2 = nn.Sequential(
-            OmniScaleBlock(stem, first), OmniScaleBlock(first, first), _transition(first)
-        )
-        self.conv3 = nn.Sequential(
-            OmniScaleBlock(first, second), OmniScaleBlock(second, second), _transition(second)
-        )
-        self.conv4 = nn.Sequential(OmniScaleBlock(second, third), OmniScaleBlock(third, third))
-        self.conv5 = ConvNorm(third, third, 1)
-        self.out_channels = third
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        first, second, third, last = (round(channels * width) for channels in _CHANNELS)
+        self.conv1 = ConvNorm(3, first, 7, stride=2)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.conv2 = _stage(first, second, halve=True)
+        self.conv3 = _stage(second, third, halve=True)
+        self.conv4 = _stage(third, last, halve=False)
+        self.conv5 = ConvNorm(last, last, 1)
+        self.out_channels = last
+        self.apply(_initialise)
 
-    @property
-    def layers(self) -> list[nn.Module]:
-        """Stem, blocks and transitions, last convolution."""
-        return [self.conv1, *self.conv2, *self.conv3, *self.conv4, self.conv5]
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, H, W) to (B, out_channels, H/16, W/16)."""
-        return self.conv5(self.conv4(self.conv3(self.conv2(self.maxpool(self.conv1(images))))))
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) to (B, out_channels, H / 16, W / 16)."""
+        x = self.maxpool(self.conv1(x))
+        return self.conv5(self.conv4(self.conv3(self.conv2(x))))
 
 
-def _transition(channels: int) -> nn.Sequential:
-    """Pointwise convolution and halving of the map between stages."""
-    return nn.Sequential(ConvNorm(channels, channels, 1), nn.AvgPool2d(2))
+def _stage(in_channels: int, out_channels: int, halve: bool) -> nn.Sequential:
+    blocks: list[nn.Module] = [OmniScaleBlock(in_channels, out_channels), OmniScaleBlock(out_channels, out_channels)]
+    if halve:
+        blocks.append(nn.Sequential(ConvNorm(out_channels, out_channels, 1), nn.AvgPool2d(2)))
+    return nn.Sequential(*blocks)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

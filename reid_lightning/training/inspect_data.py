@@ -1,6 +1,7 @@
 """A look at a data set, through the same door as a run."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import hydra
 import pandas as pd
@@ -8,6 +9,7 @@ from hydra.errors import HydraException
 from rich.console import Console
 from rich.table import Table
 
+from reid_lightning.data.pedestrians.sheet import contact_sheet
 from reid_lightning.data.table import concatenate_tables, describe_table
 from reid_lightning.errors import InputError
 from reid_lightning.training.configuration import CONF, instantiate, plain
@@ -37,3 +39,8 @@ def print_counts(overrides: Sequence[str]) -> None:
         for split, row in counts.iterrows():
             page.add_row(str(split), *(f"{value:,}" for value in row))
         Console().print(page)
+
+
+def draw_sheet(path: str | Path, overrides: Sequence[str], people: int) -> None:
+    """Write a contact sheet, people x cameras, of the data sets that overrides choose."""
+    contact_sheet(read_table(overrides), path, people=people)

@@ -37,8 +37,8 @@ class Fitted:
     trainer: Trainer
     module: ReIDModule
     datamodule: ReIDDataModule
-    checkpoint: Path | None
-    best_epoch: int
+    checkpoint: Path | None  # the best on validation; None: the weights as they are
+    best_epoch: int  # epochs trained until then
     score: float | None
 
 
@@ -110,33 +110,33 @@ def _fit(
         module = build_module(config, datamodule.num_identities, datamodule.identity_labels)
         checkpoint_path = _resume_path(resume, output_dir, config)
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
-        trainer = _trainer(config, output_dir, callbacks, children)
+        trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation)
     with watch.stage("fit"):
         trainer.fit(module, datamodule, ckpt_path=checkpoint_path)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    saved = next((c for c in callbacks if isinstance(c, ModelCheckpoint)), None)
-    best = Path(saved.best_model_path) if saved and saved.best_model_path else None
-    last = Path(saved.last_model_path) if saved and saved.last_model_path else None
-    score = float(saved.best_model_score) if saved and saved.best_model_score is not None else None
-    return Fitted(trainer, module, datamodule, best or last, _epochs_of(best) or trainer.current_epoch, score)
+    watching = next((c for c in callbacks if isinstance(c, ModelCheckpoint) and c.monitor), None)
+    if watching is None or watching.best_model_score is None:
+        return Fitted(trainer, module, datamodule, None, trainer.current_epoch, None)
+    best, score = Path(watching.best_model_path), float(watching.best_model_score)
+    return Fitted(trainer, module, datamodule, best, _epochs_of(best), score)
 
 
 def _callbacks(
     config: Mapping[str, Any], output_dir: Path, has_validation: bool, stop_after: int | None
 ) -> list[Callback]:
-    nodes = copy.deepcopy(dict(config["callbacks"]))
-    for node in nodes.values():
-        if node["_target_"].endswith("ModelCheckpoint"):
+    callbacks: list[Callback] = []
+    for node in copy.deepcopy(dict(config["callbacks"])).values():
+        saves = node["_target_"].endswith("ModelCheckpoint")
+        if saves:
             node["dirpath"] = str(output_dir / "checkpoints")
-            if not has_validation:
-                node |= {"monitor": None, "save_top_k": 0}
-        elif "monitor" in node and not has_validation:
+        if has_validation or not node.get("monitor"):
+            callbacks.append(instantiate(node))
+        elif not saves:
             raise InputError(
                 f"{node['_target_'].rsplit('.', 1)[-1]} watches {node['monitor']}, and data.validation=none leaves none; "
                 "use callbacks=default"
             )
-    callbacks: list[Callback] = [instantiate(node) for node in nodes.values()]
     if config["frozen_epochs"]:
         callbacks.append(HoldBackbone(config["frozen_epochs"]))
     if stop_after is not None:
@@ -147,7 +147,11 @@ def _callbacks(
 
 
 def _trainer(
-    config: Mapping[str, Any], output_dir: Path, callbacks: list[Callback], children: Children
+    config: Mapping[str, Any],
+    output_dir: Path,
+    callbacks: list[Callback],
+    children: Children,
+    has_validation: bool,
 ) -> Trainer:
     node = dict(config["trainer"])
     loggers: list[Any] = [loggers_.csv_logger(output_dir)]
@@ -157,6 +161,8 @@ def _trainer(
             logger.log_hyperparams(dict(config))
         loggers += chosen
     ranks = world_size(node["devices"], node["num_nodes"], node["accelerator"])
+    if not has_validation:
+        node["limit_val_batches"] = 0
     node["sync_batchnorm"] = node["sync_batchnorm"] and ranks > 1 and torch.cuda.is_available()
     strategy = JobDDPStrategy(Path(config["output_dir"]) / "config.yaml", children) if ranks > 1 else "auto"
     return instantiate(
@@ -190,10 +196,8 @@ def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]
     return str(path)
 
 
-def _epochs_of(checkpoint: Path | None) -> int:
+def _epochs_of(checkpoint: Path) -> int:
     """Return after how many epochs a checkpoint was written."""
-    if checkpoint is None:
-        return 0
     return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]) + 1
 
 
