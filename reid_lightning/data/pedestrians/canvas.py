@@ -12,7 +12,7 @@ from reid_lightning.data.pedestrians.clothes import COLUMNS, ROWS
 _OUTLINES = {
     "limb": ((0.0, 0.45), (0.04, 0.75), (0.12, 0.97), (0.25, 1.0), (0.88, 0.74), (0.95, 0.6), (1.0, 0.3)),
     "calf": ((0.0, 0.5), (0.05, 0.85), (0.3, 1.0), (0.6, 0.8), (0.9, 0.56), (0.97, 0.5), (1.0, 0.3)),
-    "sleeve": ((0.0, 0.45), (0.07, 0.85), (0.25, 1.0), (0.9, 0.96), (1.0, 0.92)),
+    "sleeve": ((0.0, 0.3), (0.08, 0.7), (0.3, 1.0), (0.9, 0.96), (1.0, 0.92)),
     "trouser": ((0.0, 0.7), (0.07, 0.92), (0.25, 1.0), (0.7, 0.86), (1.0, 0.78)),
     "tube": ((0.0, 0.88), (0.1, 0.97), (0.5, 1.0), (0.9, 0.95), (1.0, 0.9)),
     "man": ((0.0, 0.38), (0.035, 0.5), (0.09, 0.88), (0.15, 0.98), (0.25, 1.0), (0.65, 0.9), (0.9, 0.9), (1.0, 0.9)),
@@ -84,11 +84,11 @@ def _folds(shape: tuple[int, int]) -> np.ndarray:
     folds = []
     for _ in range(_FOLDS):
         noise: np.ndarray = rng.normal(size=(shape[0] * 2, shape[1] * 2)).astype(np.float32)
-        noise = cv2.GaussianBlur(noise, (0, 0), sigmaX=shape[1] / 3, sigmaY=1.6)
+        noise = cv2.GaussianBlur(noise, (0, 0), sigmaX=shape[1] / 5, sigmaY=1.8)
         turn = cv2.getRotationMatrix2D((shape[1], shape[0]), float(rng.uniform(-50, 50)), 1.0)
         noise = cv2.warpAffine(noise, turn, noise.shape[::-1], borderMode=cv2.BORDER_REFLECT)
         noise = noise[shape[0] // 2 : shape[0] // 2 + shape[0], shape[1] // 2 : shape[1] // 2 + shape[1]]
-        folds.append(1 + 0.09 * np.clip((noise - noise.mean()) / (noise.std() + 1e-6), -2.2, 2.2))
+        folds.append(1 + 0.06 * np.clip((noise - noise.mean()) / (noise.std() + 1e-6), -2.2, 2.2))
     return np.asarray(folds, np.float32)
 
 

@@ -8,20 +8,15 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
-import cv2
 import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from reid_lightning.data.pedestrians.annotation import write_attributes, write_keypoints
-from reid_lightning.data.pedestrians.camera import make_camera
-from reid_lightning.data.pedestrians.clothes import dress
-from reid_lightning.data.pedestrians.person import sample_person
-from reid_lightning.data.pedestrians.plan import PERSON, Settings, Shot
-from reid_lightning.data.pedestrians.shot import Box, Studio
+from reid_lightning.data.pedestrians.plan import Settings
+from reid_lightning.data.pedestrians.worker import Task, draw_task, start_process
 from reid_lightning.data.readers.market1501 import FOLDERS, read_market1501
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path, cache_dir, file_lock
@@ -89,10 +84,10 @@ def write_pedestrians(folder: Path, settings: Settings, processes: int | None = 
     count = settings.train_identities + settings.test_identities
     others = sum(settings.others)
     tasks = [
-        _Task(True, k, min(k + _IDENTITIES_PER_TASK, count + 1))
+        Task(True, k, min(k + _IDENTITIES_PER_TASK, count + 1))
         for k in range(1, count + 1, _IDENTITIES_PER_TASK)
     ]
-    tasks += [_Task(False, k, min(k + _OTHERS_PER_TASK, others)) for k in range(0, others, _OTHERS_PER_TASK)]
+    tasks += [Task(False, k, min(k + _OTHERS_PER_TASK, others)) for k in range(0, others, _OTHERS_PER_TASK)]
     names: list[str] = []
     points: list[np.ndarray] = []
     console = Console()
@@ -114,16 +109,8 @@ def write_pedestrians(folder: Path, settings: Settings, processes: int | None = 
     (folder / DESCRIPTION).write_text(json.dumps(settings.described(), indent=1) + "\n")
 
 
-class _Task(NamedTuple):
-    """A range of identities, or of other shots (distractors, junk)."""
-
-    people: bool
-    start: int
-    stop: int
-
-
 def _draw_all(
-    folder: Path, settings: Settings, tasks: list[_Task], processes: int | None
+    folder: Path, settings: Settings, tasks: list[Task], processes: int | None
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     """Yield names and key points of every task, in order."""
     if processes is None:
@@ -131,62 +118,13 @@ def _draw_all(
         images = (settings.train_identities + settings.test_identities) * settings.images_per_camera * 4
         processes = max(1, min(cpus, int(images / _IMAGES_PER_PROCESS)))
     if processes == 1:
-        _start_process(folder, settings)
-        yield from map(_draw_task, tasks)
+        start_process(folder, settings)
+        yield from map(draw_task, tasks)
         return
     # Spawned, not forked: a fork of a process with threads (OpenCV's, PyTorch's) may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _start_process, (folder, settings)) as pool:
-        yield from pool.map(_draw_task, tasks)
-
-
-class _Worker(NamedTuple):
-    folder: Path
-    settings: Settings
-    studio: Studio
-
-
-_worker: _Worker | None = None
-
-
-def _start_process(folder: Path, settings: Settings) -> None:
-    global _worker
-    cv2.setNumThreads(0)
-    cameras = [make_camera(settings.seed, k, settings.cameras) for k in range(settings.cameras)]
-    _worker = _Worker(folder, settings, Studio(settings.seed, cameras))
-
-
-def _draw_task(task: _Task) -> tuple[list[str], np.ndarray]:
-    assert _worker is not None
-    names, points = [], []
-    settings = _worker.settings
-    for number in range(task.start, task.stop):
-        shots = settings.shots_of(number) if task.people else [settings.other_shot(number)]
-        stream = (0 if task.people else 1, number)
-        for name, jpeg, keypoints in _draw_shots(_worker.studio, settings, shots, stream):
-            (_worker.folder / name).write_bytes(jpeg)
-            names.append(name)
-            points.append(keypoints)
-    return names, np.asarray(points, np.float32).reshape(-1, 17, 3)
-
-
-def _draw_shots(
-    studio: Studio, settings: Settings, shots: list[Shot], stream: tuple[int, int]
-) -> Iterator[tuple[str, bytes, np.ndarray]]:
-    """Draw pictures of one person; strangers and junk get boxes that miss them."""
-    people = stream[0] == 0
-    rng = np.random.default_rng([settings.seed, 7, *stream])
-    box = Box(settings.misalignment, settings.occlusion)
-    person = None
-    for shot in shots:
-        if shot.identity:
-            person = sample_person(np.random.default_rng([settings.seed, PERSON, shot.identity]))
-        elif rng.random() < 0.6:  # a stranger: a false alarm shows street alone
-            person = sample_person(rng)
-        outfit = dress(person) if person is not None else None
-        if not people:
-            box = Box(0.22 if shot.identity else 0.12, 0.3)
-        yield shot.name, *studio.photograph(shot.camera - 1, person, outfit, box, rng)
+    with ProcessPoolExecutor(processes, context, start_process, (folder, settings)) as pool:
+        yield from pool.map(draw_task, tasks)
 
 
 def _is_complete(folder: Path, settings: Settings) -> bool:

@@ -161,7 +161,7 @@ class _Painter:
             owner,
             fold + 1,
             dim=dim,
-            overlap=(thick * 0.35, after),
+            overlap=(thick * 0.15, after),
         )
 
     def leg(self, side: str, dim: float) -> None:

@@ -265,7 +265,7 @@ def _upper_pattern(rng: np.random.Generator, colour: str) -> str:
     if colour == "multiple":
         return str(rng.choice(["wide_stripes", "checks", "blocks", "flowers", "bars"]))
     names = ["plain", "print", "logo", "stripes", "checks", "gradient", "blocks", "dots", "bars", "open"]
-    return str(rng.choice(names, p=[0.24, 0.24, 0.1, 0.1, 0.07, 0.05, 0.06, 0.04, 0.04, 0.06]))
+    return str(rng.choice(names, p=[0.36, 0.21, 0.1, 0.08, 0.06, 0.04, 0.04, 0.03, 0.03, 0.05]))
 
 
 def _lower_pattern(rng: np.random.Generator, colour: str, skirt: bool, short: bool) -> str:

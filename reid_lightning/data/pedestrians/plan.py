@@ -9,7 +9,7 @@ import numpy as np
 from reid_lightning.errors import InputError
 
 #: Changes whenever the same parameters would give other files.
-GENERATOR = 1
+GENERATOR = 2
 
 # Random streams that hang off the seed; `make_camera` and `Studio` use 1, 2 and 3.
 _SPLIT, PERSON, _SHOTS, _OTHERS = 0, 4, 5, 6
