@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from reid_lightning.distances import unit_vectors
-from reid_lightning.errors import InputError
 from reid_lightning.losses.pairs import Indices, triplet_distances
+from reid_lightning.losses.settings import at_least
 
 LARGEST = 4.0  # squared Euclidean distance of two opposite unit vectors
 
@@ -34,13 +34,10 @@ class LosslessTripletLoss(nn.Module):
 
     def __init__(self, beta: float = 4.0, eps: float = 1e-6) -> None:
         super().__init__()
-        if beta < LARGEST:
-            raise InputError(
-                f"loss.lossless.beta={beta} lets the logarithm's argument fall below zero; choose {LARGEST:g} or more."
-            )
-        if eps < 1e-6:
-            raise InputError(f"loss.lossless.eps={eps} vanishes in float32 beside 1; choose 1e-6 or more.")
-        self.beta, self.eps = beta, eps
+        self.beta = at_least(
+            "loss.lossless.beta", beta, LARGEST
+        )  # below, the logarithm's argument can be negative
+        self.eps = at_least("loss.lossless.eps", eps, 1e-6)  # below, it vanishes in float32 beside 1
         self.diagnostics: dict[str, Tensor] = {}
 
     def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:

@@ -124,6 +124,18 @@ class _PairedDistances(torch.autograd.Function):
         return total.index_add_(0, anchors, pulls.sum(dim=0), alpha=-1), None, None, None
 
 
+def refuse_indices(indices_tuple: Indices | None, name: str) -> None:
+    """Refuse a miner's choice where a loss forms its own pairs.
+
+    Raises:
+        InputError: There are indices.
+    """
+    if indices_tuple is not None:
+        raise InputError(
+            f"loss={name} forms its own pairs from the whole batch and takes no miner; use miner=none."
+        )
+
+
 def pair_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return which pairs show one person and which two, (N, N) boolean each; no image pairs with itself."""
     same = labels[:, None] == labels[None, :]

@@ -9,6 +9,7 @@ from torch.nn import functional
 from reid_lightning.distances import unit_vectors
 from reid_lightning.errors import InputError
 from reid_lightning.losses.pairs import Indices, triplet_distances
+from reid_lightning.losses.settings import at_least
 
 
 class TripletLoss(nn.Module):
@@ -42,11 +43,10 @@ class TripletLoss(nn.Module):
         reduction: Literal["mean", "mean_active"] = "mean",
     ) -> None:
         super().__init__()
-        if margin < 0:
-            raise InputError(f"loss.triplet.margin={margin} is negative; a margin is 0 or more.")
         if reduction not in ("mean", "mean_active"):
             raise InputError(f"loss.triplet.reduction={reduction} is unknown; choose mean or mean_active.")
-        self.margin, self.soft_margin, self.squared = margin, soft_margin, squared
+        self.margin = at_least("loss.triplet.margin", margin, 0)
+        self.soft_margin, self.squared = soft_margin, squared
         self.normalize, self.reduction = normalize, reduction
         self.diagnostics: dict[str, Tensor] = {}
 

@@ -1,4 +1,4 @@
-"""Identity classifiers: linear layers whose logits a cross-entropy trains."""
+"""Softmax classifier: a linear layer over the training identities."""
 
 from torch import Tensor, nn
 
@@ -11,6 +11,11 @@ class SoftmaxClassifier(nn.Linear):
         num_classes: Training identities.
         label_smoothing: Fraction of the target spread over the other identities (Szegedy et al. 2016, Sec. 7).
         bias: Whether logits have a bias.
+
+    Example:
+        >>> import torch
+        >>> SoftmaxClassifier(in_features=8, num_classes=3)(torch.randn(4, 8)).shape
+        torch.Size([4, 3])
     """
 
     def __init__(

@@ -1,0 +1,74 @@
+"""Centroid triplet loss: nearer to the centroid of one's own other images than to another person's centroid."""
+
+import torch
+from torch import Tensor, nn
+
+from reid_lightning.distances import pairwise_distances, unit_vectors
+from reid_lightning.losses.pairs import Indices, mean_norm, refuse_indices
+from reid_lightning.losses.settings import at_least
+
+
+class CentroidTripletLoss(nn.Module):
+    """Centroid triplet loss (Wieczorek et al. 2021, "On the Unreasonable Effectiveness of Centroids", eq. 2).
+
+    An anchor costs `max(d(a, c_p) - d(a, c_n) + margin, 0)`: `c_p` is the mean of the anchor's identity in the batch
+    without the anchor itself, `c_n` the nearest centroid of another identity. Averaged over the anchors that have
+    another image and another identity in the batch.
+
+    Args:
+        margin: Smallest wanted gap of the two distances, in their unit.
+        squared: Squared Euclidean distances, as in the paper's equation.
+        normalize: Scale embeddings to length 1 before the centroids are taken.
+
+    Raises:
+        InputError: The margin is negative.
+
+    Example:
+        >>> embeddings, labels = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([0, 0, 1])
+        >>> CentroidTripletLoss(margin=0.5, squared=False)(embeddings, labels)  # 1 - 2 + 0.5 and 1 - 1 + 0.5
+        tensor(0.2500)
+    """
+
+    forms_own_pairs = True
+
+    def __init__(self, margin: float = 0.3, squared: bool = True, normalize: bool = False) -> None:
+        super().__init__()
+        self.margin = at_least("loss.centroid_triplet.margin", margin, 0)
+        self.squared, self.normalize = squared, normalize
+        self.diagnostics: dict[str, Tensor] = {}
+
+    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
+        """Return the scalar loss of (N, D) embeddings and (N,) labels; indices are refused."""
+        refuse_indices(indices_tuple, "centroid_triplet")
+        if self.normalize:
+            embeddings = unit_vectors(embeddings)
+        identities, members = labels.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        counts = members.bincount(minlength=len(identities))
+        sums = embeddings.new_zeros(len(identities), embeddings.shape[1]).index_add(0, members, embeddings)
+        centroids = sums / counts[:, None]
+        with torch.no_grad():
+            others = pairwise_distances(embeddings, centroids, metric="sqeuclidean")
+            nearest = others.scatter(1, members[:, None], torch.inf).argmin(dim=1)
+        anchors = ((counts[members] > 1) & (len(identities) > 1)).nonzero().flatten()
+        anchor, own = embeddings[anchors], members[anchors]
+        rest = (sums[own] - anchor) / (counts[own] - 1)[:, None]
+        positive, negative = (
+            self._distances(anchor, rest),
+            self._distances(anchor, centroids[nearest[anchors]]),
+        )
+        costs = torch.relu(positive - negative + self.margin)
+        count = max(1, len(anchors))
+        self.diagnostics = {
+            "active_fraction": costs.detach().count_nonzero() / count,
+            "mean_ap_distance": positive.detach().sum() / count,
+            "mean_an_distance": negative.detach().sum() / count,
+            "embedding_norm": mean_norm(embeddings),
+        }
+        return costs.sum() / count
+
+    def _distances(self, x: Tensor, y: Tensor) -> Tensor:
+        differences = x - y
+        if self.squared:
+            return differences.square().sum(dim=1)
+        distances: Tensor = torch.linalg.vector_norm(differences, dim=1)  # slope zero at zero
+        return distances

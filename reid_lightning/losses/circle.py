@@ -1,0 +1,58 @@
+"""Circle loss: similarities weighted by how far each is from its optimum."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reid_lightning.distances import pairwise_distances
+from reid_lightning.errors import InputError
+from reid_lightning.losses.pairs import Indices, pair_diagnostics, pair_masks, refuse_indices
+
+
+class CircleLoss(nn.Module):
+    """Circle loss on cosine similarities (Sun et al. 2020, eq. 4-8).
+
+    An anchor costs `ln(1 + sum_n exp(g a_n (s_n - m)) * sum_p exp(-g a_p (s_p - 1 + m)))` with the weights
+    `a_n = max(s_n + m, 0)` and `a_p = max(1 + m - s_p, 0)`, which get no gradient, as in the paper's implementation.
+    Averaged over anchors that have a positive and a negative.
+
+    Args:
+        margin: The relaxation m, between 0 and 1; the paper takes 0.25 for person re-identification.
+        gamma: The scale g; the paper takes 128.
+
+    Raises:
+        InputError: The margin is outside (0, 1) or gamma not positive.
+
+    Example:
+        >>> embeddings, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]), torch.tensor([0, 0, 1])
+        >>> CircleLoss()(embeddings, labels) < 1e-3  # together, and opposite
+        tensor(True)
+    """
+
+    forms_own_pairs = True
+
+    def __init__(self, margin: float = 0.25, gamma: float = 128.0) -> None:
+        super().__init__()
+        if not 0 < margin < 1:
+            raise InputError(f"loss.circle.margin={margin} is not between 0 and 1.")
+        if not gamma > 0:
+            raise InputError(f"loss.circle.gamma={gamma} is not above 0.")
+        self.margin, self.gamma = margin, gamma
+        self.diagnostics: dict[str, Tensor] = {}
+
+    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
+        """Return the scalar loss of (N, D) embeddings and (N,) labels; indices are refused."""
+        refuse_indices(indices_tuple, "circle")
+        distances = pairwise_distances(embeddings, metric="cosine")
+        positives, negatives = pair_masks(labels)
+        anchors = (positives.any(dim=1) & negatives.any(dim=1)).nonzero().flatten()
+        similarity, positive, negative = 1 - distances[anchors], positives[anchors], negatives[anchors]
+        weights = torch.relu(1 + self.margin - similarity.detach())
+        pull = -self.gamma * weights * (similarity - 1 + self.margin)
+        weights = torch.relu(similarity.detach() + self.margin)
+        push = self.gamma * weights * (similarity - self.margin)
+        exponents = pull.masked_fill(~positive, -torch.inf).logsumexp(dim=1)
+        exponents = exponents + push.masked_fill(~negative, -torch.inf).logsumexp(dim=1)
+        active = (exponents.detach() > 0).sum() / max(1, len(anchors))  # not yet on the right side
+        self.diagnostics = pair_diagnostics(distances, positives, negatives, active, embeddings)
+        return functional.softplus(exponents).sum() / max(1, len(anchors))

@@ -1,0 +1,47 @@
+"""Contrastive loss: pull every pair of one person together, push every other pair beyond a margin."""
+
+import torch
+from torch import Tensor, nn
+
+from reid_lightning.distances import pairwise_distances, unit_vectors
+from reid_lightning.losses.pairs import Indices, masked_mean, pair_diagnostics, pair_masks, refuse_indices
+from reid_lightning.losses.settings import at_least
+
+
+class ContrastiveLoss(nn.Module):
+    """Contrastive loss (Hadsell et al. 2006, eq. 4) over all pairs of the batch.
+
+    A pair of one person costs `d² / 2`, a pair of two people `max(margin - d, 0)² / 2`. Each kind is averaged on
+    its own and the two are added, because a P x K batch has many times more negative pairs (the paper feeds pairs).
+
+    Args:
+        margin: Distance beyond which two people cost nothing.
+        normalize: Scale embeddings to length 1 first; distances are then at most 2.
+
+    Raises:
+        InputError: The margin is negative.
+
+    Example:
+        >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
+        >>> ContrastiveLoss(margin=1.0, normalize=False)(embeddings, labels)  # 1 / 2 and (0 + 0.25) / 4
+        tensor(0.5625)
+    """
+
+    forms_own_pairs = True
+
+    def __init__(self, margin: float = 1.0, normalize: bool = True) -> None:
+        super().__init__()
+        self.margin, self.normalize = at_least("loss.contrastive.margin", margin, 0), normalize
+        self.diagnostics: dict[str, Tensor] = {}
+
+    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
+        """Return the scalar loss of (N, D) embeddings and (N,) labels; indices are refused."""
+        refuse_indices(indices_tuple, "contrastive")
+        if self.normalize:
+            embeddings = unit_vectors(embeddings)
+        distances = pairwise_distances(embeddings)
+        positives, negatives = pair_masks(labels)
+        close = torch.relu(self.margin - distances)
+        active = masked_mean((close.detach() > 0).to(close.dtype), negatives)
+        self.diagnostics = pair_diagnostics(distances, positives, negatives, active, embeddings)
+        return (masked_mean(distances.square(), positives) + masked_mean(close.square(), negatives)) / 2

@@ -1,0 +1,57 @@
+"""Improved triplet loss: the triplet loss, and a bound on the distance to the positive itself."""
+
+import torch
+from torch import Tensor, nn
+
+from reid_lightning.distances import unit_vectors
+from reid_lightning.losses.pairs import Indices, triplet_distances
+from reid_lightning.losses.settings import at_least
+
+
+class ImprovedTripletLoss(nn.Module):
+    """Improved triplet loss (Cheng et al. 2016, "Multi-Channel Parts-Based CNN with Improved Triplet Loss", eq. 3).
+
+    A triplet costs `max(d(a,p) - d(a,n) + margin, 0) + beta * max(d(a,p) - bound, 0)`: the triplet loss alone is
+    content when a person's images are far apart, as long as other people are farther. The paper's `tau1` is
+    `-margin`, its `tau2` is `bound`, and its two maxima differ from these by constants.
+
+    Args:
+        margin: Smallest wanted gap of the two distances, in their unit.
+        bound: Largest wanted distance to the positive, in the same unit.
+        beta: Weight of the bound beside the gap.
+        squared: Squared Euclidean distances, as in the paper.
+        normalize: Scale embeddings to length 1 first; miners then see unit vectors too.
+
+    Raises:
+        InputError: A setting is negative.
+
+    Example:
+        >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
+        >>> loss = ImprovedTripletLoss(margin=0.5, bound=0.2, beta=0.5, squared=False, normalize=False)
+        >>> loss(embeddings, labels)  # the triplet loss is 0.5; both positives are 0.8 too far
+        tensor(0.9000)
+    """
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        bound: float = 0.01,
+        beta: float = 0.002,
+        squared: bool = True,
+        normalize: bool = True,
+    ) -> None:
+        super().__init__()
+        self.margin = at_least("loss.improved_triplet.margin", margin, 0)
+        self.bound = at_least("loss.improved_triplet.bound", bound, 0)
+        self.beta = at_least("loss.improved_triplet.beta", beta, 0)
+        self.squared, self.normalize = squared, normalize
+        self.diagnostics: dict[str, Tensor] = {}
+
+    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
+        """Return the scalar loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""
+        if self.normalize:
+            embeddings = unit_vectors(embeddings)
+        triplets = triplet_distances(embeddings, labels, indices_tuple, self.squared)
+        gaps = torch.relu(triplets.positive - triplets.negative + self.margin)
+        self.diagnostics = triplets.diagnostics(gaps, embeddings)
+        return triplets.mean(gaps + self.beta * torch.relu(triplets.positive - self.bound))

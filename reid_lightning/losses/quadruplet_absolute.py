@@ -1,0 +1,54 @@
+"""Absolute quadruplet loss: a triplet loss between two absolute bounds, one for either kind of pair."""
+
+import torch
+from torch import Tensor, nn
+
+from reid_lightning.distances import pairwise_distances, unit_vectors
+from reid_lightning.losses.pairs import Indices, all_triplets, masked_mean, pair_masks, refuse_indices
+from reid_lightning.losses.settings import at_least
+
+
+class AbsoluteQuadrupletLoss(nn.Module):
+    """The "what if" of the Megvii slides (Chi Zhang 2018, "Person Identification"), over all tuples of the batch.
+
+    `mean(max(d(a,p) - d(a,n) + margin, 0)) + mean(max(d(a,p) - bound, 0)) + mean(max(margin + bound - d(b,c), 0))`: every
+    pair of one person within `bound`, every pair of two people beyond `bound + margin`. Each sum is averaged over
+    its own tuples.
+
+    Args:
+        margin: alpha of the slides, in units of the Euclidean distance.
+        bound: beta of the slides, largest wanted distance within a person.
+        normalize: Scale embeddings to length 1 first; without it the bounds depend on the embedding's scale.
+
+    Raises:
+        InputError: A setting is negative.
+
+    Example:
+        >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
+        >>> loss = AbsoluteQuadrupletLoss(margin=0.5, bound=0.8, normalize=False)
+        >>> loss(embeddings, labels)  # triplets 0.5; the positive pair 0.2 too far; the nearer negative 0.8 too near
+        tensor(1.1000)
+    """
+
+    forms_own_pairs = True
+
+    def __init__(self, margin: float = 0.3, bound: float = 0.7, normalize: bool = True) -> None:
+        super().__init__()
+        self.margin = at_least("loss.quadruplet_absolute.margin", margin, 0)
+        self.bound = at_least("loss.quadruplet_absolute.bound", bound, 0)
+        self.normalize = normalize
+        self.diagnostics: dict[str, Tensor] = {}
+
+    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
+        """Return the scalar loss of (N, D) embeddings and (N,) labels; indices are refused."""
+        refuse_indices(indices_tuple, "quadruplet_absolute")
+        if self.normalize:
+            embeddings = unit_vectors(embeddings)
+        distances = pairwise_distances(embeddings)
+        positives, negatives = pair_masks(labels)
+        triplets = all_triplets(distances, labels)
+        costs = torch.relu(triplets.positive - triplets.negative + self.margin)
+        self.diagnostics = triplets.diagnostics(costs, embeddings)
+        far = masked_mean(torch.relu(distances - self.bound), positives)
+        near = masked_mean(torch.relu(self.margin + self.bound - distances), negatives)
+        return triplets.mean(costs) + far + near

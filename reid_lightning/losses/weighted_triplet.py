@@ -1,0 +1,57 @@
+"""Weighted triplet loss: batch-hard made soft, every pair counts by how hard it is."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reid_lightning.distances import pairwise_distances, unit_vectors
+from reid_lightning.losses.pairs import Indices, pair_diagnostics, pair_masks, refuse_indices
+from reid_lightning.losses.settings import at_least
+
+
+class WeightedTripletLoss(nn.Module):
+    """Weighted ("soft hard") triplet loss (Ristani and Tomasi 2018, "Features for Multi-Target Multi-Camera", eq. 3-4).
+
+    An anchor costs `max(sum_p w_p d(a,p) - sum_n w_n d(a,n) + margin, 0)`, where `w_p` is the softmax of its distances
+    to positives and `w_n` the softmax of the negated distances to negatives: far positives and near negatives
+    weigh most, and one outlier does not decide alone. Weights are differentiated, too. An anchor without a
+    positive or a negative is left out.
+
+    Args:
+        margin: Smallest wanted gap of the two means, in the unit of the Euclidean distance; not read when `soft_margin`.
+        soft_margin: Softplus in place of the hinge (Ye et al. 2021, AGW).
+        normalize: Scale embeddings to length 1 first.
+
+    Raises:
+        InputError: The margin is negative.
+
+    Example:
+        >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
+        >>> WeightedTripletLoss(margin=0.5)(embeddings, labels)  # one positive and one negative each: a triplet loss
+        tensor(0.5000)
+    """
+
+    forms_own_pairs = True
+
+    def __init__(self, margin: float = 0.3, soft_margin: bool = False, normalize: bool = False) -> None:
+        super().__init__()
+        self.margin = at_least("loss.weighted_triplet.margin", margin, 0)
+        self.soft_margin, self.normalize = soft_margin, normalize
+        self.diagnostics: dict[str, Tensor] = {}
+
+    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
+        """Return the scalar loss of (N, D) embeddings and (N,) labels; indices are refused."""
+        refuse_indices(indices_tuple, "weighted_triplet")
+        if self.normalize:
+            embeddings = unit_vectors(embeddings)
+        distances = pairwise_distances(embeddings)
+        positives, negatives = pair_masks(labels)
+        anchors = (positives.any(dim=1) & negatives.any(dim=1)).nonzero().flatten()
+        rows, positive, negative = distances[anchors], positives[anchors], negatives[anchors]
+        near = rows.masked_fill(~positive, -torch.inf).softmax(dim=1)
+        far = (-rows).masked_fill(~negative, -torch.inf).softmax(dim=1)
+        gaps = ((near - far) * rows).sum(dim=1)
+        costs = functional.softplus(gaps) if self.soft_margin else torch.relu(gaps + self.margin)
+        active = costs.detach().count_nonzero() / max(1, len(anchors))
+        self.diagnostics = pair_diagnostics(distances, positives, negatives, active, embeddings)
+        return costs.sum() / max(1, len(anchors))

@@ -1,0 +1,1 @@
+"""Identity classifiers, one small module each: `classifier(features, labels=None) -> logits`."""

@@ -1,0 +1,72 @@
+"""ArcFace: the true identity must win with a margin added to its angle."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from reid_lightning.errors import InputError
+from reid_lightning.models.classifiers.angles import cosines, with_target
+
+
+class ArcFaceClassifier(nn.Module):
+    """Additive angular margin classifier (Deng et al. 2019, "ArcFace", eq. 3).
+
+    A logit is `s cos(theta)` of unit vectors; in training the true identity's becomes `s cos(theta + m)`. Beyond
+    `theta = pi - m`, where that would rise again, it goes on falling as `s (cos(theta) - m sin(m))`.
+
+    Args:
+        in_features: Dimensions of `Features.classifier`.
+        num_classes: Training identities.
+        scale: s.
+        margin: m, radians, in [0, pi / 2].
+        label_smoothing: Fraction of the target spread over the other identities.
+
+    Raises:
+        InputError: The scale is not positive or the margin outside [0, pi / 2].
+
+    Example:
+        >>> classifier = ArcFaceClassifier(in_features=2, num_classes=2, scale=10.0, margin=0.5)
+        >>> with torch.no_grad():
+        ...     _ = classifier.weight.copy_(torch.eye(2))
+        >>> classifier(torch.tensor([[0.0, 3.0]]), labels=torch.tensor([0]))  # 10 cos(pi / 2 + 0.5)
+        tensor([[-4.7943, 10.0000]], grad_fn=<MulBackward0>)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        scale: float = 64.0,
+        margin: float = 0.5,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not scale > 0:
+            raise InputError(f"classifier.scale={scale} of arcface is not above 0.")
+        if not 0 <= margin <= math.pi / 2:
+            raise InputError(f"classifier.margin={margin} of arcface is in radians, from 0 to 1.57.")
+        self.scale, self.margin, self.label_smoothing = scale, margin, label_smoothing
+        self.weight = nn.Parameter(torch.empty(num_classes, in_features))
+        nn.init.xavier_normal_(self.weight)
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return (B, num_classes) logits of (B, in_features) features, with the margin when labels are given."""
+        cosine = cosines(features, self.weight)
+        if labels is not None:
+            target = cosine.gather(1, labels[:, None]).flatten()
+            cosine = with_target(cosine, labels, wider_angle(target, self.margin))
+        return self.scale * cosine
+
+
+def wider_angle(cosine: Tensor, margin: float) -> Tensor:
+    """Return `cos(theta + margin)` of cosines of theta, and its falling continuation beyond `pi - margin`.
+
+    Example:
+        >>> wider_angle(torch.tensor([0.0, -1.0]), margin=0.5)
+        tensor([-0.4794, -1.2397])
+    """
+    # The sine's slope is infinite where vectors are parallel: below its own rounding it is held.
+    sine = (1 - cosine.square()).clamp(min=4 * torch.finfo(cosine.dtype).eps).sqrt()
+    wider = cosine * math.cos(margin) - sine * math.sin(margin)
+    return torch.where(cosine > -math.cos(margin), wider, cosine - margin * math.sin(margin))

@@ -1,0 +1,56 @@
+"""CosFace: the true identity must win by a margin of the cosine."""
+
+import torch
+from torch import Tensor, nn
+
+from reid_lightning.errors import InputError
+from reid_lightning.models.classifiers.angles import cosines, with_target
+
+
+class CosFaceClassifier(nn.Module):
+    """Large margin cosine classifier (Wang et al. 2018, "CosFace", eq. 4).
+
+    A logit is `s cos(theta)` of unit vectors; in training the true identity's becomes `s (cos(theta) - m)`.
+
+    Args:
+        in_features: Dimensions of `Features.classifier`.
+        num_classes: Training identities.
+        scale: s.
+        margin: m, difference of cosines, in [0, 2).
+        label_smoothing: Fraction of the target spread over the other identities.
+
+    Raises:
+        InputError: The scale is not positive or the margin outside [0, 2).
+
+    Example:
+        >>> classifier = CosFaceClassifier(in_features=2, num_classes=2, scale=10.0, margin=0.25)
+        >>> with torch.no_grad():
+        ...     _ = classifier.weight.copy_(torch.eye(2))
+        >>> classifier(torch.tensor([[3.0, 0.0]]), labels=torch.tensor([0])).tolist()
+        [[7.5, 0.0]]
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        scale: float = 64.0,
+        margin: float = 0.35,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not scale > 0:
+            raise InputError(f"classifier.scale={scale} of cosface is not above 0.")
+        if not 0 <= margin < 2:
+            raise InputError(f"classifier.margin={margin} of cosface is not in [0, 2).")
+        self.scale, self.margin, self.label_smoothing = scale, margin, label_smoothing
+        self.weight = nn.Parameter(torch.empty(num_classes, in_features))
+        nn.init.xavier_normal_(self.weight)
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return (B, num_classes) logits of (B, in_features) features, with the margin when labels are given."""
+        cosine = cosines(features, self.weight)
+        if labels is not None:
+            target = cosine.gather(1, labels[:, None]).flatten()
+            cosine = with_target(cosine, labels, target - self.margin)
+        return self.scale * cosine
