@@ -4,18 +4,15 @@ import pytest
 import torch
 from pytorch_metric_learning import losses as pml
 from pytorch_metric_learning.distances import LpDistance
+from pytorch_metric_learning.utils import loss_and_miner_utils as lmu
 from torch.nn.functional import normalize
 
 from reid_lightning.errors import InputError
+from reid_lightning.losses.improved_triplet import ImprovedTripletLoss
 from reid_lightning.losses.lossless import LosslessTripletLoss
 from reid_lightning.losses.triplet import TripletLoss
 from reid_lightning.mining.batch_hard import BatchHardMiner
 
-ODD_BATCHES = {
-    "one identity": [0, 0, 0, 0],
-    "one image per identity": [0, 1, 2, 3],
-    "unequal counts": [0, 0, 0, 1, 2, 2, 2, 2, 3],
-}
 LOSSES = [
     TripletLoss(margin=0.3),
     TripletLoss(soft_margin=True),
@@ -23,14 +20,9 @@ LOSSES = [
     TripletLoss(reduction="mean_active"),
     LosslessTripletLoss(),
     LosslessTripletLoss(beta=6.0, eps=1e-5),
+    ImprovedTripletLoss(),
+    ImprovedTripletLoss(margin=0.4, bound=1.5, beta=0.3, squared=False, normalize=False),
 ]
-
-
-def random_batch(seed, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    count = int(torch.randint(4, 14, (1,), generator=generator))
-    labels = torch.randint(0, 4, (count,), generator=generator)
-    return torch.randn(count, 5, generator=generator, dtype=dtype), labels
 
 
 def oracle(loss, embeddings, labels, triplets=None):
@@ -55,21 +47,24 @@ def oracle(loss, embeddings, labels, triplets=None):
             continue
         if not loss.squared:
             ap, an = math.sqrt(ap), math.sqrt(an)
-        costs.append(math.log1p(math.exp(ap - an)) if loss.soft_margin else max(ap - an + loss.margin, 0))
+        if isinstance(loss, ImprovedTripletLoss):
+            costs.append(max(ap - an + loss.margin, 0) + loss.beta * max(ap - loss.bound, 0))
+        else:
+            costs.append(math.log1p(math.exp(ap - an)) if loss.soft_margin else max(ap - an + loss.margin, 0))
     if getattr(loss, "reduction", "mean") == "mean_active":
         costs = [cost for cost in costs if cost > 0]
     return sum(costs) / max(1, len(costs))
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_all_valid_triplets_equal_plain_loops(loss):
+def test_all_valid_triplets_equal_plain_loops(loss, random_batch):
     for seed in range(50):
         embeddings, labels = random_batch(seed)
         assert loss(embeddings, labels).item() == pytest.approx(oracle(loss, embeddings, labels), abs=1e-6)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_mined_triplets_equal_plain_loops(loss):
+def test_mined_triplets_equal_plain_loops(loss, random_batch):
     for seed in range(50):
         embeddings, labels = random_batch(seed)
         mined = BatchHardMiner()(embeddings, labels)
@@ -80,7 +75,7 @@ def test_mined_triplets_equal_plain_loops(loss):
 
 
 @pytest.mark.parametrize("mined", [False, True])
-def test_hinge_equals_pytorch_metric_learning(mined):
+def test_hinge_equals_pytorch_metric_learning(mined, random_batch):
     theirs = pml.TripletMarginLoss(margin=0.3, distance=LpDistance(normalize_embeddings=False))
     for seed in range(20):
         embeddings, labels = random_batch(seed)
@@ -91,32 +86,51 @@ def test_hinge_equals_pytorch_metric_learning(mined):
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 @pytest.mark.parametrize("mined", [False, True])
-def test_gradients(loss, mined):
+def test_gradients(loss, mined, random_batch):
     embeddings, labels = random_batch(3)
     triplets = BatchHardMiner()(embeddings, labels) if mined else None
     assert torch.autograd.gradcheck(lambda e: loss(e, labels, triplets), embeddings.requires_grad_())
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
-@pytest.mark.parametrize("name", ODD_BATCHES)
-@pytest.mark.parametrize("vectors", ["random", "duplicated", "zero", "opposite", "huge"])
 @pytest.mark.parametrize("mined", [False, True])
-def test_odd_batches_are_finite_and_have_a_gradient(loss, name, vectors, mined):
-    labels = torch.tensor(ODD_BATCHES[name])
-    embeddings = {
-        "random": torch.randn(len(labels), 8),
-        "duplicated": torch.ones(len(labels), 8),
-        "zero": torch.zeros(len(labels), 8),
-        "opposite": torch.ones(len(labels), 8) * torch.tensor([1.0, -1.0]).repeat(5)[: len(labels), None],
-        "huge": 1e4 * torch.randn(len(labels), 8),
-    }[vectors].requires_grad_()
+def test_odd_batches_are_finite_and_have_a_gradient(loss, odd_batch, mined):
+    embeddings, labels, has_triplets = odd_batch
     value = loss(embeddings, labels, BatchHardMiner()(embeddings, labels) if mined else None)
     value.backward()
     assert value.isfinite()
     assert embeddings.grad.isfinite().all()
     assert all(diagnostic.isfinite() for diagnostic in loss.diagnostics.values())
-    if name != "unequal counts":
+    assert not any(diagnostic.requires_grad for diagnostic in loss.diagnostics.values())
+    if not has_triplets:
         assert value == 0
+        assert not embeddings.grad.any()
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_few_triplets_and_all_of_them_are_computed_alike(loss, random_batch):
+    """Listed triplets are gathered one by one or looked up in the whole matrix, whichever is less work."""
+    embeddings, labels = random_batch(11)
+    every = lmu.get_all_triplets_indices(labels)
+    assert 8 * len(every[0]) > len(labels) ** 2
+    gradients = []
+    for triplets in (None, every, tuple(torch.cat((column, column)) for column in every)):
+        leaf = embeddings.clone().requires_grad_()
+        loss(leaf, labels, triplets).backward()
+        gradients.append(leaf.grad)
+    few = tuple(column[:3] for column in every)
+    assert 8 * len(few[0]) <= len(labels) ** 2
+    expected = oracle(loss, embeddings, labels, list(zip(*(column.tolist() for column in few), strict=True)))
+    assert loss(embeddings, labels, few).item() == pytest.approx(expected, abs=1e-6)
+    torch.testing.assert_close(gradients[0], gradients[1])
+    torch.testing.assert_close(gradients[0], gradients[2])
+
+
+def test_pairs_in_place_of_triplets_are_refused(random_batch):
+    embeddings, labels = random_batch(0)
+    pairs = tuple(torch.tensor([0, 1]) for _ in range(4))
+    with pytest.raises(InputError, match="gave 4 index tensors"):
+        TripletLoss()(embeddings, labels, pairs)
 
 
 def test_diagnostics_show_what_was_measured():
@@ -137,6 +151,7 @@ def test_diagnostics_show_what_was_measured():
         (lambda: TripletLoss(reduction="sum"), "reduction"),
         (lambda: LosslessTripletLoss(beta=3.9), "beta"),
         (lambda: LosslessTripletLoss(eps=1e-9), "eps"),
+        (lambda: ImprovedTripletLoss(bound=-0.1), "bound"),
     ],
 )
 def test_senseless_settings_are_refused(make, key):
