@@ -124,7 +124,10 @@ class OSNet(nn.Module):
 
 
 def _stage(in_channels: int, out_channels: int, halve: bool) -> nn.Sequential:
-    blocks: list[nn.Module] = [OmniScaleBlock(in_channels, out_channels), OmniScaleBlock(out_channels, out_channels)]
+    blocks: list[nn.Module] = [
+        OmniScaleBlock(in_channels, out_channels),
+        OmniScaleBlock(out_channels, out_channels),
+    ]
     if halve:
         blocks.append(nn.Sequential(ConvNorm(out_channels, out_channels, 1), nn.AvgPool2d(2)))
     return nn.Sequential(*blocks)

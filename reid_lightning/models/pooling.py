@@ -10,8 +10,9 @@ class AveragePooling(nn.Module):
     """Mean over all positions."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (B, C, h, w) to (B, C)."""
-        return features.mean((2, 3))
+        """Map (B, C, h, w) to (B, C), in float32 if the map is of a half type: a mean has more digits than its terms."""
+        half = features.dtype in (torch.float16, torch.bfloat16)
+        return features.mean((2, 3), dtype=torch.float32 if half else features.dtype)
 
 
 class MaxPooling(nn.Module):

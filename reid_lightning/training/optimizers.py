@@ -1,6 +1,7 @@
 """Optimizers over parameter groups."""
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ class OptimizerFactory:
     def groups(self, network: nn.Module, objective: nn.Module) -> list[dict[str, Any]]:
         """Return the parameter groups: one per learning-rate factor and decay, each parameter in exactly one."""
         factors = self._backbone_factors(network)
-        undecayed = set() if self.decay_norms_and_biases else _norms_and_biases(network)
+        undecayed = set() if self.decay_norms_and_biases else _norms_and_biases(network, objective)
         grouped: dict[tuple[float, float], list[nn.Parameter]] = {}
         for parameter in dict.fromkeys([*network.parameters(), *objective.parameters()]):
             if parameter.requires_grad:
@@ -85,9 +86,9 @@ class OptimizerFactory:
         return factors
 
 
-def _norms_and_biases(network: nn.Module) -> set[nn.Parameter]:
+def _norms_and_biases(*parts: nn.Module) -> set[nn.Parameter]:
     found = set()
-    for module in network.modules():
+    for module in chain.from_iterable(part.modules() for part in parts):
         for name, parameter in module.named_parameters(recurse=False):
             if isinstance(module, _NORMS) or name == "bias" or parameter.ndim < 2:
                 found.add(parameter)

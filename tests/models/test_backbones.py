@@ -1,8 +1,10 @@
 import urllib.error
 
 import pytest
+import timm
 import torch
 import torchvision
+from torch.utils.flop_counter import FlopCounterMode
 
 from reid_lightning.errors import InputError
 from reid_lightning.models.backbones import TimmBackbone, osnet, resnet, vgg16
@@ -49,6 +51,18 @@ def test_osnet_has_the_papers_size(width, millions):
     assert round(count / 1e6, 1) == millions
 
 
+@pytest.mark.parametrize(("width", "millions"), [(1.0, 978.9), (0.75, 571.8), (0.5, 272.9), (0.25, 82.3)])
+def test_osnet_has_the_papers_cost(width, millions):
+    with torch.device("meta"):
+        network, image = OSNet(width), torch.empty(1, 3, 256, 128)
+    with FlopCounterMode(display=False) as counter:
+        network(image)
+    multiply_adds = (
+        counter.get_total_flops() / 2 + network.out_channels * 512
+    )  # with the fully connected layer
+    assert multiply_adds / 1e6 == pytest.approx(millions, abs=0.15)
+
+
 def test_frozen_layers_do_not_move():
     backbone = resnet("resnet18", None, frozen_layers=3)
     before = {name: value.clone() for name, value in backbone.body.state_dict().items()}
@@ -69,6 +83,49 @@ def test_frozen_layers_do_not_move():
 def test_more_frozen_layers_than_there_are():
     with pytest.raises(InputError, match=r"frozen_layers=99 must be 0 to 9"):
         resnet("resnet18", None, frozen_layers=99)
+
+
+def test_a_transformers_layers_are_its_embedding_and_its_blocks():
+    backbone = TimmBackbone("vit_tiny_patch16_224", None, image_size=(64, 32), frozen_layers=3)
+    assert len(backbone.layers) == 1 + 12
+    frozen = {name for name, parameter in backbone.body.named_parameters() if not parameter.requires_grad}
+    expected = ("cls_token", "pos_embed", "patch_embed.", "blocks.0.", "blocks.1.")
+    assert frozen == {name for name, _ in backbone.body.named_parameters() if name.startswith(expected)}
+
+
+@pytest.mark.parametrize("name", ["mobilenetv1_100", "resnet10t", "vit_tiny_patch16_224", "convnext_atto"])
+def test_every_parameter_of_a_timm_model_is_in_one_layer(name):
+    backbone = TimmBackbone(name, None)
+    layered = [parameter for layer in backbone.layers for parameter in layer.parameters()]
+    assert len({id(parameter) for parameter in layered}) == len(layered)
+    assert {id(parameter) for parameter in layered} == {id(parameter) for parameter in backbone.parameters()}
+
+
+def test_frozen_layers_of_a_timm_model_keep_their_statistics():
+    backbone = TimmBackbone("resnet10t", None, frozen_layers=2).train()
+    before = {name: value.clone() for name, value in backbone.body.state_dict().items()}
+    backbone(torch.randn(2, 3, 64, 32))
+    moved = {
+        name for name, value in backbone.body.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert moved
+    assert all(name.startswith(("layer2", "layer3", "layer4")) for name in moved)
+
+
+def test_a_timm_model_without_weights_says_so():
+    with pytest.raises(InputError, match=r"no weights of starnet_s050.*backbone\.weights=null"):
+        TimmBackbone("starnet_s050", "imagenet")
+
+
+def test_a_failed_timm_download_says_which_file_goes_where(monkeypatch):
+    def offline(name, pretrained=False, **arguments):
+        raise FileNotFoundError("not in the cache, and no network")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(
+        InputError, match=r"model\.safetensors of huggingface\.co/timm/resnet10t.*weights=FILE"
+    ):
+        TimmBackbone("resnet10t", "imagenet")
 
 
 def test_an_unknown_timm_name_suggests_near_ones():

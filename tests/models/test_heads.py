@@ -38,6 +38,12 @@ def test_gem_survives_half_types_and_empty_maps():
         GeMPooling(p=0.5)
 
 
+def test_averages_of_half_types_keep_float32_digits():
+    features = torch.tensor([1.0, 1.0, 1.0, 1.0078125], dtype=torch.bfloat16).view(1, 1, 2, 2)
+    assert AveragePooling()(features).item() == 1.001953125  # bfloat16 has nothing between 1 and 1.0078125
+    assert AveragePooling()(features.double()).dtype == torch.float64
+
+
 def test_bnneck_splits_metric_and_retrieval_vectors_and_never_shifts():
     neck, pooled = BNNeck(4), 5 + 3 * torch.randn(64, 4)
     metric, embedding, classifier = neck(pooled)

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from reid_lightning.errors import InputError
-from reid_lightning.models.backbones import osnet
-from reid_lightning.models.classifiers import SoftmaxClassifier
+from reid_lightning.models.backbones import TimmBackbone, osnet
+from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.necks import BNNeck
 from reid_lightning.models.network import ReIDNetwork
-from reid_lightning.models.pooling import GeMPooling
+from reid_lightning.models.pooling import AveragePooling, GeMPooling
 from reid_lightning.training.optimizers import OptimizerFactory
 from reid_lightning.training.schedules import CosineSchedule, Schedule, StepSchedule
 
@@ -66,6 +66,22 @@ def test_layer_decay_falls_towards_the_input():
     found = settings(factory(layer_decay=0.5).groups(net, nn.Module()))
     rates = [found[next(iter(layer.parameters()))][0] for layer in net.backbone.layers]
     assert rates == pytest.approx([0.1 * 0.5 ** (len(rates) - 1 - depth) for depth in range(len(rates))])
+
+
+def test_layer_decay_of_a_transformer_goes_by_block():
+    backbone = TimmBackbone("test_vit", None, image_size=(32, 16))
+    net = ReIDNetwork(backbone, AveragePooling(), BNNeck, SoftmaxClassifier, 7)
+    found = settings(factory(layer_decay=0.5).groups(net, nn.Module()))
+    body = backbone.body
+    assert found[body.blocks[5].mlp.fc1.weight][0] == pytest.approx(0.1)
+    assert found[body.blocks[0].mlp.fc1.weight][0] == pytest.approx(0.1 * 0.5**5)
+    assert found[body.pos_embed][0] == found[body.patch_embed.proj.weight][0] == pytest.approx(0.1 * 0.5**6)
+    assert found[net.classifier.weight][0] == pytest.approx(0.1)
+
+
+def test_scalars_of_losses_are_not_decayed():
+    objective = nn.ParameterDict({"boundary": nn.Parameter(torch.tensor(1.2))})
+    assert settings(factory().groups(network(), objective))[objective["boundary"]][1] == 0
 
 
 def test_nothing_to_train_is_an_error():
