@@ -41,14 +41,21 @@ def plain(config: Any) -> Any:
     """Return an OmegaConf node as resolved dictionaries, lists and scalars.
 
     Checkpoints and loggers get plain containers: a DictConfig in a checkpoint cannot be loaded safely.
-    """
-    from omegaconf import OmegaConf
 
-    return (
-        OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        if OmegaConf.is_config(config)
-        else config
-    )
+    Raises:
+        InputError: A value that has no default (`???`) was not given.
+    """
+    from omegaconf import MissingMandatoryValue, OmegaConf
+    from omegaconf.errors import InterpolationToMissingValueError
+
+    if not OmegaConf.is_config(config):
+        return config
+    try:
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
+        missing = [key for key, value in leaves(plain_unresolved(config)) if value == "???"]
+        key = missing[0] if missing else error.full_key
+        raise InputError(f"{key} is not set; give it on the command line as {key}=...") from error
 
 
 def plain_unresolved(config: Any) -> dict[str, Any]:
@@ -120,13 +127,13 @@ def check_targets(config: Any, trusted: tuple[str, ...] = ()) -> None:
             )
 
 
-def keys(config: Any, path: str = "") -> Iterator[str]:
-    """Yield the dotted name of every key of a plain config."""
+def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the value of every key of a plain config, groups of keys included."""
     if isinstance(config, Mapping):
         for key, value in config.items():
             where = f"{path}.{key}" if path else str(key)
-            yield where
-            yield from keys(value, where)
+            yield where, value
+            yield from leaves(value, where)
 
 
 def nearest_key(wrong: str, config: Any) -> str | None:
@@ -138,7 +145,7 @@ def nearest_key(wrong: str, config: Any) -> str | None:
         >>> nearest_key("loss.margin", {"loss": {"triplet": {"margin": 0.3}}})
         'loss.triplet.margin'
     """
-    known = [key for key in keys(config) if key.rsplit(".", 1)[-1] not in OBJECT_CALLS]
+    known = [key for key, _ in leaves(config) if key.rsplit(".", 1)[-1] not in OBJECT_CALLS]
     same_leaf = [key for key in known if key.rsplit(".", 1)[-1] == wrong.rsplit(".", 1)[-1]]
     found = difflib.get_close_matches(wrong, same_leaf, 1, 0.3) or difflib.get_close_matches(
         wrong, known, 1, 0.6

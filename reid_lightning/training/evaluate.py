@@ -12,8 +12,8 @@ from reid_lightning.errors import InputError
 from reid_lightning.training.build import build_datamodule, build_module
 from reid_lightning.training.configuration import CONF, check_targets, nearest_key, plain
 from reid_lightning.training.module import CHECKPOINT_KEY, ReIDModule
+from reid_lightning.training.quiet import quiet
 from reid_lightning.training.results import RunResult, Stopwatch, write_results
-from reid_lightning.training.run import quiet
 
 # What a training run needs and an evaluation must not bring back.
 _TRAINING_ONLY: dict[str, Any] = {

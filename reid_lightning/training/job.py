@@ -23,8 +23,8 @@ from reid_lightning.training.callbacks import HoldBackbone, StopAfter
 from reid_lightning.training.checks import check_config, differences
 from reid_lightning.training.configuration import instantiate
 from reid_lightning.training.module import CHECKPOINT_KEY, ReIDModule
+from reid_lightning.training.quiet import quiet
 from reid_lightning.training.results import RunResult, Stopwatch, write_results
-from reid_lightning.training.run import quiet
 from reid_lightning.training.strategy import Children, JobDDPStrategy, processes_of_one_job, world_size
 
 log = logging.getLogger("reid_lightning")
