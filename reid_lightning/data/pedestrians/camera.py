@@ -55,17 +55,17 @@ def make_camera(seed: int, index: int, cameras: int) -> Camera:
     spread = (ranks + 0.5) / cameras
     cast, bright, dull, blurred, steep, side, hazy = (float(x) for x in spread)
     angle = 2 * np.pi * (cast + float(shared.random()))
-    gains = 1 + 0.024 * np.cos(angle - np.asarray([0, 2, 4]) * np.pi / 3)
+    gains = 1 + 0.018 * np.cos(angle - np.asarray([0, 2, 4]) * np.pi / 3)
     rng = np.random.default_rng([seed, 2, index])
     return Camera(
         street=draw_street(rng),
         yaw=2 * np.pi * side + float(rng.normal(0, 0.2)),
         pitch=0.08 + 0.2 * steep,
         gains=gains.astype(np.float32),
-        gamma=0.9 + 0.22 * bright,
+        gamma=0.92 + 0.18 * bright,
         haze=0.035 * hazy,
         saturation=0.86 + 0.22 * dull,
-        sharpness=0.52 + 0.48 * blurred,
+        sharpness=0.45 + 0.5 * blurred,
         noise=0.008 + 0.014 * float(rng.random()),
         light=Light(side=float(rng.uniform(-1.2, 1.2)), ambient=float(rng.uniform(0.4, 0.7))),
         quality=int(rng.integers(78, 95)),

@@ -34,8 +34,8 @@ def read_pedestrians(
     test_identities: int = 100,
     cameras: int = 6,
     images_per_camera: float = 2.5,
-    occlusion: float = 0.08,
-    misalignment: float = 0.025,
+    occlusion: float = 0.12,
+    misalignment: float = 0.035,
     seed: int = 0,
     processes: int | None = None,
 ) -> pd.DataFrame:

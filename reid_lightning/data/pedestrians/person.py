@@ -39,6 +39,11 @@ _CARRIED_SHARES = {  # at most one of the three, by gender
 }
 _AGE_SHARES = (0.011, 0.805, 0.175, 0.009)
 
+_SHOE_SHARES = {"black": 0.3, "white": 0.25, "brown": 0.15, "gray": 0.12, "blue": 0.1, "red": 0.08}
+_CARRIED_COLOURS = {
+    "black": 0.45, "gray": 0.12, "blue": 0.11, "red": 0.08, "brown": 0.1, "white": 0.06, "green": 0.04, "pink": 0.04,
+}  # fmt: skip
+
 # Hue (degrees), saturation and value of the named colours, each from a range: people share a colour's name and
 # differ in its shade.
 _SHADES = {
@@ -168,17 +173,9 @@ def sample_person(rng: np.random.Generator) -> Person:
         hem=_hem(rng, short, skirt),
         loose=float(rng.uniform(1.05, 1.2) if not short and female else rng.uniform(1.1, 1.42)),
         one_piece=one_piece,
-        shoes=sample_colour(rng, str(rng.choice(["black", "white", "brown", "gray", "blue", "red"]))),
+        shoes=sample_colour(rng, _choice(rng, _SHOE_SHARES)),
         socks=float(rng.choice([0.0, 0.1, 0.22, 0.4], p=[0.5, 0.25, 0.15, 0.1])),
-        carried=sample_colour(
-            rng,
-            str(
-                rng.choice(
-                    ["black", "gray", "blue", "red", "brown", "white", "green", "pink"],
-                    p=[0.36, 0.12, 0.13, 0.1, 0.11, 0.07, 0.05, 0.06],
-                )
-            ),
-        ),
+        carried=sample_colour(rng, _choice(rng, _CARRIED_COLOURS)),
         carried_trim=sample_colour(rng, str(rng.choice(["black", "gray", "white", "red", "yellow", "blue"]))),
         carried_size=float(rng.uniform(0.82, 1.22)),
         side=1 if rng.random() < 0.5 else -1,
@@ -220,6 +217,10 @@ def _choose(
         if point < 0:
             return name
     return otherwise
+
+
+def _choice(rng: np.random.Generator, shares: dict[str, float]) -> str:
+    return str(rng.choice(list(shares), p=list(shares.values())))
 
 
 def _rgb(hue: float, saturation: float, value: float) -> Colour:
@@ -265,7 +266,7 @@ def _upper_pattern(rng: np.random.Generator, colour: str) -> str:
     if colour == "multiple":
         return str(rng.choice(["wide_stripes", "checks", "blocks", "flowers", "bars"]))
     names = ["plain", "print", "logo", "stripes", "checks", "gradient", "blocks", "dots", "bars", "open"]
-    return str(rng.choice(names, p=[0.36, 0.21, 0.1, 0.08, 0.06, 0.04, 0.04, 0.03, 0.03, 0.05]))
+    return str(rng.choice(names, p=[0.48, 0.17, 0.1, 0.06, 0.05, 0.03, 0.03, 0.02, 0.02, 0.04]))
 
 
 def _lower_pattern(rng: np.random.Generator, colour: str, skirt: bool, short: bool) -> str:
@@ -274,8 +275,8 @@ def _lower_pattern(rng: np.random.Generator, colour: str, skirt: bool, short: bo
     if skirt:
         return str(rng.choice(["plain", "flowers", "dots", "hem", "checks"], p=[0.5, 0.15, 0.1, 0.15, 0.1]))
     if short:
-        return str(rng.choice(["plain", "seam", "checks", "hem"], p=[0.55, 0.2, 0.12, 0.13]))
-    return str(rng.choice(["plain", "seam", "faded"], p=[0.5, 0.2, 0.3]))
+        return str(rng.choice(["plain", "seam", "checks", "hem"], p=[0.68, 0.14, 0.1, 0.08]))
+    return str(rng.choice(["plain", "seam", "faded"], p=[0.6, 0.12, 0.28]))
 
 
 def _hem(rng: np.random.Generator, short: bool, skirt: bool) -> float:

@@ -65,7 +65,7 @@ def _tone(rng: np.random.Generator, low: float, high: float, tint: float = 0.06)
 
 
 def _colour(rng: np.random.Generator, low: float = 0.1, high: float = 0.8) -> Colour:
-    red, green, blue = (float(x) for x in 0.45 * rng.uniform(low, high, 3) + 0.55 * rng.uniform(low, high))
+    red, green, blue = (float(x) for x in 0.3 * rng.uniform(low, high, 3) + 0.7 * rng.uniform(low, high))
     return red, green, blue
 
 
@@ -78,14 +78,14 @@ def _draw_ground(rng: np.random.Generator, street: np.ndarray) -> None:
         kind = rng.random()
         tone = _tone(rng, 0.42, 0.6, 0.03) if kind < 0.55 else _tone(rng, 0.3, 0.42, 0.02)
         if kind > 0.92:
-            tone = np.asarray([0.28, 0.42, 0.2], np.float32) * np.float32(rng.uniform(0.7, 1.2))
+            tone = np.asarray([0.31, 0.4, 0.24], np.float32) * np.float32(rng.uniform(0.7, 1.2))
         ground[:, x : x + width] = tone
         if kind < 0.55:
             _draw_joints(rng, ground[:, x : x + width], tone)
         x += width
     if rng.random() < 0.7:  # a verge or kerb along the walls
         high = int(rng.uniform(14, 60))
-        verge = np.asarray([0.26, 0.4, 0.18], np.float32) if rng.random() < 0.5 else _tone(rng, 0.5, 0.75)
+        verge = np.asarray([0.29, 0.37, 0.22], np.float32) if rng.random() < 0.5 else _tone(rng, 0.5, 0.75)
         ground[:high] = verge
         ground[high : high + 5] = verge * 0.6
     if rng.random() < 0.5:  # stripes of a crossing or a lane
@@ -144,11 +144,11 @@ def _entrance(rng: np.random.Generator, section: np.ndarray) -> None:
 
 
 def _hedge(rng: np.random.Generator, section: np.ndarray) -> None:
-    section[:] = np.asarray([0.2, 0.27, 0.14], np.float32) * np.float32(rng.uniform(0.6, 1.3))
+    section[:] = np.asarray([0.19, 0.24, 0.15], np.float32) * np.float32(rng.uniform(0.6, 1.3))
     leaves = np.ascontiguousarray(section)
     for _ in range(section.shape[1] * 2):
         centre = (int(rng.integers(section.shape[1])), int(rng.integers(HORIZON)))
-        green = np.asarray([0.25, 0.4, 0.15]) * rng.uniform(0.3, 1.5) * (0.7 + 0.5 * centre[1] / HORIZON)
+        green = np.asarray([0.24, 0.33, 0.18]) * rng.uniform(0.3, 1.5) * (0.7 + 0.5 * centre[1] / HORIZON)
         cv2.circle(leaves, centre, int(rng.uniform(2, 9)), [float(x) for x in green], -1, cv2.LINE_AA)
     section[:] = leaves
 
@@ -156,7 +156,7 @@ def _hedge(rng: np.random.Generator, section: np.ndarray) -> None:
 def _lawn(rng: np.random.Generator, section: np.ndarray) -> None:
     _hedge(rng, section)
     edge = int(rng.uniform(70, 150))
-    section[edge:] = np.asarray([0.33, 0.5, 0.22], np.float32) * np.float32(rng.uniform(0.8, 1.25))
+    section[edge:] = np.asarray([0.35, 0.45, 0.27], np.float32) * np.float32(rng.uniform(0.8, 1.25))
     if rng.random() < 0.4:
         section[edge : edge + 12] = (0.6, 0.3, 0.25)
 
@@ -216,7 +216,7 @@ def _tree(rng: np.random.Generator, street: np.ndarray, x: int) -> None:
     )
     for _ in range(60):
         centre = (int(x + rng.normal(10, 55)), int(abs(rng.normal(0, 55))))
-        green = np.asarray([0.25, 0.4, 0.15]) * rng.uniform(0.4, 1.4)
+        green = np.asarray([0.24, 0.33, 0.18]) * rng.uniform(0.4, 1.4)
         cv2.circle(street, centre, int(rng.uniform(4, 16)), [float(v) for v in green], -1, cv2.LINE_AA)
 
 

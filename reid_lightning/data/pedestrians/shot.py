@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 
 from reid_lightning.data.pedestrians.body import View, sample_pose
+from reid_lightning.data.pedestrians.brush import OCCLUDER, Brush
 from reid_lightning.data.pedestrians.camera import IMAGE_HEIGHT, IMAGE_WIDTH, SUPERSAMPLING, Camera, develop
 from reid_lightning.data.pedestrians.canvas import Canvas, Light
 from reid_lightning.data.pedestrians.clothes import Outfit, dress
-from reid_lightning.data.pedestrians.figure import OCCLUDER, draw_person, keypoints_of
+from reid_lightning.data.pedestrians.figure import draw_person
 from reid_lightning.data.pedestrians.person import Person, sample_person
 from reid_lightning.data.pedestrians.scene import HORIZON, draw_bicycle
 
@@ -69,15 +70,16 @@ class Studio:
         canvas = Canvas(self._background(camera, view, rng))
         light = Light(camera.light.side + float(rng.normal(0, 0.3)), camera.light.ambient)
         points = np.zeros((17, 3), np.float32)
-        joints = None
+        brush = None
         if person is not None and outfit is not None:
             pose = sample_pose(rng, person)
             _shadow(canvas, view, light)
-            joints = draw_person(canvas, person, outfit, pose, view, light, int(rng.integers(1000)))
+            brush = Brush(canvas, person, outfit, pose, view, light, int(rng.integers(1000)))
+            draw_person(brush)
         if rng.random() < box.occlusion:
             self._obstruct(canvas, view, rng)
-        if joints is not None:
-            points = keypoints_of(joints, canvas, view)
+        if brush is not None:
+            points = brush.keypoints()
             points[:, :2] /= SUPERSAMPLING
         return develop(camera, canvas.pixels, rng), points
 
@@ -145,13 +147,13 @@ def _frame(camera: Camera, person: Person | None, box: Box, rng: np.random.Gener
     )
     stature = 1.0 if person is None else person.stature
     shift_x, shift_y, size = rng.normal(0, box.misalignment, 3)
-    scale = 0.945 * _ROWS * (1 + size) * (1 + 0.25 * (stature - 1))
+    scale = 0.96 * _ROWS * (1 + size) * (1 + 0.25 * (stature - 1))
     return View(
         yaw=float(yaw),
         pitch=camera.pitch,
         scale=float(scale),
         x=_COLUMNS * float(0.5 + shift_x),
-        y=float(_ROWS * (0.5 + shift_y) + 0.485 * scale),
+        y=float(_ROWS * (0.5 + shift_y) + 0.482 * scale),
         squeeze=float(rng.uniform(1.08, 1.36)),
     )
 
@@ -174,7 +176,7 @@ def _sprite(rng: np.random.Generator) -> np.ndarray:
     layers = []
     for backdrop in (0.0, 1.0):
         canvas = Canvas(np.full((250, 180, 3), backdrop, np.float32))
-        draw_person(canvas, person, outfit, pose, view, Light(0.5, 0.55), 3)
+        draw_person(Brush(canvas, person, outfit, pose, view, Light(0.5, 0.55), 3))
         layers.append(cv2.resize(canvas.pixels, (90, 125), interpolation=cv2.INTER_AREA))
     alpha = 1 - (layers[1] - layers[0]).mean(axis=2, keepdims=True)
     return np.concatenate([layers[0], np.clip(alpha, 0, 1)], axis=2).astype(np.float32)
