@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from reid_lightning.distances import pairwise_distances, unit_vectors
+from reid_lightning.distances import unit_vectors
+from reid_lightning.losses.gradients import distance_matrix
 from reid_lightning.losses.pairs import Indices, masked_mean, pair_diagnostics, pair_masks, refuse_indices
 from reid_lightning.losses.settings import at_least
 
@@ -39,7 +40,7 @@ class ContrastiveLoss(nn.Module):
         refuse_indices(indices_tuple, "contrastive")
         if self.normalize:
             embeddings = unit_vectors(embeddings)
-        distances = pairwise_distances(embeddings)
+        distances = distance_matrix(embeddings)
         positives, negatives = pair_masks(labels)
         close = torch.relu(self.margin - distances)
         active = masked_mean((close.detach() > 0).to(close.dtype), negatives)

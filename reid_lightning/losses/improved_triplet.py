@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from reid_lightning.distances import unit_vectors
-from reid_lightning.losses.pairs import Indices, triplet_distances
+from reid_lightning.losses.pairs import Indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.triplets import mean_triplet_cost
 
 
 class ImprovedTripletLoss(nn.Module):
@@ -51,7 +52,11 @@ class ImprovedTripletLoss(nn.Module):
         """Return the scalar loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""
         if self.normalize:
             embeddings = unit_vectors(embeddings)
-        triplets = triplet_distances(embeddings, labels, indices_tuple, self.squared)
-        gaps = torch.relu(triplets.positive - triplets.negative + self.margin)
-        self.diagnostics = triplets.diagnostics(gaps, embeddings)
-        return triplets.mean(gaps + self.beta * torch.relu(triplets.positive - self.bound))
+        loss, self.diagnostics = mean_triplet_cost(
+            embeddings, labels, indices_tuple, self._cost, self.squared
+        )
+        return loss
+
+    def _cost(self, positive: Tensor, negative: Tensor) -> Tensor:
+        gaps = torch.relu(positive - negative + self.margin)
+        return gaps + self.beta * torch.relu(positive - self.bound)

@@ -3,8 +3,9 @@
 from torch import Tensor, nn
 
 from reid_lightning.distances import unit_vectors
-from reid_lightning.losses.pairs import Indices, triplet_distances
+from reid_lightning.losses.pairs import Indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.triplets import mean_triplet_cost
 
 LARGEST = 4.0  # squared Euclidean distance of two opposite unit vectors
 
@@ -42,10 +43,12 @@ class LosslessTripletLoss(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
         """Return the scalar loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""
-        embeddings = unit_vectors(embeddings)
-        triplets = triplet_distances(embeddings, labels, indices_tuple, squared=True)
-        near = 1 + self.eps - triplets.positive.clamp(0, LARGEST) / self.beta
-        far = 1 + self.eps - (LARGEST - triplets.negative.clamp(0, LARGEST)) / self.beta
-        costs = -near.log() - far.log()
-        self.diagnostics = triplets.diagnostics(costs, embeddings)
-        return triplets.mean(costs)
+        loss, self.diagnostics = mean_triplet_cost(
+            unit_vectors(embeddings), labels, indices_tuple, self._cost, squared=True
+        )
+        return loss
+
+    def _cost(self, positive: Tensor, negative: Tensor) -> Tensor:
+        near = 1 + self.eps - positive.clamp(0, LARGEST) / self.beta
+        far = 1 + self.eps - (LARGEST - negative.clamp(0, LARGEST)) / self.beta
+        return -near.log() - far.log()

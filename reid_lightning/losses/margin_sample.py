@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from reid_lightning.distances import pairwise_distances, unit_vectors
-from reid_lightning.losses.pairs import Indices, mean_norm, pair_masks, paired_distances, refuse_indices
+from reid_lightning.losses.gradients import paired_distances
+from reid_lightning.losses.pairs import Indices, mean_norm, pair_masks, refuse_indices
 from reid_lightning.losses.settings import at_least
 
 

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from reid_lightning.distances import pairwise_distances, unit_vectors
-from reid_lightning.losses.pairs import Indices, all_triplets, euclidean, refuse_indices
+from reid_lightning.distances import unit_vectors
+from reid_lightning.losses.gradients import distance_matrix
+from reid_lightning.losses.pairs import Indices, refuse_indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.triplets import mean_cost_of_all
 
 
 class QuadrupletLoss(nn.Module):
@@ -52,11 +54,11 @@ class QuadrupletLoss(nn.Module):
         refuse_indices(indices_tuple, "quadruplet")
         if self.normalize:
             embeddings = unit_vectors(embeddings)
-        distances = pairwise_distances(embeddings, metric=euclidean(self.squared))
-        triplets = all_triplets(distances, labels)
-        costs = torch.relu(triplets.positive - triplets.negative + self.margin)
-        self.diagnostics = triplets.diagnostics(costs, embeddings)
-        return triplets.mean(costs) + quadruplet_term(distances, labels, self.negative_margin)
+        distances = distance_matrix(embeddings, self.squared)
+        triplets, self.diagnostics = mean_cost_of_all(
+            distances, labels, lambda near, far: torch.relu(near - far + self.margin), False, embeddings
+        )
+        return triplets + quadruplet_term(distances, labels, self.negative_margin)
 
 
 def quadruplet_term(distances: Tensor, labels: Tensor, margin: float) -> Tensor:

@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from reid_lightning.distances import pairwise_distances, unit_vectors
-from reid_lightning.losses.pairs import Indices, all_triplets, masked_mean, pair_masks, refuse_indices
+from reid_lightning.distances import unit_vectors
+from reid_lightning.losses.gradients import distance_matrix
+from reid_lightning.losses.pairs import Indices, masked_mean, pair_masks, refuse_indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.triplets import mean_cost_of_all
 
 
 class AbsoluteQuadrupletLoss(nn.Module):
@@ -44,11 +46,11 @@ class AbsoluteQuadrupletLoss(nn.Module):
         refuse_indices(indices_tuple, "quadruplet_absolute")
         if self.normalize:
             embeddings = unit_vectors(embeddings)
-        distances = pairwise_distances(embeddings)
+        distances = distance_matrix(embeddings)
         positives, negatives = pair_masks(labels)
-        triplets = all_triplets(distances, labels)
-        costs = torch.relu(triplets.positive - triplets.negative + self.margin)
-        self.diagnostics = triplets.diagnostics(costs, embeddings)
+        triplets, self.diagnostics = mean_cost_of_all(
+            distances, labels, lambda near, far: torch.relu(near - far + self.margin), False, embeddings
+        )
         far = masked_mean(torch.relu(distances - self.bound), positives)
         near = masked_mean(torch.relu(self.margin + self.bound - distances), negatives)
-        return triplets.mean(costs) + far + near
+        return triplets + far + near

@@ -8,8 +8,9 @@ from torch.nn import functional
 
 from reid_lightning.distances import unit_vectors
 from reid_lightning.errors import InputError
-from reid_lightning.losses.pairs import Indices, triplet_distances
+from reid_lightning.losses.pairs import Indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.triplets import mean_triplet_cost
 
 
 class TripletLoss(nn.Module):
@@ -54,8 +55,11 @@ class TripletLoss(nn.Module):
         """Return the scalar loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""
         if self.normalize:
             embeddings = unit_vectors(embeddings)
-        triplets = triplet_distances(embeddings, labels, indices_tuple, self.squared)
-        gaps = triplets.positive - triplets.negative
-        costs = functional.softplus(gaps) if self.soft_margin else torch.relu(gaps + self.margin)
-        self.diagnostics = triplets.diagnostics(costs, embeddings)
-        return triplets.mean(costs, active_only=self.reduction == "mean_active")
+        loss, self.diagnostics = mean_triplet_cost(
+            embeddings, labels, indices_tuple, self._cost, self.squared, self.reduction == "mean_active"
+        )
+        return loss
+
+    def _cost(self, positive: Tensor, negative: Tensor) -> Tensor:
+        gaps = positive - negative
+        return functional.softplus(gaps) if self.soft_margin else torch.relu(gaps + self.margin)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid_lightning.distances import pairwise_distances, unit_vectors
+from reid_lightning.distances import unit_vectors
+from reid_lightning.losses.gradients import distance_matrix
 from reid_lightning.losses.pairs import Indices, pair_diagnostics, pair_masks, refuse_indices
 from reid_lightning.losses.settings import at_least
 
@@ -44,7 +45,7 @@ class WeightedTripletLoss(nn.Module):
         refuse_indices(indices_tuple, "weighted_triplet")
         if self.normalize:
             embeddings = unit_vectors(embeddings)
-        distances = pairwise_distances(embeddings)
+        distances = distance_matrix(embeddings)
         positives, negatives = pair_masks(labels)
         anchors = (positives.any(dim=1) & negatives.any(dim=1)).nonzero().flatten()
         rows, positive, negative = distances[anchors], positives[anchors], negatives[anchors]

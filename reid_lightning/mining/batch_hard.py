@@ -25,7 +25,7 @@ class BatchHardMiner(nn.Module):
         same = labels[:, None] == labels[None, :]
         nearest = order.masked_fill(same, torch.inf).min(dim=1)
         farthest = order.masked_fill_(~same.fill_diagonal_(False), -torch.inf).max(dim=1)
-        anchors = ((farthest.values != -torch.inf) & (nearest.values != torch.inf)).nonzero().flatten()
+        anchors = (farthest.values - nearest.values != -torch.inf).nonzero().flatten()
         return anchors, farthest.indices[anchors], nearest.indices[anchors]
 
 
