@@ -121,13 +121,14 @@ def test_cache_keeps_a_tree_per_parameters(tmp_path, monkeypatch):
     assert {json.loads((path / "pedestrians.json").read_text())["seed"] for path in trees} == {0, 1}
 
 
-def test_nothing_stays_of_an_interrupted_drawing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_nothing_stays_of_an_interrupted_drawing(tmp_path, monkeypatch, processes):
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reid_lightning.data.pedestrians.dataset.write_keypoints", fail)
+    monkeypatch.setattr("rich.progress.Progress.advance", fail)
     with pytest.raises(KeyboardInterrupt):
-        read_pedestrians(tmp_path / "set", train_identities=2, test_identities=2, cameras=2)
+        read_pedestrians(tmp_path / "set", **SMALL, processes=processes)
     assert [path.name for path in tmp_path.iterdir()] == [".set.lock"]
 
 

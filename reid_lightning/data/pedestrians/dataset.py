@@ -3,10 +3,12 @@
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -96,11 +98,10 @@ def write_pedestrians(folder: Path, settings: Settings, processes: int | None = 
         *Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True,
         disable=not console.is_terminal,
     )  # fmt: skip
-    with bar as progress:
+    # Closed at once when interrupted: no process may write while the unfinished folder is removed.
+    with bar as progress, closing(_draw_all(folder, settings, tasks, processes)) as results:
         shown = progress.add_task("Drawing pedestrians", total=count + others)
-        for task, (drawn, keypoints) in zip(
-            tasks, _draw_all(folder, settings, tasks, processes), strict=True
-        ):
+        for task, (drawn, keypoints) in zip(tasks, results, strict=True):
             names += drawn
             points.append(keypoints)
             progress.advance(shown, task.stop - task.start)
@@ -121,10 +122,37 @@ def _draw_all(
         start_process(folder, settings)
         yield from map(draw_task, tasks)
         return
-    # Spawned, not forked: a fork of a process with threads (OpenCV's, PyTorch's) may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, start_process, (folder, settings)) as pool:
-        yield from pool.map(draw_task, tasks)
+    with ExitStack() as stack:
+        workers = [stack.enter_context(_worker_process()) for _ in range(processes)]
+        for k, process in enumerate(workers):
+            assert process.stdin is not None
+            with process.stdin as pipe:
+                pickle.dump((folder, settings, tasks[k::processes]), pipe)
+        for k in range(len(tasks)):
+            results = workers[k % processes].stdout
+            assert results is not None
+            try:
+                yield pickle.load(results)
+            except EOFError:
+                raise RuntimeError("A process that draws pedestrians died; its error stands above.") from None
+
+
+@contextmanager
+def _worker_process() -> Iterator[subprocess.Popen[bytes]]:
+    """Start a drawing process; it ends with the block.
+
+    A fork would copy the threads' locks of PyTorch and OpenCV, and `multiprocessing` would run a script that lacks
+    a main guard once more.
+    """
+    command = [sys.executable, "-m", "reid_lightning.data.pedestrians.worker"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        with process:
+            pass
 
 
 def _is_complete(folder: Path, settings: Settings) -> bool:

@@ -1,5 +1,7 @@
 """What one drawing process does; imports stay few, because every process repeats them."""
 
+import pickle
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -72,3 +74,19 @@ def _draw_shots(
                 person = sample_person(rng)
                 outfit = dress(person)
         yield shot.name, *studio.photograph(shot.camera - 1, person, outfit, box, rng)
+
+
+def serve() -> None:
+    """Read folder, settings and tasks from the standard input; write every task's result to the output."""
+    folder, settings, tasks = pickle.load(sys.stdin.buffer)
+    start_process(folder, settings)
+    for task in tasks:
+        pickle.dump(draw_task(task), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    # By the module's own name, so that its classes are those that the parent pickled.
+    from reid_lightning.data.pedestrians import worker
+
+    worker.serve()
