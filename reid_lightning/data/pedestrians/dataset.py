@@ -7,7 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def write_pedestrians(folder: Path, settings: Settings, processes: int | None = 
 
 def _draw_all(
     folder: Path, settings: Settings, tasks: list[Task], processes: int | None
-) -> Iterator[tuple[list[str], np.ndarray]]:
+) -> Generator[tuple[list[str], np.ndarray], None, None]:
     """Yield names and key points of every task, in order."""
     if processes is None:
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
