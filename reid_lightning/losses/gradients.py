@@ -64,29 +64,35 @@ def paired_distances(
         >>> paired_distances(vectors, anchors, torch.tensor([1, 1]))
         (tensor([5., 0.]),)
     """
-    distances: tuple[Tensor, ...] = _PairedDistances.apply(embeddings, anchors, torch.stack(others), squared)
+    distances: tuple[Tensor, ...] = _PairedDistances.apply(embeddings, squared, anchors, *others)
     return distances
 
 
 class _PairedDistances(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, embeddings: Tensor, anchors: Tensor, others: Tensor, squared: bool
+        ctx: Any, embeddings: Tensor, squared: bool, anchors: Tensor, *others: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.size, ctx.squared, shape = len(embeddings), squared, others.shape
-        others = others.flatten()
-        differences = embeddings.index_select(0, others).view(*shape, embeddings.shape[1])
-        differences -= embeddings.index_select(0, anchors)
-        distances = torch.linalg.vector_norm(differences, dim=2)
-        ctx.save_for_backward(anchors, others, differences, distances)
-        return tuple(distances.square() if squared else distances)
+        anchor = embeddings.index_select(0, anchors)
+        differences = [embeddings.index_select(0, other).sub_(anchor) for other in others]
+        distances = [torch.linalg.vector_norm(difference, dim=1) for difference in differences]
+        ctx.save_for_backward(anchors, *others, *differences, *distances)
+        ctx.size, ctx.squared = len(embeddings), squared
+        return tuple(distance.square() for distance in distances) if squared else tuple(distances)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        anchors, others, differences, distances = ctx.saved_tensors
-        slopes = torch.stack(gradients)
-        slopes = 2 * slopes if ctx.squared else slopes / distances.masked_fill(distances == 0, torch.inf)
-        pulls = differences * slopes[:, :, None]
-        total = pulls.new_zeros(ctx.size, pulls.shape[2]).index_add_(0, others, pulls.flatten(0, 1))
-        return total.index_add_(0, anchors, pulls.sum(dim=0), alpha=-1), None, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        anchors, *saved = ctx.saved_tensors
+        count = len(gradients)
+        others, differences, distances = saved[:count], saved[count : 2 * count], saved[2 * count :]
+        total = differences[0].new_zeros(ctx.size, differences[0].shape[1])
+        # A length that is not zero is never shorter; a zero difference stays zero whatever its slope.
+        shortest = torch.finfo(total.dtype).tiny ** 0.5
+        for gradient, other, difference, distance in zip(
+            gradients, others, differences, distances, strict=True
+        ):
+            slope = 2 * gradient if ctx.squared else gradient / distance.clamp(min=shortest)
+            pull = difference * slope[:, None]
+            total.index_add_(0, other, pull).index_add_(0, anchors, pull, alpha=-1)
+        return total, None, None, *(None for _ in others)

@@ -57,7 +57,9 @@ def mean_triplet_cost(
         "mean_an_distance": negative.detach().sum() / count,
         "embedding_norm": mean_norm(embeddings),
     }
-    return costs.sum() / (active.clamp(min=1) if active_only else count), diagnostics
+    if active_only:
+        return costs.sum() / active.clamp(min=1), diagnostics
+    return costs.mean() if len(costs) else costs.sum(), diagnostics
 
 
 def mean_cost_of_all(
@@ -74,7 +76,7 @@ def mean_cost_of_all(
     slopes = torch.zeros_like(known)
     total, active = known.new_zeros(()), torch.zeros((), dtype=torch.int64, device=known.device)
     rows = max(1, CHUNK // len(labels))
-    for anchor, positive in zip(anchors.split(rows), positives.split(rows), strict=True):
+    for anchor, positive in zip(torch.split(anchors, rows), torch.split(positives, rows), strict=True):
         near = known[anchor, positive][:, None].requires_grad_()
         far = known[anchor].requires_grad_()
         with torch.enable_grad():

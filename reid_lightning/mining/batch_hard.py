@@ -32,15 +32,17 @@ class BatchHardMiner(nn.Module):
 def distance_order(embeddings: Tensor) -> Tensor:
     """Return an (N, N) matrix whose rows are ordered as the Euclidean distances, at the price of one product.
 
-    Row a is `d²(a, b) - |a|²`: the anchor's own length does not change which image is nearer.
+    Row a is `d²(a, b) - |a|²` from the first image: the anchor's own length does not change who is nearer.
 
     Example:
-        >>> distance_order(torch.tensor([[-1.0], [1.0], [3.0]]))  # 0, 2 and 4 apart from the first
-        tensor([[-4.,  0., 12.],
-                [ 4.,  0.,  4.],
-                [12.,  0., -4.]])
+        >>> distance_order(torch.tensor([[5.0], [7.0], [9.0]]))  # as 0, 2 and 4
+        tensor([[  0.,   4.,  16.],
+                [  0.,  -4.,   0.],
+                [  0., -12., -16.]])
     """
-    centered = promote(embeddings)
-    centered = centered - centered.mean(dim=0)  # keeps the digits of embeddings that lie close together
-    with exact_products(centered.device):
-        return torch.addmm(centered.square().sum(dim=1), centered, centered.T, alpha=-2)
+    shifted = promote(embeddings)
+    shifted = (
+        shifted - shifted[:1]
+    )  # no distance changes, and embeddings that lie close together keep their digits
+    with exact_products(shifted.device):
+        return torch.addmm(shifted.square().sum(dim=1), shifted, shifted.T, alpha=-2)
