@@ -84,8 +84,30 @@ def resnet(name: str, weights: str | None, last_stride: int = 1, frozen_layers: 
         for convolution in (block.conv1, block.conv2, block.downsample[0]):
             if convolution.stride == (2, 2):
                 convolution.stride = (1, 1)
-    out_channels = model.fc.in_features
-    names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+    return _resnet(model, model.fc.in_features, weights, frozen_layers)
+
+
+def resnet10(width: float = 0.5, weights: str | None = None, frozen_layers: int = 0) -> Backbone:
+    """Return a ResNet of one basic block per stage, last stride 1: the quickest of its kind to learn on a CPU.
+
+    Args:
+        width: Factor of the channels, which are 64 to 512 at 1.0.
+        weights: A file, or None.
+        frozen_layers: First layers to freeze: the stem, then each of the four blocks.
+    """
+    if weights == IMAGENET:
+        raise InputError("resnet10 has no ImageNet weights; give a file with backbone.weights=FILE, or null")
+    channels = tuple(round(width * count) for count in (64, 128, 256, 512))
+    model = timm.models.resnet.ResNet(
+        timm.models.resnet.BasicBlock, (1, 1, 1, 1), num_classes=0, output_stride=16, channels=channels
+    )
+    return _resnet(model, channels[-1], weights, frozen_layers)
+
+
+def _resnet(model: Any, out_channels: int, weights: str | None, frozen_layers: int) -> Backbone:
+    """Take the classifier off a ResNet and name its layers."""
+    activation = "relu" if hasattr(model, "relu") else "act1"
+    names = ("conv1", "bn1", activation, "maxpool", "layer1", "layer2", "layer3", "layer4")
     body = nn.Sequential(OrderedDict((part, getattr(model, part)) for part in names))
     _from_file(body, weights)
     layers: list[nn.Module] = [nn.ModuleList([model.conv1, model.bn1])]

@@ -12,7 +12,7 @@ from reid_lightning.training.module import ReIDModule
 from reid_lightning.training.objective import build_objective
 
 # Keys under `data` that other groups read (`${data.weights}`); the data module itself takes no such argument.
-_HINTS = ("root", "weights", "epochs")
+_HINTS = ("root", "weights", "epochs", "lr")
 
 
 def build_datamodule(config: Mapping[str, Any]) -> ReIDDataModule:

@@ -141,11 +141,16 @@ class EpochLine(Callback):
     def __init__(self) -> None:
         self._start = 0.0
         self._first_epoch = 0
+        self._validated = False
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock for the time left."""
         self._start, self._first_epoch = time.perf_counter(), trainer.current_epoch
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that this epoch has validation numbers."""
+        self._validated = True
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -158,7 +163,12 @@ class EpochLine(Callback):
         spent = time.perf_counter() - self._start
         left = spent / max(1, done - self._first_epoch) * (total - done)
         parts = [f"epoch {done:>{len(str(total))}}/{total}"]
-        parts += [f"{label} {values[key]:{form}}" for key, label, form in _COLUMNS if key in values]
+        parts += [
+            f"{label} {values[key]:{form}}"
+            for key, label, form in _COLUMNS
+            if key in values and (self._validated or not key.startswith("val/"))
+        ]
+        self._validated = False
         parts.append(f"left {int(left) // 60}:{int(left) % 60:02d}")
         Console().print("   ".join(parts), style="dim", highlight=False, soft_wrap=True)
 
