@@ -10,6 +10,7 @@ import gc
 import json
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -78,19 +79,19 @@ def step(call, embeddings, labels):
         torch.cuda.synchronize()
 
 
-def median_times(calls, embeddings, labels, seconds):
+def median_times(calls, seconds):
     """Median seconds of each call; the calls take turns, so that a busy machine slows all of them alike."""
     taken = [[] for _ in calls]
     stop = time.perf_counter() + seconds
-    while time.perf_counter() < stop or len(taken[0]) < 3:
+    while time.perf_counter() < stop or len(taken[0]) < 5:
         for times, call in zip(taken, calls, strict=True):
             start = time.perf_counter()
-            step(call, embeddings, labels)
+            call()
             times.append(time.perf_counter() - start)
     return [statistics.median(times) for times in taken]
 
 
-def peak_mebibytes(call, embeddings, labels):
+def peak_mebibytes(call, embeddings):
     """Highest memory during a call above that before it; on a CPU the resident memory of the process (Linux)."""
     embeddings.grad = None
     gc.collect()
@@ -98,12 +99,12 @@ def peak_mebibytes(call, embeddings, labels):
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        step(call, embeddings, labels)
+        call()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = resident("VmRSS")
-    step(call, embeddings, labels)
+    call()
     return (resident("VmHWM") - before) / 1024
 
 
@@ -117,26 +118,29 @@ def measure(batch, device, seconds):
     embeddings = torch.nn.functional.normalize(torch.randn(batch, WIDTH, device=device)).requires_grad_()
     labels = torch.arange(batch // IMAGES, device=device).repeat_interleave(IMAGES)
 
-    def product(embeddings, labels):
-        with torch.no_grad():
-            result = embeddings @ embeddings.T
-        return embeddings.new_zeros((), requires_grad=True) + result[0, 0]
+    def product():
+        torch.mm(embeddings.detach(), embeddings.detach().T)
+        if embeddings.is_cuda:
+            torch.cuda.synchronize()
 
+    (bare,) = median_times([product], seconds)
     for name, ours, theirs in cases(batch, device):
-        calls = [ours, product] + ([theirs] if theirs is not None else [])
-        memory = [peak_mebibytes(call, embeddings, labels) for call in calls]  # warms up, too
-        memory = [peak_mebibytes(call, embeddings, labels) for call in calls]
-        times = median_times(calls, embeddings, labels, seconds)
+        losses = [ours] + ([theirs] if theirs is not None else [])
+        calls = [partial(step, loss, embeddings, labels) for loss in losses]
+        median_times(calls, 0)  # warms up
+        memory = [peak_mebibytes(call, embeddings) for call in calls]
+        times = median_times(calls, seconds)
         row = {
             "case": name,
             "batch": batch,
             "milliseconds": 1e3 * times[0],
             "mebibytes": memory[0],
-            "products": times[0] / times[1],
+            "product_milliseconds": 1e3 * bare,
+            "products": times[0] / bare,
         }
         if theirs is not None:
-            row |= {"their_milliseconds": 1e3 * times[2], "their_mebibytes": memory[2]}
-            row["times_faster"] = times[2] / times[0]
+            row |= {"their_milliseconds": 1e3 * times[1], "their_mebibytes": memory[1]}
+            row["times_faster"] = times[1] / times[0]
         yield row
 
 

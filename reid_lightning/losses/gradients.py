@@ -1,7 +1,4 @@
-"""Euclidean distances with their derivatives written out: less time and memory than autograd's own.
-
-Both are zero where two vectors coincide, and so is their slope there.
-"""
+"""Derivatives written out: less time and memory than autograd's own."""
 
 from typing import Any
 
@@ -13,7 +10,7 @@ from reid_lightning.distances import exact_products, pairwise_distances
 
 
 def distance_matrix(embeddings: Tensor, squared: bool = False) -> Tensor:
-    """Return the (N, N) Euclidean distances, or their squares, of (N, D) embeddings.
+    """Return the (N, N) Euclidean distances, or their squares, of (N, D) embeddings; zero slope at zero.
 
     Example:
         >>> distance_matrix(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
@@ -48,51 +45,19 @@ class _DistanceMatrix(torch.autograd.Function):
             return centered * slopes.sum(dim=1, keepdim=True) - slopes @ centered, None
 
 
-def paired_distances(
-    embeddings: Tensor, anchors: Tensor, *others: Tensor, squared: bool = False
-) -> tuple[Tensor, ...]:
-    """Return the Euclidean distances of T rows to T others each.
+def with_slopes(value: Tensor, inputs: Tensor, slopes: Tensor) -> Tensor:
+    """Return a known value as a function of inputs in which its slopes are known, too.
 
     Args:
-        embeddings: (N, D).
-        anchors: (T,) rows.
-        others: (T,) rows, any number of times.
-        squared: Squares of the distances.
+        value: Scalar.
+        inputs: Any shape, part of the graph.
+        slopes: Derivatives of the value, shape of the inputs; constants, so that there is no second derivative.
 
     Example:
-        >>> vectors, anchors = torch.tensor([[0.0, 0.0], [3.0, 4.0]]), torch.tensor([0, 1])
-        >>> paired_distances(vectors, anchors, torch.tensor([1, 1]))
-        (tensor([5., 0.]),)
+        >>> inputs = torch.tensor([1.0, 3.0], requires_grad=True)
+        >>> with_slopes(torch.tensor(9.0), inputs, torch.tensor([0.0, 6.0])).backward()
+        >>> inputs.grad
+        tensor([0., 6.])
     """
-    distances: tuple[Tensor, ...] = _PairedDistances.apply(embeddings, squared, anchors, *others)
-    return distances
-
-
-class _PairedDistances(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, embeddings: Tensor, squared: bool, anchors: Tensor, *others: Tensor
-    ) -> tuple[Tensor, ...]:
-        anchor = embeddings.index_select(0, anchors)
-        differences = [embeddings.index_select(0, other).sub_(anchor) for other in others]
-        distances = [torch.linalg.vector_norm(difference, dim=1) for difference in differences]
-        ctx.save_for_backward(anchors, *others, *differences, *distances)
-        ctx.size, ctx.squared = len(embeddings), squared
-        return tuple(distance.square() for distance in distances) if squared else tuple(distances)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        anchors, *saved = ctx.saved_tensors
-        count = len(gradients)
-        others, differences, distances = saved[:count], saved[count : 2 * count], saved[2 * count :]
-        total = differences[0].new_zeros(ctx.size, differences[0].shape[1])
-        # A length that is not zero is never shorter; a zero difference stays zero whatever its slope.
-        shortest = torch.finfo(total.dtype).tiny ** 0.5
-        for gradient, other, difference, distance in zip(
-            gradients, others, differences, distances, strict=True
-        ):
-            slope = 2 * gradient if ctx.squared else gradient / distance.clamp(min=shortest)
-            pull = difference * slope[:, None]
-            total.index_add_(0, other, pull).index_add_(0, anchors, pull, alpha=-1)
-        return total, None, None, *(None for _ in others)
+    line = torch.dot(slopes.flatten(), inputs.flatten())
+    return value + (line - line.detach())

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from reid_lightning.distances import unit_vectors
 from reid_lightning.losses.pairs import Indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.triplet import hinge
 from reid_lightning.losses.triplets import mean_triplet_cost
 
 
@@ -57,6 +58,7 @@ class ImprovedTripletLoss(nn.Module):
         )
         return loss
 
-    def _cost(self, positive: Tensor, negative: Tensor) -> Tensor:
-        gaps = torch.relu(positive - negative + self.margin)
-        return gaps + self.beta * torch.relu(positive - self.bound)
+    def _cost(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        costs, pull, push = hinge(positive - negative + self.margin)
+        excess = positive - self.bound
+        return costs + self.beta * torch.relu(excess), pull + self.beta * (excess > 0), push

@@ -48,7 +48,8 @@ class LosslessTripletLoss(nn.Module):
         )
         return loss
 
-    def _cost(self, positive: Tensor, negative: Tensor) -> Tensor:
+    def _cost(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         near = 1 + self.eps - positive.clamp(0, LARGEST) / self.beta
         far = 1 + self.eps - (LARGEST - negative.clamp(0, LARGEST)) / self.beta
-        return -near.log() - far.log()
+        costs = -near.log() - far.log()
+        return costs, (1 / (self.beta * near)).expand_as(costs), -1 / (self.beta * far)

@@ -47,4 +47,4 @@ def pair_diagnostics(
 def mean_norm(embeddings: Tensor) -> Tensor:
     """Return the mean Euclidean length of the rows, detached."""
     norms: Tensor = torch.linalg.vector_norm(embeddings.detach(), dim=1)
-    return norms.sum() / len(norms)
+    return norms.mean()

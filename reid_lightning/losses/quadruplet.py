@@ -9,6 +9,7 @@ from reid_lightning.distances import unit_vectors
 from reid_lightning.losses.gradients import distance_matrix
 from reid_lightning.losses.pairs import Indices, refuse_indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.triplet import hinge
 from reid_lightning.losses.triplets import mean_cost_of_all
 
 
@@ -56,7 +57,7 @@ class QuadrupletLoss(nn.Module):
             embeddings = unit_vectors(embeddings)
         distances = distance_matrix(embeddings, self.squared)
         triplets, self.diagnostics = mean_cost_of_all(
-            distances, labels, lambda near, far: torch.relu(near - far + self.margin), False, embeddings
+            distances, labels, lambda near, far: hinge(near - far + self.margin), False, embeddings
         )
         return triplets + quadruplet_term(distances, labels, self.negative_margin)
 

@@ -7,6 +7,7 @@ from reid_lightning.distances import unit_vectors
 from reid_lightning.losses.gradients import distance_matrix
 from reid_lightning.losses.pairs import Indices, masked_mean, pair_masks, refuse_indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.triplet import hinge
 from reid_lightning.losses.triplets import mean_cost_of_all
 
 
@@ -49,7 +50,7 @@ class AbsoluteQuadrupletLoss(nn.Module):
         distances = distance_matrix(embeddings)
         positives, negatives = pair_masks(labels)
         triplets, self.diagnostics = mean_cost_of_all(
-            distances, labels, lambda near, far: torch.relu(near - far + self.margin), False, embeddings
+            distances, labels, lambda near, far: hinge(near - far + self.margin), False, embeddings
         )
         far = masked_mean(torch.relu(distances - self.bound), positives)
         near = masked_mean(torch.relu(self.margin + self.bound - distances), negatives)

@@ -60,6 +60,21 @@ class TripletLoss(nn.Module):
         )
         return loss
 
-    def _cost(self, positive: Tensor, negative: Tensor) -> Tensor:
+    def _cost(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         gaps = positive - negative
-        return functional.softplus(gaps) if self.soft_margin else torch.relu(gaps + self.margin)
+        if self.soft_margin:
+            slopes = gaps.sigmoid()
+            return functional.softplus(gaps), slopes, -slopes
+        return hinge(gaps + self.margin)
+
+
+def hinge(gaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return `max(gap, 0)` and its slopes in the distances to the positive and to the negative.
+
+    Example:
+        >>> hinge(torch.tensor([-1.0, 2.0]))
+        (tensor([0., 2.]), tensor([0., 1.]), tensor([-0., -1.]))
+    """
+    costs = torch.relu(gaps)
+    active = costs.sign()
+    return costs, active, -active

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from reid_lightning.errors import InputError
-from reid_lightning.losses.gradients import distance_matrix, paired_distances
+from reid_lightning.losses.gradients import distance_matrix, with_slopes
 from reid_lightning.losses.pairs import Indices, mean_norm
 
-Cost = Callable[[Tensor, Tensor], Tensor]
-"""Element-wise, and zero or more: from d(a, p) and d(a, n) to what a triplet costs."""
+Cost = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""Element-wise: from d(a, p) and d(a, n) to what a triplet costs, zero or more, and its slope in either."""
 
 CHUNK = 2**18  # triplets whose costs are held at a time
 
@@ -29,7 +29,7 @@ def mean_triplet_cost(
         embeddings: (N, D).
         labels: (N,).
         indices_tuple: Anchors, positives and negatives, (T,) each; None for all valid triplets.
-        cost: Cost of triplets from their two distances.
+        cost: Cost of triplets from their two distances, and its slopes.
         squared: Squared Euclidean distances.
         active_only: Average over the triplets that cost something, instead of over all.
 
@@ -43,23 +43,56 @@ def mean_triplet_cost(
             f"A triplet loss needs anchors, positives and negatives, but the miner gave {len(indices_tuple)} index "
             "tensors; choose a miner of triplets, such as miner=batch_hard."
         )
-    anchors, positives, negatives = indices_tuple
-    if 8 * len(anchors) > len(embeddings) ** 2:  # so many that the whole matrix is cheaper
+    anchors, *others = indices_tuple
+    if not len(anchors):
+        nothing = embeddings.new_zeros(())
+        return with_slopes(nothing, embeddings, torch.zeros_like(embeddings)), {
+            "active_fraction": nothing,
+            "mean_ap_distance": nothing,
+            "mean_an_distance": nothing,
+            "embedding_norm": mean_norm(embeddings),
+        }
+    if 8 * len(anchors) > len(embeddings) ** 2:  # the whole matrix is cheaper than a difference for each
         distances = distance_matrix(embeddings, squared)
-        positive, negative = distances[anchors, positives], distances[anchors, negatives]
-    else:
-        positive, negative = paired_distances(embeddings, anchors, positives, negatives, squared=squared)
-    costs = cost(positive, negative)
-    active, count = costs.detach().count_nonzero(), max(1, len(costs))
+        with torch.no_grad():
+            near, far = (distances[anchors, other] for other in others)
+            mean, slopes, diagnostics = _mean_cost(near, far, cost, active_only, embeddings)
+            by_pair = torch.zeros_like(distances)
+            for other, slope in zip(others, slopes, strict=True):
+                by_pair.index_put_((anchors, other), slope, accumulate=True)
+        return with_slopes(mean, distances, by_pair), diagnostics
+    with torch.no_grad():
+        anchor = embeddings.index_select(0, anchors)
+        differences = [embeddings.index_select(0, other).sub_(anchor) for other in others]
+        lengths = [torch.linalg.vector_norm(difference, dim=1) for difference in differences]
+        near, far = [length.square() for length in lengths] if squared else lengths
+        mean, slopes, diagnostics = _mean_cost(near, far, cost, active_only, embeddings)
+        # The gradient of d² is twice the difference, that of d the difference over its length, or zero.
+        shortest = torch.finfo(mean.dtype).tiny ** 0.5
+        gradient, from_anchors = torch.zeros_like(embeddings), torch.zeros_like(anchor)
+        for other, difference, length, slope in zip(others, differences, lengths, slopes, strict=True):
+            factor = 2 * slope if squared else slope / length.clamp_(min=shortest)
+            pull = difference.mul_(factor[:, None])
+            gradient.index_add_(0, other, pull)
+            from_anchors -= pull
+        gradient.index_add_(0, anchors, from_anchors)
+    return with_slopes(mean, embeddings, gradient), diagnostics
+
+
+def _mean_cost(
+    near: Tensor, far: Tensor, cost: Cost, active_only: bool, embeddings: Tensor
+) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+    """Return the mean cost of (T,) triplets, its slopes in (T,) distances, and diagnostics."""
+    costs, *slopes = cost(near, far)
+    active = costs.count_nonzero()
+    count = active.clamp(min=1) if active_only else len(costs)
     diagnostics = {
-        "active_fraction": active / count,
-        "mean_ap_distance": positive.detach().sum() / count,
-        "mean_an_distance": negative.detach().sum() / count,
+        "active_fraction": active / len(costs),
+        "mean_ap_distance": near.mean(),
+        "mean_an_distance": far.mean(),
         "embedding_norm": mean_norm(embeddings),
     }
-    if active_only:
-        return costs.sum() / active.clamp(min=1), diagnostics
-    return costs.mean() if len(costs) else costs.sum(), diagnostics
+    return costs.sum() / count, [slope / count for slope in slopes], diagnostics
 
 
 def mean_cost_of_all(
@@ -77,24 +110,21 @@ def mean_cost_of_all(
     total, active = known.new_zeros(()), torch.zeros((), dtype=torch.int64, device=known.device)
     rows = max(1, CHUNK // len(labels))
     for anchor, positive in zip(torch.split(anchors, rows), torch.split(positives, rows), strict=True):
-        near = known[anchor, positive][:, None].requires_grad_()
-        far = known[anchor].requires_grad_()
-        with torch.enable_grad():
-            costs = cost(near, far).masked_fill(same[anchor], 0)
-            subtotal = costs.sum()
-        near_slopes, far_slopes = torch.autograd.grad(subtotal, (near, far))
-        slopes.index_put_((anchor, positive), near_slopes.flatten(), accumulate=True)
+        invalid = same[anchor]
+        parts = cost(known[anchor, positive][:, None], known[anchor])
+        costs, near_slopes, far_slopes = (part.masked_fill(invalid, 0) for part in parts)
+        slopes.index_put_((anchor, positive), near_slopes.sum(dim=1), accumulate=True)
         slopes.index_add_(0, anchor, far_slopes)
-        total += subtotal.detach()
-        active += costs.detach().count_nonzero()
-    pairs, others = same.sum(dim=1) - 1, len(labels) - same.sum(dim=1)
-    count = (pairs * others).sum().clamp(min=1)
+        total += costs.sum()
+        active += costs.count_nonzero()
+    own = same.sum(dim=1)
+    pairs = (own - 1) * (len(labels) - own)
+    count = pairs.sum().clamp(min=1)
+    divisor = active.clamp(min=1) if active_only else count
     diagnostics = {
         "active_fraction": active / count,
         "mean_ap_distance": known[anchors, positives].sum() / max(1, len(anchors)),
-        "mean_an_distance": (known.masked_fill(same, 0).sum(dim=1) * pairs).sum() / count,
+        "mean_an_distance": (known.masked_fill(same, 0).sum(dim=1) * (own - 1)).sum() / count,
         "embedding_norm": mean_norm(embeddings),
     }
-    # The value is the total's, the slopes are those found above.
-    total = total + (slopes * (distances - known)).sum()
-    return total / (active.clamp(min=1) if active_only else count), diagnostics
+    return with_slopes(total / divisor, distances, slopes / divisor), diagnostics

@@ -24,9 +24,10 @@ class BatchHardMiner(nn.Module):
         order = distance_order(embeddings)
         same = labels[:, None] == labels[None, :]
         nearest = order.masked_fill(same, torch.inf).min(dim=1)
-        farthest = order.masked_fill_(~same.fill_diagonal_(False), -torch.inf).max(dim=1)
+        farthest = torch.where(same.fill_diagonal_(False), order, -torch.inf).max(dim=1)
         anchors = (farthest.values - nearest.values != -torch.inf).nonzero().flatten()
-        return anchors, farthest.indices[anchors], nearest.indices[anchors]
+        positives, negatives = (found.indices.index_select(0, anchors) for found in (farthest, nearest))
+        return anchors, positives, negatives
 
 
 def distance_order(embeddings: Tensor) -> Tensor:
@@ -41,8 +42,7 @@ def distance_order(embeddings: Tensor) -> Tensor:
                 [  0., -12., -16.]])
     """
     shifted = promote(embeddings)
-    shifted = (
-        shifted - shifted[:1]
-    )  # no distance changes, and embeddings that lie close together keep their digits
+    shifted = shifted - shifted[:1]  # changes no distance, and keeps the digits of embeddings close together
     with exact_products(shifted.device):
-        return torch.addmm(shifted.square().sum(dim=1), shifted, shifted.T, alpha=-2)
+        products = shifted @ shifted.T
+    return torch.sub(products.diagonal(), products, alpha=2)

@@ -157,3 +157,23 @@ def test_diagnostics_show_what_was_measured():
 def test_senseless_settings_are_refused(make, key):
     with pytest.raises(InputError, match=key):
         make()
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_parts_of_a_large_batch_add_up(loss, random_batch, monkeypatch):
+    embeddings, labels = random_batch(5)
+    found = []
+    for chunk in (2**18, 3 * len(labels), 1):
+        monkeypatch.setattr("reid_lightning.losses.triplets.CHUNK", chunk)
+        leaf = embeddings.clone().requires_grad_()
+        loss(leaf, labels).backward()
+        found.append((leaf.grad, dict(loss.diagnostics)))
+    torch.testing.assert_close(found[0], found[1])
+    torch.testing.assert_close(found[0], found[2])
+
+
+def test_a_value_that_is_not_a_number_is_not_hidden(random_batch):
+    embeddings, labels = random_batch(5)
+    embeddings[0] = torch.nan
+    for triplets in (None, BatchHardMiner()(embeddings, labels)):
+        assert TripletLoss(soft_margin=True)(embeddings, labels, triplets).isnan()

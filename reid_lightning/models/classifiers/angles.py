@@ -92,5 +92,6 @@ def _promote(vectors: Tensor) -> Tensor:
 
 def _unit(vectors: Tensor) -> Tensor:
     norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    nonzero = norms > 0
+    # Shorter than this is zero: the slope 1 / norm would multiply a scale and a gradient beyond float32.
+    nonzero = norms > 1e-12
     return vectors * torch.where(nonzero, 1 / torch.where(nonzero, norms, 1), 0)
