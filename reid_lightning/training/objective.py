@@ -1,6 +1,7 @@
 """What is minimised: the identity term and any number of metric losses, weighed and added."""
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from reid_lightning.distances import promote, unit_vectors
 from reid_lightning.errors import InputError
 from reid_lightning.models.features import Features
 from reid_lightning.training.configuration import instantiate
+
+log = logging.getLogger("reid_lightning")
 
 
 @dataclass(frozen=True)
@@ -59,18 +62,19 @@ class MultiTaskObjective(nn.Module):
         self.identity_weight = identity_weight
         self.label_smoothing = label_smoothing
         self.miner = miner
-        self._refuse_senseless_combinations()
+        self._check()
 
-    def _refuse_senseless_combinations(self) -> None:
+    def _check(self) -> None:
         if not self.losses and not self.identity_weight:
             raise InputError(
                 "nothing to train: choose a loss (loss=triplet) or a classifier (classifier=softmax)"
             )
-        if self.miner is None:
-            return
         own = [name for name, loss in self.losses.items() if getattr(loss, "forms_own_pairs", False)]
-        if own and len(own) == len(self.losses):
-            raise InputError(f"loss {own[0]!r} forms its own pairs and takes no miner; add miner=none")
+        if own and self.miner is not None:
+            log.info(
+                "the miner does not serve %s, which forms its own pairs from the whole batch",
+                " and ".join(own),
+            )
 
     def forward(
         self,

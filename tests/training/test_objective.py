@@ -51,11 +51,6 @@ def test_losses_see_half_types_as_float32_and_float64_as_it_is(given, seen):
     assert outcome.total.dtype == seen
 
 
-def test_a_loss_with_its_own_pairs_refuses_a_miner():
-    with pytest.raises(InputError, match="'own' forms its own pairs"):
-        MultiTaskObjective({"own": OwnPairs()}, {"own": 1.0}, miner=lambda embeddings, labels: None)
-
-
 def test_the_miner_serves_the_losses_that_take_triplets():
     features, labels, logits = batch()
     own, takes = OwnPairs(), Spread()

@@ -9,7 +9,7 @@ SWEEP = yaml.safe_load((CONF.parent / "sweep.yaml").read_text())
 VALUES = {name: entry["values"] for name, entry in SWEEP["parameters"].items()}
 
 
-@pytest.mark.parametrize("values", product(*VALUES.values()), ids=str)
+@pytest.mark.parametrize("values", list(product(*VALUES.values())), ids=str)
 def test_every_value_that_the_sweep_emits_composes(compose, values):
     arguments = [f"{name}={value}" for name, value in zip(VALUES, values, strict=True)]
     config = compose("logger=wandb", *arguments)
