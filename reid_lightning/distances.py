@@ -18,14 +18,17 @@ def exact_products(device: torch.device) -> Iterator[None]:
 
     A distance is a small difference of large numbers; rounded to ten bits it is noise.
     """
-    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
-    before = [backend.fp32_precision for backend in backends]
     # torch has two interfaces to one setting and refuses products when they disagree: the older one, used by
     # Lightning's users, sets both, so it goes first and the newer one restores what it does not know.
     try:
         legacy = torch.get_float32_matmul_precision()
     except RuntimeError:  # set by the newer one
         legacy = None
+    if legacy == "highest" and not torch.is_autocast_enabled(device.type):
+        yield  # nothing to change, which is the case in every training step in float32
+        return
+    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
     torch.set_float32_matmul_precision("highest")
     try:
         with torch.autocast(device_type=device.type, enabled=False):

@@ -58,6 +58,7 @@ def wandb_logger(
         tags=list(tags),
         save_dir=str(folder),
         offline=offline,
+        mode="offline" if offline else "online",
         id=identity.read_text().strip(),
         resume=None if offline else "allow",
     )
@@ -71,7 +72,7 @@ def logged_in() -> bool:
         return True
     import wandb
 
-    return bool(wandb.api.api_key)
+    return bool(wandb.login(prompt=False, verify=False))
 
 
 def tensorboard_logger(output_dir: str | Path) -> "TensorBoardLogger":
