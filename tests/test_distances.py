@@ -109,7 +109,10 @@ def test_autocast_and_reduced_precision_change_nothing(metric, reduced_precision
 
 def test_inside_the_guard_products_are_exact_and_both_interfaces_agree(reduced_precision):
     with exact_products(torch.device("cpu")):
-        assert product_settings() == ["ieee", "ieee", "highest", False]
+        *backends, legacy, autocast = product_settings()
+        # "none" follows torch's setting for all, which is exact when the older interface can say "highest".
+        assert set(backends) <= {"ieee", "none"}
+        assert (legacy, autocast) == ("highest", False)
 
 
 @pytest.mark.parametrize("metric", METRICS)
