@@ -98,7 +98,8 @@ def resnet10(width: float = 0.5, weights: str | None = None, frozen_layers: int 
     if weights == IMAGENET:
         raise InputError("resnet10 has no ImageNet weights; give a file with backbone.weights=FILE, or null")
     channels = tuple(round(width * count) for count in (64, 128, 256, 512))
-    model = timm.models.resnet.ResNet(
+    resnet_of: Any = timm.models.resnet.ResNet
+    model = resnet_of(
         timm.models.resnet.BasicBlock, (1, 1, 1, 1), num_classes=0, output_stride=16, channels=channels
     )
     return _resnet(model, channels[-1], weights, frozen_layers)

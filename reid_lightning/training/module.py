@@ -14,6 +14,7 @@ from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
+from reid_lightning.training.gather import join_ranks
 from reid_lightning.training.metrics import EvaluationRows, RetrievalEvaluation
 from reid_lightning.training.objective import MultiTaskObjective
 
@@ -67,7 +68,7 @@ class ReIDModule(LightningModule):
         features = self.network(batch["images"])
         labels = batch["labels"]
         logits = self.network.classify(features, labels)
-        outcome = self.objective(features, labels, logits, self._join)
+        outcome = self.objective(features, labels, logits, join_ranks)
         self._remember_first_bad_step(outcome.terms)
         self.log("train/loss", outcome.total.detach(), prog_bar=True)
         values = {f"train/{name}": term.detach() for name, term in outcome.terms.items()}
@@ -77,14 +78,6 @@ class ReIDModule(LightningModule):
             self._log_accuracy(features, labels)
             self._raise_if_bad()
         return outcome.total
-
-    def _join(self, tensor: Tensor) -> Tensor:
-        """Concatenate a tensor of all processes, in the order of ranks, with gradients."""
-        if self.trainer.world_size == 1:
-            return tensor
-        gathered = self.all_gather(tensor, sync_grads=tensor.is_floating_point())
-        assert isinstance(gathered, Tensor)
-        return gathered.flatten(0, 1)
 
     def _is_log_step(self) -> bool:
         return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
