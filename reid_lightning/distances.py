@@ -48,7 +48,7 @@ def promote(features: Tensor) -> Tensor:
 def unit_vectors(features: Tensor) -> Tensor:
     """Scale each row to length 1; a zero row stays zero and passes no gradient.
 
-    Example:
+    Examples:
         >>> unit_vectors(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
         tensor([[0.6000, 0.8000],
                 [0.0000, 0.0000]])
@@ -77,7 +77,7 @@ def pairwise_distances(x: Tensor, y: Tensor | None = None, metric: Metric = "euc
     Raises:
         InputError: The metric is unknown, or the shapes do not fit.
 
-    Example:
+    Examples:
         >>> pairwise_distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
         tensor([[0., 5.],
                 [5., 0.]])

@@ -26,7 +26,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Works for a file and for a folder (the body makes the folder). An existing folder at `path` is kept and the
     new one dropped, because another process has then finished the same work first.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> target = Path(tempfile.mkdtemp()) / "note.txt"
         >>> with atomic_path(target) as temporary:

@@ -21,7 +21,7 @@ class SampleRandomness:
     generators is handed to the whole transform, and `seed` sets both to a state that follows from the sample:
     a few microseconds instead of the hundreds of `Compose.set_random_seed`.
 
-    Example:
+    Examples:
         >>> flip = A.Compose([A.RandomBrightnessContrast(p=1.0)])
         >>> randomness, image = SampleRandomness(flip), np.full((4, 2, 3), 100, np.uint8)
         >>> values = []

@@ -69,7 +69,7 @@ class PKSampler(EpochSampler):
     Raises:
         InputError: P exceeds the number of identities, or the ranks cannot share P evenly.
 
-    Example:
+    Examples:
         >>> sampler = PKSampler(2, 2, rows=np.arange(6), labels=np.array([0, 0, 1, 1, 2, 2]),
         ...                     cameras=np.array([0, 1, 0, 1, 0, 1]), seed=0)
         >>> len(sampler), [len(batch) for batch in sampler]

@@ -36,7 +36,7 @@ def choose_queries(identities: np.ndarray, cameras: np.ndarray, seed: int) -> np
     Returns:
         Boolean array, (N,).
 
-    Example:
+    Examples:
         >>> choose_queries(np.array([5, 5, 5, 5, 8]), np.array([0, 0, 1, 1, 0]), seed=0).sum()
         np.int64(2)
     """

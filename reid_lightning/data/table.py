@@ -42,7 +42,7 @@ def validate_table(table: pd.DataFrame, origin: str = "the table") -> pd.DataFra
     Raises:
         InputError: A column is absent, or a value cannot be used (named by row, counted from 1).
 
-    Example:
+    Examples:
         >>> rows = {"path": ["a.jpg", "b.jpg"], "person_id": [7, 7], "split": ["query", "gallery"]}
         >>> validate_table(pd.DataFrame(rows), "album")[["person_id", "split", "distractor"]].values.tolist()
         [['7', 'query', False], ['7', 'gallery', False]]
@@ -88,7 +88,7 @@ def concatenate_tables(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     Args:
         tables: The tables by the name that becomes their `source`.
 
-    Example:
+    Examples:
         >>> rows = pd.DataFrame({"path": ["a.jpg"], "person_id": [7], "split": ["train"]})
         >>> both = concatenate_tables({"album": rows, "shop": rows})
         >>> identity_keys(both).tolist()

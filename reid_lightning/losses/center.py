@@ -22,7 +22,7 @@ class CenterLoss(nn.Module):
     Raises:
         InputError: alpha is outside [0, 1].
 
-    Example:
+    Examples:
         >>> loss = CenterLoss(num_classes=2, embedding_size=1, alpha=0.5)
         >>> loss(torch.tensor([[3.0], [3.0], [1.0]]), torch.tensor([0, 0, 1]))  # (9 + 9 + 1) / 6
         tensor(3.1667)

@@ -23,7 +23,7 @@ class CentroidTripletLoss(nn.Module):
     Raises:
         InputError: The margin is negative.
 
-    Example:
+    Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([0, 0, 1])
         >>> CentroidTripletLoss(margin=0.5, squared=False)(embeddings, labels)  # 1 - 2 + 0.5 and 1 - 1 + 0.5
         tensor(0.2500)

@@ -23,7 +23,7 @@ class CircleLoss(nn.Module):
     Raises:
         InputError: The margin is outside (0, 1) or gamma not positive.
 
-    Example:
+    Examples:
         >>> embeddings, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]), torch.tensor([0, 0, 1])
         >>> CircleLoss()(embeddings, labels) < 1e-3  # together, and opposite
         tensor(True)

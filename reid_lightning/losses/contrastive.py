@@ -22,7 +22,7 @@ class ContrastiveLoss(nn.Module):
     Raises:
         InputError: The margin is negative.
 
-    Example:
+    Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
         >>> ContrastiveLoss(margin=1.0, normalize=False)(embeddings, labels)  # 1 / 2 and (0 + 0.25) / 4
         tensor(0.5625)

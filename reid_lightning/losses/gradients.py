@@ -12,7 +12,7 @@ from reid_lightning.distances import exact_products, pairwise_distances
 def distance_matrix(embeddings: Tensor, squared: bool = False) -> Tensor:
     """Return the (N, N) Euclidean distances, or their squares, of (N, D) embeddings; zero slope at zero.
 
-    Example:
+    Examples:
         >>> distance_matrix(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
         tensor([[0., 5.],
                 [5., 0.]])
@@ -53,7 +53,7 @@ def with_slopes(value: Tensor, inputs: Tensor, slopes: Tensor) -> Tensor:
         inputs: Any shape, part of the graph.
         slopes: Derivatives of the value, shape of the inputs; constants, so that there is no second derivative.
 
-    Example:
+    Examples:
         >>> inputs = torch.tensor([1.0, 3.0], requires_grad=True)
         >>> with_slopes(torch.tensor(9.0), inputs, torch.tensor([0.0, 6.0])).backward()
         >>> inputs.grad

@@ -27,7 +27,7 @@ class ImprovedTripletLoss(nn.Module):
     Raises:
         InputError: A setting is negative.
 
-    Example:
+    Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
         >>> loss = ImprovedTripletLoss(margin=0.5, bound=0.2, beta=0.5, squared=False, normalize=False)
         >>> loss(embeddings, labels)  # the triplet loss is 0.5; both positives are 0.8 too far

@@ -24,7 +24,7 @@ class LosslessTripletLoss(nn.Module):
     Raises:
         InputError: beta is below 4 or eps too small for float32.
 
-    Example:
+    Examples:
         >>> import torch
         >>> embeddings, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]), torch.tensor([0, 0, 1])
         >>> LosslessTripletLoss()(embeddings, labels).abs() < 1e-5  # the best there is: together, and opposite

@@ -21,7 +21,7 @@ class MarginSampleLoss(nn.Module):
     Raises:
         InputError: The margin is negative.
 
-    Example:
+    Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 1])
         >>> MarginSampleLoss(margin=0.5)(embeddings, labels)  # 4 - 2 + 0.5
         tensor(2.5000)

@@ -29,7 +29,7 @@ class QuadrupletLoss(nn.Module):
     Raises:
         InputError: A margin is negative.
 
-    Example:
+    Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [3.0], [3.5]]), torch.tensor([0, 0, 1, 2])
         >>> QuadrupletLoss(margin=0.5, negative_margin=0.2)(embeddings, labels)  # only 1 - |3.5 - 3| + 0.2 costs
         tensor(0.7000)
@@ -107,7 +107,7 @@ def _counted_pairs(labels: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
 def active_counts(positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
     """Count for each positive the negatives below it, and for each negative the positives above it.
 
-    Example:
+    Examples:
         >>> active_counts(torch.tensor([3.0, 1.0]), torch.tensor([0.0, 1.0, 2.0]))
         (tensor([3, 1]), tensor([2, 1, 1]))
     """

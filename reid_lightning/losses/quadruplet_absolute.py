@@ -26,7 +26,7 @@ class AbsoluteQuadrupletLoss(nn.Module):
     Raises:
         InputError: A setting is negative.
 
-    Example:
+    Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
         >>> loss = AbsoluteQuadrupletLoss(margin=0.5, bound=0.8, normalize=False)
         >>> loss(embeddings, labels)  # triplets 0.5; the positive pair 0.2 too far; the nearer negative 0.8 too near

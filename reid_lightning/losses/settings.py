@@ -9,7 +9,7 @@ def at_least(key: str, value: float, smallest: float) -> float:
     Raises:
         InputError: It is smaller; the message names the key.
 
-    Example:
+    Examples:
         >>> at_least("loss.triplet.margin", 0.3, 0)
         0.3
     """

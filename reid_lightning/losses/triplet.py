@@ -29,7 +29,7 @@ class TripletLoss(nn.Module):
     Raises:
         InputError: The margin is negative or the reduction unknown.
 
-    Example:
+    Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
         >>> TripletLoss(margin=0.5)(embeddings, labels)  # anchor 0: 1 - 1.5 + 0.5; anchor 1: 1 - 0.5 + 0.5
         tensor(0.5000)
@@ -71,7 +71,7 @@ class TripletLoss(nn.Module):
 def hinge(gaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return `max(gap, 0)` and its slopes in the distances to the positive and to the negative.
 
-    Example:
+    Examples:
         >>> hinge(torch.tensor([-1.0, 2.0]))
         (tensor([0., 2.]), tensor([0., 1.]), tensor([-0., -1.]))
     """

@@ -26,7 +26,7 @@ class WeightedTripletLoss(nn.Module):
     Raises:
         InputError: The margin is negative.
 
-    Example:
+    Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
         >>> WeightedTripletLoss(margin=0.5)(embeddings, labels)  # one positive and one negative each: a triplet loss
         tensor(0.5000)

@@ -12,7 +12,7 @@ class BatchHardMiner(nn.Module):
     Hardest by Euclidean distance; on unit vectors cosine orders alike. An anchor without a positive or without a
     negative gives no triplet.
 
-    Example:
+    Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [3.0], [4.0]]), torch.tensor([0, 0, 0, 1])
         >>> [indices.tolist() for indices in BatchHardMiner()(embeddings, labels)]
         [[0, 1, 2], [2, 2, 0], [3, 3, 3]]
@@ -35,7 +35,7 @@ def distance_order(embeddings: Tensor) -> Tensor:
 
     Row a is `d²(a, b) - |a|²` from the first image: the anchor's own length does not change who is nearer.
 
-    Example:
+    Examples:
         >>> distance_order(torch.tensor([[5.0], [7.0], [9.0]]))  # as 0, 2 and 4
         tensor([[  0.,   4.,  16.],
                 [  0.,  -4.,   0.],

@@ -12,7 +12,7 @@ class SemiHardMiner(nn.Module):
     Whether it lies inside the margin is the loss's to say: beyond it a hinge costs nothing. So the choice needs no
     margin and is the same for plain and squared distances. A pair without a farther negative gives no triplet.
 
-    Example:
+    Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5], [9.0]]), torch.tensor([0, 0, 1, 2])
         >>> [indices.tolist() for indices in SemiHardMiner()(embeddings, labels)]
         [[0, 1], [1, 0], [2, 3]]

@@ -99,7 +99,7 @@ class OSNet(nn.Module):
     Args:
         width: Factor on all channel numbers (1.0, 0.75, 0.5 or 0.25 in the paper).
 
-    Example:
+    Examples:
         >>> network = OSNet(width=0.25)
         >>> network(torch.zeros(2, 3, 64, 32)).shape, network.out_channels
         (torch.Size([2, 128, 4, 2]), 128)

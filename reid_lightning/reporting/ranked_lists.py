@@ -52,7 +52,7 @@ def choose_queries(average_precision: Sequence[float] | np.ndarray, count: int) 
     Returns:
         Positions with "worst" or "typical", the worst first; equal values in the order of the queries.
 
-    Example:
+    Examples:
         >>> choose_queries([0.9, 0.1, float("nan"), 0.6, 0.7, 0.2], 3)
         [(1, 'worst'), (5, 'worst'), (3, 'typical')]
     """

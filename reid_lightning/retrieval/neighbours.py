@@ -51,7 +51,7 @@ def nearest(
     Raises:
         InputError: k is below 1, an empty table, values that are not finite, or lengths that do not fit.
 
-    Example:
+    Examples:
         >>> query, gallery = torch.zeros(1, 1), torch.tensor([[3.0], [1.0], [2.0], [1.0]])
         >>> indices, distances = nearest(query, gallery, 3, metric="euclidean")
         >>> indices.tolist(), distances.tolist()

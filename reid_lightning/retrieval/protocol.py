@@ -27,7 +27,7 @@ class EvaluationProtocol:
     Raises:
         InputError: A value is not one of these.
 
-    Example:
+    Examples:
         >>> EvaluationProtocol(flip=True).describe()
         'feature after the neck, L2-normalised, averaged with the mirror image; cosine distance; same camera excluded; AP as mean precision; ties against the query'
     """  # noqa: E501

@@ -112,7 +112,7 @@ def rank(
         InputError: An empty table, no query with a true match, values that are not finite, or tables whose
             lengths do not fit.
 
-    Example:
+    Examples:
         >>> query, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8], [1.0, 0.0], [0.0, 1.0]])
         >>> ranking = rank(query, gallery, torch.tensor([7]), torch.tensor([7, 3, 7]))
         >>> ranking.first_match_rank.item(), round(ranking.mean_ap, 4)  # ranks 2 and 3: (1/2 + 2/3) / 2

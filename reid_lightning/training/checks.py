@@ -50,7 +50,7 @@ def check_config(config: Mapping[str, Any]) -> None:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:
     """Yield a line for every setting that differs between two plain configs, incidental ones left out.
 
-    Example:
+    Examples:
         >>> list(differences({"seed": 1, "resume": None}, {"seed": 2, "resume": "last"}))
         ['seed was 1, is 2']
     """

@@ -139,7 +139,7 @@ def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def nearest_key(wrong: str, config: Any) -> str | None:
     """Return the config key closest to a misspelt one, or None when nothing is near.
 
-    Example:
+    Examples:
         >>> nearest_key("loss.triplet.margn", {"loss": {"triplet": {"margin": 0.3}}})
         'loss.triplet.margin'
         >>> nearest_key("loss.margin", {"loss": {"triplet": {"margin": 0.3}}})

@@ -16,7 +16,7 @@ def hints(arguments: Sequence[str]) -> list[str]:
     Args:
         arguments: The command line without the program.
 
-    Example:
+    Examples:
         >>> hints(["loss.triplet.margn=1", "backbone=resnet5"])[0]
         "Did you mean 'backbone=resnet50' instead of 'backbone=resnet5'?"
     """

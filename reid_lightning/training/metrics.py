@@ -54,7 +54,7 @@ class RetrievalEvaluation(Metric):
     Args:
         protocol: How embeddings are compared and scored.
 
-    Example:
+    Examples:
         >>> evaluation = RetrievalEvaluation(EvaluationProtocol(camera_policy="allow"))
         >>> embeddings = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
         >>> people, cameras, index = torch.tensor([1, 1, 2]), torch.tensor([0, 1, 1]), torch.arange(3)

@@ -32,7 +32,7 @@ class Schedule:
     def multiplier(self, epoch: float, epochs: int) -> float:
         """Return the factor of the learning rate after so many epochs (fractional) of the run's length.
 
-        Example:
+        Examples:
             >>> schedule = Schedule(warmup_epochs=10, warmup_factor=0.01)
             >>> [round(schedule.multiplier(epoch, 120), 4) for epoch in (0, 5, 10, 100)]
             [0.01, 0.505, 1.0, 1.0]
@@ -56,7 +56,7 @@ class StepSchedule(Schedule):
         warmup_epochs: Length of the linear warm-up in epochs.
         warmup_factor: Fraction of the learning rate that the warm-up starts from.
 
-    Example:
+    Examples:
         >>> schedule = StepSchedule([40, 70], 0.1)
         >>> [round(schedule.multiplier(epoch, 120), 4) for epoch in (39.9, 40, 70)]
         [1.0, 0.1, 0.01]
@@ -85,7 +85,7 @@ class CosineSchedule(Schedule):
         warmup_epochs: Length of the linear warm-up in epochs.
         warmup_factor: Fraction of the learning rate that the warm-up starts from.
 
-    Example:
+    Examples:
         >>> schedule = CosineSchedule(final_factor=0.0)
         >>> [round(schedule.multiplier(epoch, 10), 4) for epoch in (0, 5, 10)]
         [1.0, 0.5, 0.0]

@@ -114,7 +114,7 @@ def child_command(config_file: Path) -> list[str]:
 def quoted(value: object) -> str:
     r"""Quote a value for Hydra's override grammar.
 
-    Example:
+    Examples:
         >>> quoted("multirun/loss=a,b's")
         "'multirun/loss=a,b\\'s'"
     """

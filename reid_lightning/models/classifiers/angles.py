@@ -37,7 +37,7 @@ def multiple_angle(cosine: Tensor, multiple: int) -> Tensor:
         cosine: Cosines of theta, any shape.
         multiple: m, 1 or more.
 
-    Example:
+    Examples:
         >>> multiple_angle(torch.tensor([1.0, 0.0, -1.0]), multiple=4)
         tensor([ 1., -3., -7.])
     """
@@ -65,7 +65,7 @@ class Annealing(nn.Module):
         decay: Fall per batch.
         minimum: lambda in the end.
 
-    Example:
+    Examples:
         >>> annealing, zero, one = Annealing(start=9.0, decay=2.0, minimum=1.0), torch.tensor(0.0), torch.tensor(1.0)
         >>> torch.stack([annealing(one, zero) for _ in range(3)])  # lambda 9, 3, 9 / 5
         tensor([0.9000, 0.7500, 0.6429])

@@ -25,7 +25,7 @@ class ArcFaceClassifier(nn.Module):
     Raises:
         InputError: The scale is not positive or the margin outside [0, pi / 2].
 
-    Example:
+    Examples:
         >>> classifier = ArcFaceClassifier(in_features=2, num_classes=2, scale=10.0, margin=0.5)
         >>> with torch.no_grad():
         ...     _ = classifier.weight.copy_(torch.eye(2))
@@ -62,7 +62,7 @@ class ArcFaceClassifier(nn.Module):
 def wider_angle(cosine: Tensor, margin: float) -> Tensor:
     """Return `cos(theta + margin)` of cosines of theta, and its falling continuation beyond `pi - margin`.
 
-    Example:
+    Examples:
         >>> wider_angle(torch.tensor([0.0, -1.0]), margin=0.5)
         tensor([-0.4794, -1.2397])
     """

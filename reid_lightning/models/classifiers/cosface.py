@@ -22,7 +22,7 @@ class CosFaceClassifier(nn.Module):
     Raises:
         InputError: The scale is not positive or the margin outside [0, 2).
 
-    Example:
+    Examples:
         >>> classifier = CosFaceClassifier(in_features=2, num_classes=2, scale=10.0, margin=0.25)
         >>> with torch.no_grad():
         ...     _ = classifier.weight.copy_(torch.eye(2))

@@ -12,7 +12,7 @@ class SoftmaxClassifier(nn.Linear):
         label_smoothing: Fraction of the target spread over the other identities (Szegedy et al. 2016, Sec. 7).
         bias: Whether logits have a bias.
 
-    Example:
+    Examples:
         >>> import torch
         >>> SoftmaxClassifier(in_features=8, num_classes=3)(torch.randn(4, 8)).shape
         torch.Size([4, 3])

@@ -25,7 +25,7 @@ class SphereFaceClassifier(nn.Module):
     Raises:
         InputError: The margin is not 1, 2, 3 or 4.
 
-    Example:
+    Examples:
         >>> classifier = SphereFaceClassifier(in_features=8, num_classes=3)
         >>> classifier(torch.randn(4, 8), labels=torch.tensor([0, 1, 2, 0])).shape
         torch.Size([4, 3])
