@@ -119,6 +119,12 @@ class ReIDDataModule(LightningDataModule):
                 "training without a test neither."
             )
         self.has_test = "query" in splits
+        if self.has_test:
+            keys = identity_keys(table)
+            if not keys[table["split"] == "query"].isin(keys[table["split"] == "gallery"]).any():
+                raise InputError(
+                    "None of the queries has its person in the gallery: check that both name their identities alike."
+                )
         self.has_validation = "val" in splits
         train = table[table["split"] == "train"]
         self.identity_labels = {key: label for label, key in enumerate(sorted(identity_keys(train).unique()))}

@@ -93,10 +93,11 @@ class PKSampler(EpochSampler):
         self._labels = np.unique(labels, return_inverse=True)[1]
         self._cameras = np.asarray(cameras)
         self._counts = np.bincount(self._labels)
-        if identities < 1 or images_per_identity < 1:
+        sizes = (identities, images_per_identity)
+        if min(sizes) < 1 or any(type(size) is not int for size in sizes):
             raise InputError(
                 f"sampler.identities={identities} and sampler.images_per_identity={images_per_identity} must "
-                "both be at least 1."
+                "both be whole numbers, at least 1."
             )
         if identities > len(self._counts):
             raise InputError(

@@ -96,6 +96,8 @@ def learning_curves(history: pd.DataFrame, path: str | Path) -> None:
     """
     from matplotlib.ticker import MaxNLocator
 
+    tested = [name for name in history.columns if str(name).startswith("test/")]
+    history = history[history[tested].isna().all(axis=1)]  # the test comes after the last epoch
     epochs = _epochs(history)
     terms = [
         name for name in map(str, history.columns) if name.startswith("train/") and name not in NOT_LOSSES

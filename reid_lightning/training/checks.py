@@ -19,6 +19,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         InputError: Names the keys and what to change.
     """
     trainer, sampler = config["trainer"], config["sampler"]
+    if not isinstance(config["seed"], int) or config["seed"] < 0:
+        raise InputError(f"seed={config['seed']} must be a whole number, 0 or more")
     if not config["loss"] and not config["classifier"]:
         raise InputError("loss=none and classifier=none leave nothing to train: choose one of them")
     if config["refit"] and str(config["data"].get("validation")).lower() in ("none", "0", "0.0"):

@@ -34,6 +34,7 @@ REFUSED_PREFIXES = (
     "lightning.pytorch.cli",
     "lightning.fabric",
 )
+UNREAD = "data.root"  # may stay unset where every source has a root of its own
 OBJECT_CALLS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 
 
@@ -45,17 +46,21 @@ def plain(config: Any) -> Any:
     Raises:
         InputError: A value that has no default (`???`) was not given.
     """
-    from omegaconf import MissingMandatoryValue, OmegaConf
-    from omegaconf.errors import InterpolationToMissingValueError
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
     if not OmegaConf.is_config(config):
         return config
     try:
-        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
+        resolved = OmegaConf.to_container(config, resolve=True)
+        missing = [key for key, value in leaves(resolved) if value == "???" and key != UNREAD]
+    except InterpolationToMissingValueError:
         missing = [key for key, value in leaves(plain_unresolved(config)) if value == "???"]
-        key = missing[0] if missing else error.full_key
-        raise InputError(f"{key} is not set; give it on the command line as {key}=...") from error
+    except OmegaConfBaseException as error:
+        raise InputError(str(error).splitlines()[0]) from error
+    if missing:
+        raise InputError(f"{missing[0]} is not set; give it on the command line as {missing[0]}=...")
+    return resolved
 
 
 def plain_unresolved(config: Any) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def read_checkpoint(path: str | Path, trusted: tuple[str, ...] = ()) -> tuple[di
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{path} cannot be read as a checkpoint: {type(error).__name__}") from error
+        raise InputError(f"{path} cannot be read as a checkpoint") from error
     if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
         raise InputError(f"{path} is not a checkpoint of reid-lightning: it carries no config")
     entry = checkpoint[CHECKPOINT_KEY]
@@ -70,7 +70,13 @@ def load_module(
     if "weights" in config["backbone"]:
         config["backbone"] = config["backbone"] | {"weights": None}  # the checkpoint's weights follow
     module = build_module(config, len(entry["identity_labels"]), entry["identity_labels"])
-    module.load_state_dict(checkpoint["state_dict"])
+    try:
+        module.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise InputError(
+            f"the weights of {path} fit the network that they were trained in, not the one that the overrides make; "
+            "only data, evaluation and trainer can be changed"
+        ) from error
     return module.eval(), config
 
 
@@ -86,6 +92,7 @@ def evaluate(path: str | Path, output_dir: str | Path, overrides: Sequence[str] 
     watch = Stopwatch()
     module, config = load_module(path, overrides)
     config["output_dir"] = str(output_dir)
+    config["data"] = config["data"] | {"validation": None}  # nothing is trained
     with watch.stage("data"):
         datamodule = build_datamodule(config)
         datamodule.prepare_data()

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 import hydra
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 
-from reid_lightning.training.configuration import CONF, nearest_key, plain_unresolved
+from reid_lightning.training.configuration import CONF, leaves, nearest_key, plain_unresolved
 
 
 def hints(arguments: Sequence[str]) -> list[str]:
@@ -38,14 +37,18 @@ def hints(arguments: Sequence[str]) -> list[str]:
 
 
 def _key_hints(keys: Sequence[str], overrides: dict[str, str], options: dict[str, list[str]]) -> list[str]:
-    choices = [f"{key}={value}" for key, value in overrides.items() if key in options and "," not in value]
+    choices = [
+        f"{key}={value}"
+        for key, value in overrides.items()
+        if key in options and ("," not in value or value[0] == "[")
+    ]
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose("config", choices)
     except HydraException:
         return []
     known = dict.fromkeys(options) | plain_unresolved(config)
-    nearest = {key: nearest_key(key, known) for key in keys if OmegaConf.select(config, key) is None}
+    nearest = {key: nearest_key(key, known) for key in keys if key not in dict(leaves(known))}
     return [
         f"Did you mean '{near}' instead of '{key}'?" for key, near in nearest.items() if near and near != key
     ]

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,11 +58,12 @@ def run_job(config: dict[str, Any]) -> RunResult:
     quiet()
     check_config(config)
     output_dir = Path(config["output_dir"])
+    checkpoint = _resume_path(config["resume"], output_dir, config)
     output_dir.mkdir(parents=True, exist_ok=True)
     _write_config(config, output_dir / "config.yaml")
     watch = Stopwatch()
     with processes_of_one_job() as children:
-        fitted = _fit(config, output_dir, children, watch, resume=config["resume"])
+        fitted = _fit(config, output_dir, children, watch, resume=checkpoint)
         score, validation = fitted.score, fitted.module.validation_summary
         if config["refit"]:
             fitted = _fit(
@@ -108,11 +110,10 @@ def _fit(
         datamodule.setup("fit")
     with watch.stage("build"):
         module = build_module(config, datamodule.num_identities, datamodule.identity_labels)
-        checkpoint_path = _resume_path(resume, output_dir, config)
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
-        trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation)
+        trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resume)
     with watch.stage("fit"):
-        trainer.fit(module, datamodule, ckpt_path=checkpoint_path)
+        trainer.fit(module, datamodule, ckpt_path=resume)
     if trainer.interrupted:
         raise KeyboardInterrupt
     watching = next((c for c in callbacks if isinstance(c, ModelCheckpoint) and c.monitor), None)
@@ -152,9 +153,10 @@ def _trainer(
     callbacks: list[Callback],
     children: Children,
     has_validation: bool,
+    resume: str | None,
 ) -> Trainer:
     node = dict(config["trainer"])
-    loggers: list[Any] = [loggers_.csv_logger(output_dir)]
+    loggers: list[Any] = [loggers_.csv_logger(output_dir, continued=resume is not None)]
     if output_dir == Path(config["output_dir"]):
         chosen = [instantiate(logger) for logger in (config["logger"] or {}).values()]
         for logger in chosen:
@@ -178,6 +180,10 @@ def _trainer(
 
 def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]) -> str | None:
     if resume is None:
+        if (output_dir / "checkpoints" / "last.ckpt").exists() and not os.environ.get("LOCAL_RANK"):
+            raise InputError(
+                f"{output_dir} already holds a run; continue it with resume=last, or choose another hydra.run.dir"
+            )
         return None
     path = output_dir / "checkpoints" / "last.ckpt" if resume == "last" else Path(resume)
     if not path.is_file():
@@ -186,12 +192,24 @@ def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]
             f"there is no checkpoint {path} to resume from ({where}); name the folder of the run to continue with "
             "hydra.run.dir=DIR, or the file itself with resume=FILE"
         )
-    saved = torch.load(path, map_location="cpu", weights_only=True).get(CHECKPOINT_KEY)
-    if saved is None:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        saved = checkpoint[CHECKPOINT_KEY]["config"]
+    except Exception as error:
         raise InputError(
             f"{path} is not a checkpoint of reid-lightning; to start from its weights use backbone.weights={path}"
+        ) from error
+    if checkpoint["epoch"] + 1 >= config["trainer"]["max_epochs"]:
+        raise InputError(
+            f"{path} has already been trained for its {checkpoint['epoch'] + 1} epochs; "
+            "raise trainer.max_epochs to continue it"
         )
-    for line in differences(saved["config"], config):
+    for part in ("backbone", "pooling", "neck", "classifier"):
+        for line in differences({part: saved[part]}, {part: config[part]}):
+            raise InputError(
+                f"the network of {path} is another one ({line}); drop the override, or start in a new folder"
+            )
+    for line in differences(saved, config):
         log.warning("resumed run differs from its checkpoint: %s", line)
     return str(path)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import pandas as pd
+
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 
@@ -13,11 +15,25 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 
-def csv_logger(output_dir: str | Path) -> "CSVLogger":
-    """Return the logger that every run has: `metrics.csv` in the run's folder."""
+def csv_logger(output_dir: str | Path, continued: bool = False) -> "CSVLogger":
+    """Return the logger that every run has: `metrics.csv` in the run's folder.
+
+    Args:
+        output_dir: The run's folder.
+        continued: Keep the rows of training that are there, which Lightning's logger would delete.
+    """
     from lightning.pytorch.loggers import CSVLogger
 
-    return CSVLogger(save_dir=str(output_dir), name="", version="")
+    file = Path(output_dir) / "metrics.csv"
+    rows = pd.read_csv(file) if continued and file.is_file() else None
+    logger = CSVLogger(save_dir=str(output_dir), name="", version="")
+    if rows is not None:
+        tested = [name for name in rows.columns if name.startswith("test/")]
+        rows = rows[rows[tested].isna().all(axis=1)].drop(columns=tested)
+        logger.experiment.metrics_keys = list(rows.columns)  # deletes the file
+        with atomic_path(file) as temporary:
+            rows.to_csv(temporary, index=False)
+    return logger
 
 
 def wandb_logger(

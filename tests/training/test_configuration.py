@@ -3,6 +3,7 @@ import pytest
 from reid_lightning.errors import InputError
 from reid_lightning.training.checks import differences
 from reid_lightning.training.configuration import check_targets, instantiate, nearest_key
+from reid_lightning.training.hints import hints
 
 
 def test_targets_of_trusted_packages_pass():
@@ -53,3 +54,33 @@ def test_differences_leave_incidental_settings_out():
     old = {"a": {"b": 1}, "data": {"num_workers": 1}, "trainer": {"max_epochs": 2}}
     new = {"a": {"b": 2}, "data": {"num_workers": 9}, "trainer": {"max_epochs": 4}}
     assert list(differences(old, new)) == ["a.b was 1, is 2"]
+
+
+def test_several_sources_have_roots_of_their_own(compose):
+    config = compose(
+        "data=[market1501,table]", "data.sources.market1501.root=a", "data.sources.table.root=b.csv"
+    )
+    assert {name: source["root"] for name, source in config["data"]["sources"].items()} == {
+        "market1501": "a",
+        "table": "b.csv",
+    }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [(["data=market1501"], "data.root is not set"), (["backbone=timm"], "backbone.name is not set")],
+)
+def test_a_value_that_must_be_given_is_named(compose, overrides, message):
+    with pytest.raises(InputError, match=message):
+        compose(*overrides)
+
+
+def test_no_hint_for_a_key_that_exists():
+    assert (
+        hints(["data=[pedestrians,table]", "data.sources.table.root=x", "trainer.gradient_clip_val=1"]) == []
+    )
+
+
+def test_a_tables_columns_can_be_named(compose):
+    config = compose("data=table", "data.root=a.csv", "data.sources.table.columns={person_id: pid}")
+    assert config["data"]["sources"]["table"]["columns"] == {"person_id": "pid"}

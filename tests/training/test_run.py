@@ -81,6 +81,19 @@ def test_a_resumed_run_equals_the_uninterrupted_one(compose, tiny, tmp_path):
         torch.testing.assert_close(value, weights(tmp_path / "parts")[key], rtol=0, atol=1e-6)
     assert resumed.test == whole.test
     assert resumed.score == whole.score
+    logged = ["epoch", "step", "train/loss", "val/mAP"]
+    pd.testing.assert_frame_equal(metrics(tmp_path / "parts")[logged], metrics(tmp_path / "whole")[logged])
+
+    before = (tmp_path / "whole" / "config.yaml").read_text()
+    for overrides, sentence in (
+        (["resume=last"], "already been trained for its 4 epochs"),
+        ([], "already holds a run"),
+        (["resume=last", "trainer.max_epochs=5", "neck=linear"], "another one .neck"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            run_job(compose(*tiny, *length, *overrides, output_dir=tmp_path / "whole"))
+    assert (tmp_path / "whole" / "config.yaml").read_text() == before
+    assert len(metrics(tmp_path / "whole")) > 4
 
 
 def test_a_resume_without_a_checkpoint_is_an_error_and_trains_nothing(compose, tiny, tmp_path):
