@@ -11,6 +11,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from reid_lightning.errors import InputError
+from reid_lightning.models.mildnet import MILDNet
 from reid_lightning.models.osnet import OSNet
 from reid_lightning.models.weights import download, load_weights
 
@@ -128,6 +129,29 @@ def vgg16(weights: str | None, frozen_layers: int = 0) -> Backbone:
     _from_file(body, weights)
     convolutions = [layer for layer in model.features if isinstance(layer, nn.Conv2d)]
     return Backbone(body, convolutions, 512, frozen_layers)
+
+
+def mildnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0) -> Backbone:
+    """Return a MILDNet, whose map is 1 x 1 (FH Kiel 2020).
+
+    Args:
+        width: Factor of the channels, which make 1472 at 1.0.
+        weights: `imagenet` (VGG16's IMAGENET1K_V1), a file with the weights of a VGG16 or a MILDNet, or None.
+        frozen_layers: First convolutions to freeze, of 13; 7 freezes up to block3_conv3.
+
+    Raises:
+        InputError: `imagenet` is asked for at another width.
+    """
+    if weights == IMAGENET and width != 1:
+        raise InputError(
+            f"ImageNet's weights are of backbone.width=1, not {width}; set backbone.weights=null to train from scratch"
+        )
+    body = MILDNet(width)
+    if weights == IMAGENET:
+        body.features.load_state_dict(_torchvision("vgg16", weights).features.state_dict())
+    _from_file(body, weights)
+    convolutions = [layer for layer in body.features if isinstance(layer, nn.Conv2d)]
+    return Backbone(body, convolutions, body.out_channels, frozen_layers)
 
 
 def osnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0) -> Backbone:

@@ -49,6 +49,7 @@ def _companions(choice: str) -> list[str]:
         "backbone=timm": ["backbone.name=resnet10t"],
         "logger=wandb": ["logger.wandb.offline=true"],
         "backbone=vgg16": ["data.image_size=[64,32]"],  # it halves five times
+        "backbone=mildnet": ["data.image_size=[64,32]"],
         "sampler=shuffle": ["sampler.batch_size=4"],
     }
     return companions.get(choice, [])
