@@ -91,6 +91,7 @@ class ReIDDataModule(LightningDataModule):
         self._source_table: pd.DataFrame | None = None
         self._images: CachedImages | DecodedImages | None = None
         self._annotations: Annotations | None = None
+        self._train_batches: EpochSampler | None = None
 
     def prepare_data(self) -> None:
         """Let the sources generate what they generate, and build the image cache; one process per machine."""
@@ -138,11 +139,28 @@ class ReIDDataModule(LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Return batches of training identities; the sampler draws a new epoch each time."""
-        rows, annotations = self._rows("train"), self._coded()
-        batches = self.sampler(
-            rows=rows, labels=annotations.labels[rows], cameras=annotations.camera_ids[rows], seed=self.seed
-        )
-        return self._loader(ReIDDataset(self._open_images(), annotations, self.train_transform), batches)
+        batches = self.train_batches
+        if self.trainer is not None:  # workers draw before Lightning calls set_epoch in a resumed run's first epoch
+            batches.set_epoch(self.trainer.current_epoch)
+        return self._loader(ReIDDataset(self._open_images(), self._coded(), self.train_transform), batches)
+
+    @property
+    def train_batches(self) -> EpochSampler:
+        """The sampler of the training batches, one and the same; made where the processes know of each other."""
+        if self._train_batches is None:
+            rows, annotations = self._rows("train"), self._coded()
+            self._train_batches = self.sampler(
+                rows=rows,
+                labels=annotations.labels[rows],
+                cameras=annotations.camera_ids[rows],
+                seed=self.seed,
+            )
+        return self._train_batches
+
+    def train_images_dataloader(self) -> Loader:
+        """Return all training images once, as an evaluation sees them: what offline mining embeds."""
+        dataset = ReIDDataset(self._open_images(), self._coded())
+        return self._loader(dataset, ShardSampler(self._rows("train"), self.batch_size))
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Return the validation identities' queries and gallery, or no loader without validation."""
