@@ -11,6 +11,8 @@ from reid_lightning.errors import InputError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets before training.")
 app.add_typer(data_app, name="data")
+report_app = typer.Typer(no_args_is_help=True, help="Look at finished runs.")
+app.add_typer(report_app, name="report")
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Hydra overrides, such as data=market1501 data.root=DIR.")
@@ -58,6 +60,16 @@ def data_sheet(
     from reid_lightning.training.inspect_data import draw_sheet
 
     draw_sheet(output, overrides or [], people)
+
+
+@report_app.command("sweep")
+def report_sweep(
+    folder: Annotated[Path, typer.Argument(help="Folder of a --multirun, or one that holds several.")],
+) -> None:
+    """Summarise a sweep over its seeds; --multirun does the same at its end."""
+    from reid_lightning.training.sweeps import report_sweep as report
+
+    report(folder)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Loggers that never ask a question and never mix two runs."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,3 +141,10 @@ def finish(loggers: Sequence["Logger"]) -> list[str]:
                 )
             wandb.finish()
     return sentences
+
+
+def abandon() -> None:
+    """Close what a failed job has left open, so that the next job of the process starts runs of its own."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=1)

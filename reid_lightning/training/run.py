@@ -4,10 +4,14 @@
 wait until a job really starts, so that `--help` answers at once.
 """
 
+import math
 import sys
+from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from reid_lightning.errors import InputError
@@ -17,13 +21,36 @@ from reid_lightning.training.hints import hints
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _main(config: DictConfig) -> float | None:
-    """Run one job; Hydra composes the config, and a sweeper reads the returned validation mAP."""
+    """Run one job; Hydra composes the config, and a sweeper reads the returned validation mAP.
+
+    In a sweep a job that fails leaves its reason in its folder and returns NaN, so that the others run.
+    """
     from reid_lightning.training.job import run_job
+    from reid_lightning.training.sweeps import forget_failure
 
     try:
-        return run_job(plain(config)).score
-    except InputError as error:
-        raise CompactHydraException(f"error: {error}") from error
+        score = run_job(plain(config)).score
+    except Exception as error:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            return _failed(error)
+        if isinstance(error, InputError):
+            raise CompactHydraException(f"error: {error}") from error
+        raise
+    forget_failure(_folder())
+    return score
+
+
+def _failed(error: Exception) -> float:
+    from reid_lightning.training.loggers import abandon
+    from reid_lightning.training.sweeps import record_failure
+
+    abandon()
+    record_failure(_folder(), error)
+    return math.nan
+
+
+def _folder() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
 
 
 def main() -> None:

@@ -1,0 +1,205 @@
+"""From job folders to mean and spread over seeds, and a real sweep of two by two."""
+
+import io
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from rich.console import Console
+
+from reid_lightning.errors import InputError
+from reid_lightning.training.sweeps import (
+    forget_failure,
+    print_summary,
+    read_sweep,
+    record_failure,
+    report_sweep,
+    summarise,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def write_job(folder, overrides, seed=1, numbers=None, failure=None):
+    """Write what Hydra and a job leave in a folder; without numbers and reason, the job is unfinished."""
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([*overrides, f"seed={seed}"]))
+    (folder / "config.yaml").write_text(yaml.safe_dump({"seed": seed}))
+    if numbers is not None:
+        validation, test, rank1 = numbers
+        content = {
+            "validation": {"mAP": validation},
+            "test": {"mAP": test, "rank1": rank1},
+            "cost": {"parameters": 7, "seconds": {"fit": 1.0}},
+        }
+        (folder / "metrics.json").write_text(json.dumps(content))
+    if failure is not None:
+        record_failure(folder, failure)
+
+
+RESULTS = {  # option: validation mAP, test mAP and Rank-1 of seeds 1, 2 and 3
+    "loss=triplet": [(0.50, 0.40, 0.60), (0.54, 0.42, 0.66), (0.52, 0.47, 0.63)],
+    "loss=lossless": [(0.61, 0.30, 0.50), (0.59, 0.31, 0.52), (0.65, 0.32, 0.48)],
+}
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    place = 0
+    for option, seeds in RESULTS.items():
+        for seed, numbers in enumerate(seeds, start=1):
+            write_job(tmp_path / str(place), ["experiment=kiel/tables/loss", option, "+a=b"], seed, numbers)
+            place += 1
+    return tmp_path
+
+
+def test_mean_spread_and_count_are_those_of_the_seeds(sweep):
+    summary = summarise(read_sweep(sweep)).set_index("option")
+    assert list(summary.index) == ["loss=lossless", "loss=triplet"]  # by validation, although test disagrees
+    for option, seeds in RESULTS.items():
+        for place, name in enumerate(("validation/mAP", "test/mAP", "test/rank1")):
+            values = [numbers[place] for numbers in seeds]
+            row = summary.loc[option]
+            assert row[f"{name}/mean"] == pytest.approx(statistics.mean(values))
+            assert row[f"{name}/std"] == pytest.approx(statistics.stdev(values))
+            assert row[f"{name}/count"] == 3
+
+
+def test_a_row_holds_everything_about_its_job(sweep):
+    jobs = read_sweep(sweep)
+    assert list(jobs["job"]) == list("012345")
+    first = jobs.iloc[0]
+    assert first["option"] == "loss=triplet"
+    assert first["seed"] == "1"
+    assert pd.isna(first["failure"])
+    assert first["override/experiment"] == "kiel/tables/loss"
+    assert first["override/a"] == "b"
+    assert first["test/rank1"] == 0.60
+    assert first["cost/parameters"] == 7
+
+
+def test_one_seed_has_no_spread(tmp_path):
+    write_job(tmp_path / "0", ["loss=triplet"], 1, (0.5, 0.4, 0.6))
+    report_sweep(tmp_path)
+    content = json.loads((tmp_path / "sweep.json").read_text())
+    assert content["options"][0]["validation/mAP/std"] is None
+    assert content["options"][0]["validation/mAP/count"] == 1
+    row = pd.read_csv(tmp_path / "sweep.csv", keep_default_na=False).iloc[0]
+    assert row["validation/mAP/mean"] == 0.5
+    assert row["validation/mAP/std"] == ""
+    assert printed(tmp_path).splitlines()[3].replace("│", " ").split() == [
+        "loss=triplet",
+        "50.0",
+        "40.0",
+        "60.0",
+        "1",
+    ]
+
+
+def test_a_repeated_seed_counts_once(tmp_path):
+    for place in range(2):
+        write_job(tmp_path / "first" / str(place), ["loss=triplet"], 1, (0.5, 0.4, 0.6))
+    row = summarise(read_sweep(tmp_path)).iloc[0]
+    assert row["validation/mAP/count"] == 1
+    assert pd.isna(row["validation/mAP/std"])
+
+
+def test_failed_jobs_are_told_and_hide_nothing(sweep):
+    others = ["experiment=kiel/tables/loss", "+a=b"]
+    wrong = InputError("loss.circle.margin=2 must be below 1.")
+    write_job(sweep / "6", ["loss=circle", *others], 1, failure=wrong)
+    write_job(
+        sweep / "7", ["loss=circle", *others], 2, failure=RuntimeError("out of memory\nmany more lines")
+    )
+    write_job(sweep / "10", ["loss=triplet", *others], 4)
+    # The folder has held a run before: what counts is that the last one failed.
+    again = InputError("already holds a run")
+    write_job(sweep / "9", ["loss=triplet", *others], 5, (0.9, 0.9, 0.9), failure=again)
+    jobs = read_sweep(sweep)
+    assert list(jobs["job"])[-4:] == ["6", "7", "9", "10"]
+    summary = summarise(jobs).set_index("option")
+    assert summary.loc["loss=triplet", "validation/mAP/count"] == 3
+    assert summary.loc["loss=circle", "validation/mAP/count"] == 0
+    assert summary.index[-1] == "loss=circle"
+    text = printed(sweep)
+    assert "6 of 10 jobs finished" in text
+    assert "failed: job 6 (loss=circle, seed 1): loss.circle.margin=2 must be below 1." in text
+    assert "failed: job 7 (loss=circle, seed 2): RuntimeError: out of memory\n" in text
+    assert "failed: job 10 (loss=triplet, seed 4): no metrics.json" in text
+    assert report_sweep(sweep) == 4
+    forget_failure(sweep / "9")
+    assert report_sweep(sweep) == 3
+
+
+def test_jobs_that_differ_in_nothing_but_the_seed_are_one_option(tmp_path):
+    for seed in (1, 2):
+        write_job(tmp_path / f"a{seed}", ["loss=triplet", "+x=1"], seed, (0.5, 0.4, 0.6))
+        write_job(tmp_path / "bare" / f"b{seed}", [], seed, (0.5, 0.4, 0.6))
+    assert set(read_sweep(tmp_path / "bare")["option"]) == {"default"}
+    assert list(read_sweep(tmp_path)["option"].unique()) == ["loss=triplet, x=1", "default"]
+
+
+def test_a_run_without_validation_or_test_still_counts(tmp_path):
+    for seed, score in ((1, 0.2), (2, 0.4)):
+        write_job(tmp_path / str(seed), ["data.validation=none"], seed, (0, score, score))
+        file = tmp_path / str(seed) / "metrics.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"validation": {}}))
+    row = summarise(read_sweep(tmp_path)).iloc[0]
+    assert row["validation/mAP/count"] == 0
+    assert row["test/mAP/mean"] == pytest.approx(0.3)
+
+
+def test_a_folder_without_jobs_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="holds no jobs"):
+        read_sweep(tmp_path)
+
+
+def printed(folder):
+    console, jobs = Console(width=120, file=io.StringIO()), read_sweep(folder)
+    print_summary(jobs, summarise(jobs), console)
+    return console.file.getvalue()
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY
+    )
+
+
+@pytest.mark.slow
+def test_a_sweep_of_two_by_two(tiny, tmp_path):
+    where = f"hydra.sweep.dir={tmp_path}"
+    done = run(
+        "train.py", "--multirun", where, *tiny, "trainer.max_epochs=1", "loss=triplet,lossless", "seed=1,2"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 jobs finished" in done.stdout
+    jobs = read_sweep(tmp_path)
+    assert list(jobs["option"]) == ["loss=triplet", "loss=triplet", "loss=lossless", "loss=lossless"]
+    assert list(jobs["seed"]) == ["1", "2", "1", "2"]
+    content = json.loads((tmp_path / "sweep.json").read_text())
+    for option in content["options"]:
+        folders = jobs["job"][jobs["option"] == option["option"]]
+        runs = [json.loads((tmp_path / folder / "metrics.json").read_text()) for folder in folders]
+        scores = [written["score"] for written in runs]
+        assert option["validation/mAP/mean"] == pytest.approx(statistics.mean(scores))
+        assert option["validation/mAP/std"] == pytest.approx(statistics.stdev(scores))
+        assert option["test/mAP/mean"] == pytest.approx(statistics.mean(one["test"]["mAP"] for one in runs))
+
+
+@pytest.mark.slow
+def test_a_poisoned_job_neither_stops_nor_hides_the_others(tiny, tmp_path):
+    where = f"hydra.sweep.dir={tmp_path}"
+    done = run("train.py", "--multirun", where, *tiny, "trainer.max_epochs=1", "sampler.identities=50,2")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "1 of 2 jobs finished" in done.stdout
+    assert "failed: job 0 (sampler.identities=50, seed 1): sampler.identities=50 exceeds" in done.stdout
+    again = run("-m", "reid_lightning.cli", "report", "sweep", str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert done.stdout.endswith(again.stdout)
