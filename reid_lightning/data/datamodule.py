@@ -140,8 +140,10 @@ class ReIDDataModule(LightningDataModule):
     def train_dataloader(self) -> Loader:
         """Return batches of training identities; the sampler draws a new epoch each time."""
         batches = self.train_batches
-        if self.trainer is not None:  # workers draw before Lightning calls set_epoch in a resumed run's first epoch
-            batches.set_epoch(self.trainer.current_epoch)
+        if self.trainer is not None:
+            # Workers draw before Lightning calls set_epoch, in a resumed run too; and its `current_epoch` is not yet
+            # the one that it resumes at.
+            batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         return self._loader(ReIDDataset(self._open_images(), self._coded(), self.train_transform), batches)
 
     @property

@@ -104,7 +104,7 @@ class PKSampler(EpochSampler):
                 f"sampler.identities={identities} exceeds the {len(self._counts)} training identities: "
                 "lower it."
             )
-        _check_divisible("sampler.identities", identities)
+        check_divisible("sampler.identities", identities)
         self._groups = np.maximum(self._counts // images_per_identity, 1)
         self._length = _largest_number_of_batches(self._groups, identities)
 
@@ -152,7 +152,7 @@ class ShuffleSampler(EpochSampler):
             raise InputError(
                 f"sampler.batch_size={batch_size} must lie between 1 and the {len(rows)} images."
             )
-        _check_divisible("sampler.batch_size", batch_size)
+        check_divisible("sampler.batch_size", batch_size)
 
     def __len__(self) -> int:
         return len(self._rows) // self.batch_size
@@ -194,7 +194,12 @@ def _rank_and_ranks() -> tuple[int, int]:
     return 0, 1
 
 
-def _check_divisible(name: str, size: int) -> None:
+def check_divisible(name: str, size: int) -> None:
+    """Refuse a size of the whole batch that the processes cannot share evenly.
+
+    Raises:
+        InputError: Names the config key.
+    """
     ranks = _rank_and_ranks()[1]
     if size % ranks:
         raise InputError(f"{name}={size} is shared by {ranks} processes: make it a multiple of {ranks}.")

@@ -31,6 +31,7 @@ class CenterLoss(nn.Module):
     """
 
     forms_own_pairs = True
+    needs_positives = False  # one image of a person is enough
     centers: Tensor
 
     def __init__(self, num_classes: int, embedding_size: int, alpha: float = 0.5) -> None:

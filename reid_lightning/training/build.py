@@ -53,6 +53,7 @@ def build_module(
         label_smoothing=getattr(network.classifier, "label_smoothing", 0.0),
         num_classes=num_identities,
         embedding_size=network.embedding_size,
+        across_ranks=config["across_ranks"],
     )
     if config["compile"]:
         network.compile()

@@ -42,11 +42,55 @@ def check_config(config: Mapping[str, Any]) -> None:
             "raise sampler.identities for that",
             trainer["accumulate_grad_batches"],
         )
-    if config["loss"] and "images_per_identity" not in sampler and config["miner"]:
+    _check_triplets(config["loss"] or {}, config["miner"], sampler)
+
+
+def _check_triplets(
+    losses: Mapping[str, Any], miner: Mapping[str, Any] | None, sampler: Mapping[str, Any]
+) -> None:
+    """Refuse losses, miner and sampler that find nothing to compare in a batch."""
+    own = [name for name, node in losses.items() if getattr(_class(node), "forms_own_pairs", False)]
+    if getattr(_class(miner), "needs_triplets", False):
+        if len(own) == len(losses):
+            which = (
+                f"loss={own[0]} forms its own pairs from the whole batch"
+                if own
+                else "there is no metric loss"
+            )
+            raise InputError(
+                f"an offline miner draws triplets for a triplet loss to read, but {which}; use loss=triplet, "
+                "loss=lossless or another that reads triplets, or miner=none"
+            )
+        if "triplets" not in sampler:
+            raise InputError(
+                "an offline miner needs the batches of sampler=triplets, which comes with it: leave out the choice of "
+                "another sampler"
+            )
+    needing = [
+        name
+        for name, node in losses.items()
+        if getattr(_class(node), "needs_positives", str(node["_target_"]).startswith("reid_lightning."))
+    ]
+    if needing and sampler.get("images_per_identity") == 1:
+        raise InputError(
+            f"sampler.images_per_identity=1 leaves loss={needing[0]} no two images of one person to compare; "
+            "set it to 2 or more, or use loss=none"
+        )
+    if losses and miner and "images_per_identity" not in sampler and "triplets" not in sampler:
         log.warning(
             "metric losses need several images of an identity in a batch, which sampler=%s does not see to; use sampler=pk",
             sampler["_target_"].rsplit(".", 1)[-1],
         )
+
+
+def _class(node: Mapping[str, Any] | None) -> Any:
+    """Return what a node would build; None where there is no such thing, which its building reports better."""
+    from hydra.utils import get_object
+
+    try:
+        return get_object(node["_target_"]) if node else None
+    except Exception:
+        return None
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:

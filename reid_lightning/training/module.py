@@ -127,9 +127,17 @@ class ReIDModule(LightningModule):
         """Return one optimizer over network and losses, and the schedule, stepped per optimizer step."""
         optimizer = self._optimizer(self.network, self.objective)
         epochs = self.trainer.max_epochs or 1
-        steps = max(1, int(self.trainer.estimated_stepping_batches) // epochs)
-        scheduler = self._scheduler(optimizer, steps_per_epoch=steps, epochs=epochs)
+        scheduler = self._scheduler(optimizer, steps_per_epoch=self._steps_per_epoch(), epochs=epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _steps_per_epoch(self) -> int:
+        # Lightning's own count (estimated_stepping_batches) starts the loader, whose workers then draw the first
+        # batches before a resumed run knows its epoch and what offline mining had found.
+        trainer: Any = self.trainer
+        batches = len(trainer.datamodule.train_batches)
+        limit = trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        return max(1, -(-batches // trainer.accumulate_grad_batches))
 
     # -------------------------------------------------------------- evaluation
 

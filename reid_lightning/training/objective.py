@@ -46,6 +46,8 @@ class MultiTaskObjective(nn.Module):
         identity_weight: Weight of the identity cross-entropy; 0 leaves the classifier untrained.
         label_smoothing: Fraction of the target spread over the other identities.
         miner: `miner(embeddings, labels) -> (anchors, positives, negatives)`, or None for all valid triplets.
+        across_ranks: Metric losses and miners see the batch of all processes together; False: each process its own
+            share.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class MultiTaskObjective(nn.Module):
         identity_weight: float = 1.0,
         label_smoothing: float = 0.0,
         miner: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] | None = None,
+        across_ranks: bool = True,
     ) -> None:
         super().__init__()
         self.losses = nn.ModuleDict(losses)
@@ -62,6 +65,7 @@ class MultiTaskObjective(nn.Module):
         self.identity_weight = identity_weight
         self.label_smoothing = label_smoothing
         self.miner = miner
+        self.across_ranks = across_ranks
         self._check()
 
     def _check(self) -> None:
@@ -90,8 +94,8 @@ class MultiTaskObjective(nn.Module):
             labels: (B,) training identities.
             logits: (B, identities) of the classifier, or None without one.
             gather: Joins a tensor of all processes along dimension 0, with gradients. Metric losses see the
-                joined batch, so that several processes train as one would; the identity term is a mean over
-                images and needs no joining.
+                joined batch (unless `across_ranks` is off), so that several processes train as one would; the
+                identity term is a mean over images and needs no joining.
         """
         with torch.autocast(features.metric.device.type, enabled=False):
             terms: dict[str, Tensor] = {}
@@ -104,19 +108,23 @@ class MultiTaskObjective(nn.Module):
                 self.identity_weight * terms["identity"] if terms else promote(features.metric).new_zeros(())
             )
             if self.losses:
-                embeddings, joined_labels = gather(promote(features.metric)), gather(labels)
-                mined: dict[bool, Any] = {}
+                own = promote(features.metric), labels
+                joined = gather(own[0]), gather(labels)
+                mined: dict[tuple[bool, bool], Any] = {}
                 for name, loss in self.losses.items():
+                    # A loss that keeps something from step to step (centers) keeps it alike in all processes.
+                    joins = self.across_ranks or any(True for _ in loss.buffers())
+                    embeddings, seen_labels = joined if joins else own
                     indices = None
                     if self.miner is not None and not getattr(loss, "forms_own_pairs", False):
-                        unit = getattr(loss, "normalize", False)
-                        if unit not in mined:  # mine on the vectors that the loss compares
+                        unit = compares_unit_vectors(loss)
+                        if (unit, joins) not in mined:  # mine on the vectors that the loss compares
                             vectors = embeddings.detach()
-                            mined[unit] = self.miner(
-                                unit_vectors(vectors) if unit else vectors, joined_labels
+                            mined[unit, joins] = self.miner(
+                                unit_vectors(vectors) if unit else vectors, seen_labels
                             )
-                        indices = mined[unit]
-                    terms[name] = loss(embeddings, joined_labels, indices)
+                        indices = mined[unit, joins]
+                    terms[name] = loss(embeddings, seen_labels, indices)
                     total = total + self.weights[name] * terms[name]
                     for key, value in getattr(loss, "diagnostics", {}).items():
                         diagnostics[f"{name}/{key}"] = value
@@ -130,6 +138,7 @@ def build_objective(
     label_smoothing: float,
     num_classes: int,
     embedding_size: int,
+    across_ranks: bool = True,
 ) -> MultiTaskObjective:
     """Build the objective from the config groups `loss`, `classifier` and `miner`.
 
@@ -140,6 +149,7 @@ def build_objective(
         label_smoothing: Fraction of the target spread over the other identities.
         num_classes: Training identities.
         embedding_size: Dimensions of `Features.metric`.
+        across_ranks: Whether metric losses see the batch of all processes together.
     """
     weights: dict[str, float] = {}
     built: dict[str, nn.Module] = {}
@@ -153,7 +163,14 @@ def build_objective(
         identity_weight=float(classifier.get("weight", 1.0)) if classifier else 0.0,
         label_smoothing=label_smoothing,
         miner=instantiate(miner) if miner else None,
+        across_ranks=across_ranks,
     )
+
+
+def compares_unit_vectors(loss: nn.Module) -> bool:
+    """Return whether a loss scales embeddings to length 1; those of pytorch-metric-learning do so in their distance."""
+    distance = getattr(loss, "distance", None)
+    return bool(getattr(loss, "normalize", getattr(distance, "normalize_embeddings", False)))
 
 
 def complete(partial: Any, **sizes: int) -> Any:

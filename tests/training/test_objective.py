@@ -75,3 +75,39 @@ def test_the_weight_is_read_from_the_losses_node():
     )
     assert objective.weights == {"triplet": 0.5}
     assert objective.identity_weight == 3.0
+
+
+@pytest.mark.parametrize(("across_ranks", "images"), [(True, 12), (False, 6)])
+def test_losses_see_the_joined_batch_or_their_own_share(across_ranks, images):
+    features, labels, logits = batch()
+    plain, keeping = Spread(), Spread()
+    keeping.register_buffer("centers", torch.zeros(1))  # must stay alike in all processes
+    seen = []
+    objective = MultiTaskObjective(
+        {"plain": plain, "keeping": keeping},
+        {"plain": 1.0, "keeping": 1.0},
+        miner=lambda embeddings, labels: seen.append(len(labels)),
+        across_ranks=across_ranks,
+    )
+    objective(features, labels, logits, lambda tensor: torch.cat([tensor, tensor]))
+    assert (len(plain.seen[0]), len(plain.seen[1])) == (images, images)
+    assert len(keeping.seen[0]) == 12
+    assert set(seen) == {images, 12}
+
+
+def test_mining_looks_at_the_vectors_that_a_plugged_in_loss_compares():
+    from pytorch_metric_learning.distances import LpDistance
+    from pytorch_metric_learning.losses import TripletMarginLoss
+
+    features, labels, logits = batch()
+    for normalize in (True, False):
+        seen = []
+
+        def miner(embeddings, labels, seen=seen):
+            seen.append(embeddings)
+            return torch.tensor([0]), torch.tensor([1]), torch.tensor([2])
+
+        loss = TripletMarginLoss(distance=LpDistance(normalize_embeddings=normalize))
+        MultiTaskObjective({"pml": loss}, {"pml": 1.0}, miner=miner)(features, labels, logits)
+        expected = functional.normalize(features.metric) if normalize else features.metric
+        torch.testing.assert_close(seen[0], expected)

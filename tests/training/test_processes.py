@@ -21,6 +21,7 @@ from reid_lightning.training.objective import build_objective
 WORLD, IDENTITIES, IMAGES = 2, 6, 4
 LOSSES = sorted(file.stem for file in (CONF / "loss").glob("*.yaml") if file.stem != "none")
 MINERS = [None, "batch_hard", "semi_hard"]
+ALONE = "triplet of each process alone"
 
 
 class TwoConvolutions(nn.Sequential):
@@ -35,11 +36,17 @@ class TwoConvolutions(nn.Sequential):
 class Step(nn.Module):
     """Network and objective as the LightningModule runs them, for DistributedDataParallel to wrap."""
 
-    def __init__(self, loss, miner):
+    def __init__(self, loss, miner, across_ranks):
         super().__init__()
         self.network = ReIDNetwork(TwoConvolutions(), GeMPooling(), LinearNeck, SoftmaxClassifier, IDENTITIES)
         self.objective = build_objective(
-            loss, {"weight": 1.0}, miner, label_smoothing=0.1, num_classes=IDENTITIES, embedding_size=128
+            loss,
+            {"weight": 1.0},
+            miner,
+            label_smoothing=0.1,
+            num_classes=IDENTITIES,
+            embedding_size=128,
+            across_ranks=across_ranks,
         )
 
     def forward(self, images, labels):
@@ -58,14 +65,14 @@ def nodes(loss, miner):
         return plain(config.loss), plain(config.miner)
 
 
-def outcome(loss, miner, rank, world):
-    """Return the loss and the gradients of one step on this rank's identities."""
+def outcome(loss, miner, rank, world, share=None, across_ranks=True):
+    """Return the loss and the gradients of one step on this rank's identities, or on a share of them alone."""
     torch.manual_seed(0)
-    step = Step(*nodes(loss, miner))
+    step = Step(*nodes(loss, miner), across_ranks)
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(IDENTITIES * IMAGES, 3, 16, 8, generator=generator)
     labels = torch.arange(IDENTITIES).repeat_interleave(IMAGES)
-    share = slice(rank * len(labels) // world, (rank + 1) * len(labels) // world)
+    share = share or slice(rank * len(labels) // world, (rank + 1) * len(labels) // world)
     wrapped = DistributedDataParallel(step) if world > 1 else step
     total = wrapped(images[share], labels[share])
     total.backward()
@@ -82,6 +89,7 @@ def work(rank, port, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=WORLD)
     results = {(loss, miner): outcome(loss, miner, rank, WORLD) for loss in LOSSES for miner in MINERS}
+    results[ALONE] = outcome("triplet", "batch_hard", rank, WORLD, across_ranks=False)
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -108,3 +116,17 @@ def test_two_processes_give_the_gradients_of_one(two_ranks, loss, miner):
         assert found.keys() == gradients.keys()
         for name, gradient in gradients.items():
             torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_mining_within_each_process_averages_what_each_finds_alone(two_ranks):
+    half = IDENTITIES * IMAGES // 2
+    alone = [outcome("triplet", "batch_hard", 0, 1, share=slice(i * half, (i + 1) * half)) for i in range(2)]
+    _, joined = outcome("triplet", "batch_hard", 0, 1)
+    for rank in range(WORLD):
+        found_total, found = two_ranks[rank][ALONE]
+        torch.testing.assert_close(found_total, alone[rank][0], rtol=1e-5, atol=1e-5)
+        for name, gradient in found.items():
+            mean = (alone[0][1][name] + alone[1][1][name]) / 2
+            torch.testing.assert_close(gradient, mean, rtol=1e-4, atol=1e-5)
+        assert any(not torch.allclose(found[name], joined[name], rtol=1e-2, atol=1e-4) for name in found)

@@ -65,6 +65,28 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(compose, tiny
     assert not all(other)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("data.num_workers=2",),  # workers draw before the epoch is announced
+        ("miner=offline_hard", "miner.first_round=0.25", "miner.every=2", "sampler.triplets=4"),
+    ],
+    ids=["workers", "offline_hard"],
+)
+def test_what_a_resumed_run_draws_equals_the_uninterrupted_one(compose, tiny, tmp_path, settings):
+    offline = "sampler.triplets=4" in settings
+    length = [s for s in tiny if not (offline and s.startswith("sampler."))] + [
+        "trainer.max_epochs=4",
+        *settings,
+    ]
+    run_job(compose(*length, output_dir=tmp_path / "whole"))
+    stop = "+callbacks.stop={_target_: reid_lightning.training.callbacks.StopAfter, epochs: 2}"
+    run_job(compose(*length, stop, output_dir=tmp_path / "parts"))
+    run_job(compose(*length, "resume=last", output_dir=tmp_path / "parts"))
+    for key, value in weights(tmp_path / "whole").items():
+        torch.testing.assert_close(value, weights(tmp_path / "parts")[key], rtol=0, atol=1e-6)
+
+
 def test_a_resumed_run_equals_the_uninterrupted_one(compose, tiny, tmp_path):
     length = ("trainer.max_epochs=4", "augmentation=strong", "loss=[triplet]")
     whole = run_job(compose(*tiny, *length, output_dir=tmp_path / "whole"))
