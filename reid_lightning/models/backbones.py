@@ -81,10 +81,7 @@ def resnet(name: str, weights: str | None, last_stride: int = 1, frozen_layers: 
         raise InputError(f"backbone.last_stride={last_stride} must be 1 or 2.")
     model = _torchvision(name, weights)
     if last_stride == 1:
-        block = model.layer4[0]
-        for convolution in (block.conv1, block.conv2, block.downsample[0]):
-            if convolution.stride == (2, 2):
-                convolution.stride = (1, 1)
+        _undo_last_stride(model)
     return _resnet(model, model.fc.in_features, weights, frozen_layers)
 
 
@@ -98,12 +95,41 @@ def resnet10(width: float = 0.5, weights: str | None = None, frozen_layers: int 
     """
     if weights == IMAGENET:
         raise InputError("resnet10 has no ImageNet weights; give a file with backbone.weights=FILE, or null")
-    channels = tuple(round(width * count) for count in (64, 128, 256, 512))
+    channels = _channels(width)
     resnet_of: Any = timm.models.resnet.ResNet
     model = resnet_of(
         timm.models.resnet.BasicBlock, (1, 1, 1, 1), num_classes=0, output_stride=16, channels=channels
     )
     return _resnet(model, channels[-1], weights, frozen_layers)
+
+
+def resnet50_narrow(width: float = 0.25, weights: str | None = None, frozen_layers: int = 0) -> Backbone:
+    """Return a ResNet of ResNet-50's layout with fewer channels, last stride 1, for training from scratch on a CPU.
+
+    Args:
+        width: Factor of the channels of the four stages, which are 256 to 2048 at 1.0; the stem keeps 64.
+        weights: A file, or None.
+        frozen_layers: First layers to freeze: the stem, then each of the 16 blocks.
+    """
+    if weights == IMAGENET:
+        raise InputError(
+            "resnet50_narrow has no ImageNet weights; use backbone=resnet50, or backbone.weights=null"
+        )
+    resnet_of: Any = timm.models.resnet.ResNet
+    model = resnet_of(timm.models.resnet.Bottleneck, (3, 4, 6, 3), num_classes=0, channels=_channels(width))
+    _undo_last_stride(model)
+    return _resnet(model, model.num_features, weights, frozen_layers)
+
+
+def _channels(width: float) -> tuple[int, ...]:
+    return tuple(round(width * count) for count in (64, 128, 256, 512))
+
+
+def _undo_last_stride(model: Any) -> None:
+    block = model.layer4[0]
+    for convolution in (block.conv1, block.conv2, block.downsample[0]):
+        if convolution.stride == (2, 2):
+            convolution.stride = (1, 1)
 
 
 def _resnet(model: Any, out_channels: int, weights: str | None, frozen_layers: int) -> Backbone:

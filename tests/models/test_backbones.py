@@ -7,7 +7,7 @@ import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
 from reid_lightning.errors import InputError
-from reid_lightning.models.backbones import TimmBackbone, osnet, resnet, vgg16
+from reid_lightning.models.backbones import TimmBackbone, osnet, resnet, resnet50_narrow, vgg16
 from reid_lightning.models.osnet import OSNet
 from reid_lightning.models.weights import load_weights
 
@@ -41,6 +41,19 @@ def test_resnet_equals_torchvisions():
     with torch.no_grad():
         pooled = ours(images).mean((2, 3))
         torch.testing.assert_close(theirs.fc(pooled), theirs(images))
+
+
+def test_the_narrow_resnet50_is_resnet50_but_for_its_channels():
+    torch.manual_seed(0)
+    theirs, ours = resnet("resnet50", None).eval(), resnet50_narrow(width=1.0).eval()
+    ours.body.load_state_dict(theirs.body.state_dict())
+    images = torch.randn(2, 3, 64, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images))
+        assert resnet50_narrow(width=0.25)(images).shape == (2, 512, 4, 2)
+    assert len(ours.layers) == len(theirs.layers) == 1 + 16
+    with pytest.raises(InputError, match="backbone=resnet50"):
+        resnet50_narrow(weights="imagenet")
 
 
 @pytest.mark.parametrize(("width", "millions"), [(1.0, 2.2), (0.75, 1.3), (0.5, 0.6), (0.25, 0.2)])
