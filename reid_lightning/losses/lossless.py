@@ -32,6 +32,7 @@ class LosslessTripletLoss(nn.Module):
     """
 
     normalize = True
+    squared = True
 
     def __init__(self, beta: float = 4.0, eps: float = 1e-6) -> None:
         super().__init__()

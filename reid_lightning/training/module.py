@@ -14,6 +14,7 @@ from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
+from reid_lightning.training.collapse import CollapseWatch, watch_for_collapse
 from reid_lightning.training.gather import join_ranks
 from reid_lightning.training.metrics import EvaluationRows, RetrievalEvaluation
 from reid_lightning.training.objective import MultiTaskObjective
@@ -77,6 +78,9 @@ class ReIDModule(LightningModule):
         if self._is_log_step():
             self._log_accuracy(features, labels)
             self._raise_if_bad()
+            watch_for_collapse(
+                self._collapse, self.objective.losses, outcome.terms, labels, features.metric.shape[1]
+            )
         return outcome.total
 
     def _is_log_step(self) -> bool:
@@ -99,8 +103,9 @@ class ReIDModule(LightningModule):
         return optimizer[0] if isinstance(optimizer, list) else optimizer
 
     def on_train_start(self) -> None:
-        """Start looking for terms that are not finite."""
+        """Start looking for terms that are not finite, and for collapse."""
         self._first_bad: dict[str, Tensor] = {}
+        self._collapse = CollapseWatch()
 
     def _remember_first_bad_step(self, terms: Mapping[str, Tensor]) -> None:
         """Note the first step whose term is not finite, without waiting for the device."""

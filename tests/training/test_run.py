@@ -161,8 +161,24 @@ def command(*overrides: str, folder: Path, multirun: bool = False) -> subprocess
     return subprocess.run(arguments, capture_output=True, text=True, timeout=600, check=False)
 
 
-def test_two_processes_end_where_one_does(tiny, tmp_path):
-    length = (*tiny, *PURE, "trainer.max_epochs=2", "sampler.identities=4", "data.batch_size=7")
+@pytest.mark.parametrize(
+    "mining",
+    [
+        ("sampler.identities=4", "trainer.max_epochs=2"),
+        (
+            "miner=offline_hard",
+            "miner.first_round=0",
+            "miner.every=1",
+            "sampler.triplets=4",
+            "trainer.max_epochs=3",
+        ),
+    ],
+    ids=["batch_hard", "offline_hard"],
+)
+def test_two_processes_end_where_one_does(tiny, tmp_path, mining):
+    length = [option for option in tiny if not option.startswith("sampler.")]
+    length += [*PURE, "data.batch_size=7", *mining]
+    length += ["sampler.images_per_identity=2"] if "sampler.identities=4" in mining else []
     one = command(*length, folder=tmp_path / "one")
     two = command(*length, "trainer.devices=2", folder=tmp_path / "two")
     assert one.returncode == 0, one.stderr
@@ -171,6 +187,22 @@ def test_two_processes_end_where_one_does(tiny, tmp_path):
     assert second["test"] == pytest.approx(first["test"], abs=1e-6)
     for key, value in weights(tmp_path / "one").items():
         torch.testing.assert_close(value, weights(tmp_path / "two")[key], rtol=1e-4, atol=1e-5)
+
+
+LOSSES = sorted(file.stem for file in (REPOSITORY / "conf" / "loss").glob("*.yaml"))
+
+
+def test_a_sweep_over_all_losses_and_two_miners_trains_every_one(tiny, tmp_path):
+    swept = command(
+        *tiny,
+        "trainer.max_epochs=1",
+        f"loss={','.join(LOSSES)}",
+        "miner=batch_hard,semi_hard",
+        folder=tmp_path / "sweep",
+        multirun=True,
+    )
+    assert swept.returncode == 0, swept.stderr
+    assert len(list((tmp_path / "sweep").glob("*/metrics.json"))) == 2 * len(LOSSES)
 
 
 SPY = """
