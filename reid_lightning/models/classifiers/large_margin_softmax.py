@@ -43,7 +43,7 @@ class LargeMarginSoftmaxClassifier(nn.Module):
     ) -> None:
         super().__init__()
         if margin not in (1, 2, 3, 4):
-            raise InputError(f"classifier.margin={margin} of large_margin_softmax is not 1, 2, 3 or 4.")
+            raise InputError(f"classifier.margin={margin} is not 1, 2, 3 or 4.")
         self.margin, self.label_smoothing = margin, label_smoothing
         self.weight = nn.Parameter(torch.empty(num_classes, in_features))
         self.annealing = Annealing(annealing_start, annealing_decay, annealing_minimum)
@@ -52,10 +52,13 @@ class LargeMarginSoftmaxClassifier(nn.Module):
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return (B, num_classes) logits of (B, in_features) features, with the margin when labels are given."""
         cosine, length = cosines(features, self.weight), lengths(features)
-        norms = lengths(self.weight)
+        norms = self._identity_lengths()
         logits = length[:, None] * norms * cosine
         if labels is None:
             return logits
         target = cosine.gather(1, labels[:, None]).flatten()
         target = self.annealing(target, multiple_angle(target, self.margin))
         return with_target(logits, labels, length * norms[labels] * target)
+
+    def _identity_lengths(self) -> Tensor:
+        return lengths(self.weight)

@@ -1,60 +1,22 @@
 """SphereFace: L-Softmax with identities of equal length, so that only the angle decides."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from reid_lightning.errors import InputError
-from reid_lightning.models.classifiers.angles import Annealing, cosines, lengths, multiple_angle, with_target
+from reid_lightning.models.classifiers.large_margin_softmax import LargeMarginSoftmaxClassifier
 
 
-class SphereFaceClassifier(nn.Module):
+class SphereFaceClassifier(LargeMarginSoftmaxClassifier):
     """A-Softmax, annealed (Liu et al. 2017, "SphereFace", eq. 7).
 
     A logit is `|x| cos(theta)` (weights have length 1); in training the true identity's becomes `|x| psi(theta)`, where
-    psi falls m times as fast as the cosine.
-
-    Args:
-        in_features: Dimensions of `Features.classifier`.
-        num_classes: Training identities.
-        margin: m, a whole number from 1 to 4.
-        annealing_start: lambda of the first batch.
-        annealing_decay: Fall of lambda per batch.
-        annealing_minimum: lambda in the end.
-        label_smoothing: Fraction of the target spread over the other identities.
-
-    Raises:
-        InputError: The margin is not 1, 2, 3 or 4.
+    psi falls m times as fast as the cosine. The arguments are those of `LargeMarginSoftmaxClassifier`.
 
     Examples:
+        >>> import torch
         >>> classifier = SphereFaceClassifier(in_features=8, num_classes=3)
         >>> classifier(torch.randn(4, 8), labels=torch.tensor([0, 1, 2, 0])).shape
         torch.Size([4, 3])
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        num_classes: int,
-        margin: int = 4,
-        annealing_start: float = 1000.0,
-        annealing_decay: float = 0.12,
-        annealing_minimum: float = 5.0,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__()
-        if margin not in (1, 2, 3, 4):
-            raise InputError(f"classifier.margin={margin} of sphereface is not 1, 2, 3 or 4.")
-        self.margin, self.label_smoothing = margin, label_smoothing
-        self.weight = nn.Parameter(torch.empty(num_classes, in_features))
-        self.annealing = Annealing(annealing_start, annealing_decay, annealing_minimum)
-        nn.init.xavier_normal_(self.weight)
-
-    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return (B, num_classes) logits of (B, in_features) features, with the margin when labels are given."""
-        cosine, length = cosines(features, self.weight), lengths(features)
-        logits = length[:, None] * cosine
-        if labels is None:
-            return logits
-        target = cosine.gather(1, labels[:, None]).flatten()
-        target = self.annealing(target, multiple_angle(target, self.margin))
-        return with_target(logits, labels, length * target)
+    def _identity_lengths(self) -> Tensor:
+        return self.weight.new_ones(len(self.weight))
