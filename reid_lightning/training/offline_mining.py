@@ -42,10 +42,10 @@ class OfflineMining(Callback):
             self._hand_over(trainer, pl_module)
             if trainer.is_global_zero:
                 log.info(
-                    "offline mining: %d of %d identities have wrong neighbours, %d images in all",
+                    "offline mining: %d of %d identities have wrong neighbours, %.0f images on average",
                     self.pools.filled,
                     len(self.pools.starts) - 1,
-                    len(self.pools.members),
+                    len(self.pools.members) / max(1, self.pools.filled),
                 )
 
     def _hand_over(self, trainer: Trainer, pl_module: LightningModule) -> None:
