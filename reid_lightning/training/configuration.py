@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from reid_lightning.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -37,6 +39,11 @@ REFUSED_PREFIXES = (
 UNREAD = "data.root"  # may stay unset where every source has a root of its own
 OBJECT_CALLS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 
+# `${if_set:${backbone.weights},7,0}` is 7 where weights are given and 0 where they are null.
+OmegaConf.register_new_resolver(
+    "if_set", lambda value, then, otherwise: otherwise if value is None else then, replace=True
+)
+
 
 def plain(config: Any) -> Any:
     """Return an OmegaConf node as resolved dictionaries, lists and scalars.
@@ -46,7 +53,6 @@ def plain(config: Any) -> Any:
     Raises:
         InputError: A value that has no default (`???`) was not given.
     """
-    from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
     if not OmegaConf.is_config(config):
@@ -65,8 +71,6 @@ def plain(config: Any) -> Any:
 
 def plain_unresolved(config: Any) -> dict[str, Any]:
     """Return a composed config as plain containers with its interpolations and `???` left as they stand."""
-    from omegaconf import OmegaConf
-
     return OmegaConf.to_container(config, resolve=False)  # type: ignore[return-value]
 
 

@@ -92,14 +92,15 @@ def _natural(path: Path) -> list[str | int]:
 
 def _options(jobs: pd.DataFrame) -> list[str]:
     """Return the name of each job's option: what sets it apart, or all overrides where nothing does."""
-    overrides = jobs.filter(like="override/")
+    overrides = jobs.filter(regex="^override/")
     differing = [name for name in overrides if overrides[name].nunique(dropna=False) > 1]
     named = overrides[differing] if differing else overrides
-    rows = [row.dropna().items() for _, row in named.iterrows()]
-    return [
-        ", ".join(f"{str(name).removeprefix('override/')}={value}" for name, value in row) or "default"
-        for row in rows
-    ]
+    return [", ".join(_short(row.dropna())) or "default" for _, row in named.iterrows()]
+
+
+def _short(overrides: pd.Series) -> list[str]:
+    """Return KEY=VALUE of each override, of a nested group only the last name."""
+    return [f"{str(name).rsplit('/', 1)[-1]}={value}" for name, value in overrides.items()]
 
 
 def summarise(jobs: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,11 @@ CHOICES = sorted(
     for file in CONF.glob("*/*.yaml")
     if not (file.parent.name == "data" and file.stem in DATA_OPTIONS_WITH_A_ROOT)
 )
+CHOICES += sorted(
+    f"experiment={file.relative_to(CONF / 'experiment').with_suffix('')}"
+    for pattern in ("*/*.yaml", "*/tables/*.yaml")
+    for file in (CONF / "experiment").glob(pattern)
+)
 OFFLINE = ("backbone=resnet50", "loss=lossless")
 
 
@@ -33,12 +38,20 @@ def test_option_composes_and_builds(compose, choice):
 @pytest.mark.slow
 @pytest.mark.parametrize("choice", [*CHOICES, "loss=[triplet,lossless]"])
 def test_option_trains_two_steps(compose, tiny, choice):
-    if choice == "sampler=shuffle":
-        tiny = [setting for setting in tiny if not setting.startswith("sampler.")]
-    config = compose(choice, *tiny, "data.weights=null", "trainer.fast_dev_run=2", *_companions(choice))
+    companions = ["data.weights=null", *_companions(choice)]
+    sampler = compose(choice, *companions)["sampler"]
+    fitting = [setting for setting in tiny if _fits(setting, sampler)]
+    fitting += ["sampler.triplets=2"] if "triplets" in sampler else []
+    config = compose(choice, *fitting, "trainer.fast_dev_run=2", *companions)
     config["trainer"]["accelerator"] = "cpu"
     result = run_job(config)
     assert 0 <= result.test["mAP"] <= 1
+
+
+def _fits(setting: str, sampler: dict[str, object]) -> bool:
+    """Tell whether a setting is one that the chosen sampler has."""
+    key = setting.split("=")[0]
+    return not key.startswith("sampler.") or key.removeprefix("sampler.") in sampler
 
 
 def _companions(choice: str) -> list[str]:
@@ -50,6 +63,7 @@ def _companions(choice: str) -> list[str]:
         "logger=wandb": ["logger.wandb.offline=true"],
         "backbone=vgg16": ["data.image_size=[64,32]"],  # it halves five times
         "backbone=mildnet": ["data.image_size=[64,32]"],
+        "experiment=kiel/mildnet": ["data.image_size=[64,32]"],
         "sampler=shuffle": ["sampler.batch_size=4"],
     }
     return companions.get(choice, [])
