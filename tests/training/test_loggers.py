@@ -1,6 +1,6 @@
 import pytest
 
-from reid_lightning.training.loggers import finish, logged_in, wandb_logger
+from reid_lightning.training.loggers import abandon, finish, logged_in, wandb_logger
 
 
 @pytest.fixture(autouse=True)
@@ -31,3 +31,13 @@ def test_a_resumed_run_keeps_its_identity_and_two_jobs_have_two(tmp_path):
     again = wandb_logger(tmp_path / "a", project="test")
     assert again.experiment.id == identity
     finish([again])
+
+
+def test_a_failed_job_leaves_no_run_open_for_the_next(tmp_path):
+    first = wandb_logger(tmp_path / "a", project="test")
+    identity = first.experiment.id
+    abandon()
+    second = wandb_logger(tmp_path / "b", project="test")
+    assert second.experiment.id != identity
+    finish([second])
+    abandon()  # nothing is open
