@@ -1,9 +1,10 @@
-"""The nearest right name for a misspelt key or option on the command line."""
+"""The command line before Hydra reads it, and the nearest right name for what it misspells."""
 
 import difflib
 from collections.abc import Sequence
 
 import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from reid_lightning.training.configuration import CONF, leaves, nearest_key, plain_unresolved
@@ -34,6 +35,40 @@ def hints(arguments: Sequence[str]) -> list[str]:
     if not found:
         found += _key_hints([key for key in overrides if key not in options], overrides, options)
     return found
+
+
+def settled_per_job(arguments: Sequence[str]) -> list[str]:
+    """Return a command line whose settings of a swept group's options are settled in each job.
+
+    Before Hydra knows the jobs of a sweep it composes what they share, with the default option of every group. A field
+    that only the swept options have is unknown to it then; as a choice of one value it waits for the job.
+
+    Args:
+        arguments: The command line without the program.
+
+    Examples:
+        >>> settled_per_job(["--multirun", "classifier=arcface,cosface", "classifier.scale=16", "seed=1"])
+        ['--multirun', 'classifier=arcface,cosface', 'classifier.scale=choice(16)', 'seed=1']
+    """
+    if not {"-m", "--multirun"} & set(arguments):
+        return list(arguments)
+    try:
+        parsed = {
+            line: OverridesParser.create().parse_override(line)
+            for line in arguments
+            if "=" in line and line[0] != "-"
+        }
+    except HydraException:
+        return list(arguments)  # Hydra says what is wrong
+    swept = {f"{override.key_or_group}." for override in parsed.values() if override.is_sweep_override()}
+    return [
+        line.replace("=", "=choice(", 1) + ")"
+        if line in parsed
+        and not parsed[line].is_sweep_override()
+        and parsed[line].key_or_group.startswith(tuple(swept))
+        else line
+        for line in arguments
+    ]
 
 
 def _key_hints(keys: Sequence[str], overrides: dict[str, str], options: dict[str, list[str]]) -> list[str]:

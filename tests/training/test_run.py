@@ -205,6 +205,16 @@ def test_a_sweep_over_all_losses_and_two_miners_trains_every_one(tiny, tmp_path)
     assert len(list((tmp_path / "sweep").glob("*/metrics.json"))) == 2 * len(LOSSES)
 
 
+def test_a_setting_of_the_swept_options_reaches_every_job(tiny, tmp_path):
+    swept = command(
+        *tiny, "trainer.fast_dev_run=1", "classifier=arcface,cosface", "classifier.scale=16",
+        folder=tmp_path / "sweep", multirun=True,
+    )  # fmt: skip
+    assert swept.returncode == 0 or "no metrics.json" in swept.stdout, swept.stderr
+    for job in ("0", "1"):
+        assert "scale: 16" in (tmp_path / "sweep" / job / "config.yaml").read_text()
+
+
 SPY = """
 import lightning, pathlib
 class Spy(lightning.Callback):
