@@ -1,85 +1,36 @@
-"""Backbones: from normalised images to a feature map, with weights, last stride and freezing."""
+"""Convolutional backbones: from normalised images to a feature map, with weights, last stride and freezing."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Any
 
 import timm
 import torch
 import torchvision
-from timm.models import group_parameters
-from torch import Tensor, nn
+from torch import nn
 
 from reid_lightning.errors import InputError
+from reid_lightning.models.backbone import IMAGENET, Backbone, load_file
+from reid_lightning.models.ibn import FILES, add_instance_norm, imagenet_weights
 from reid_lightning.models.mildnet import MILDNet
 from reid_lightning.models.osnet import OSNet
-from reid_lightning.models.weights import download, load_weights
-
-IMAGENET = "imagenet"
+from reid_lightning.models.weights import download
 
 
-class Backbone(nn.Module):
-    """A body with its layers in order of depth, of which the first may be frozen.
-
-    A frozen layer takes no gradient and keeps its batch normalisation in evaluation mode, so neither its weights
-    nor its running statistics change.
-
-    Args:
-        body: (B, 3, H, W) -> (B, C, h, w), under its library's own names.
-        layers: Parts of the body in order of depth; what `frozen_layers` counts.
-        out_channels: C.
-        frozen_layers: Number of first layers to freeze.
-
-    Attributes:
-        held: Whether the whole backbone stays as it is for now (`training.callbacks.HoldBackbone`).
-    """
-
-    def __init__(
-        self, body: nn.Module, layers: Sequence[nn.Module], out_channels: int, frozen_layers: int = 0
-    ) -> None:
-        super().__init__()
-        if not 0 <= frozen_layers <= len(layers):
-            raise InputError(
-                f"backbone.frozen_layers={frozen_layers} must be 0 to {len(layers)}, which this backbone has."
-            )
-        self.body = body
-        self.out_channels = out_channels
-        self.held = False
-        self._layers = list(layers)  # parts of the body, not registered twice
-        self._frozen = self._layers[:frozen_layers]
-        for layer in self._frozen:
-            layer.requires_grad_(False)
-        self.train(self.training)
-
-    @property
-    def layers(self) -> list[nn.Module]:
-        """Parts of the body in order of depth."""
-        return list(self._layers)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, H, W) normalised images to a (B, C, h, w) feature map."""
-        return self.body(images)
-
-    def train(self, mode: bool = True) -> "Backbone":
-        """Set training mode, frozen layers left in evaluation mode."""
-        super().train(mode and not self.held)
-        for layer in self._frozen:
-            layer.eval()
-        return self
-
-
-def resnet(name: str, weights: str | None, last_stride: int = 1, frozen_layers: int = 0) -> Backbone:
+def resnet(
+    name: str, weights: str | None, last_stride: int = 1, instance_norm: bool = False, frozen_layers: int = 0
+) -> Backbone:
     """Return a torchvision ResNet without its classifier.
 
     Args:
         name: `resnet18`, `resnet50`, `resnet101` or another ResNet of torchvision.
-        weights: `imagenet` (IMAGENET1K_V1), a file, or None.
+        weights: `imagenet` (IMAGENET1K_V1; with `instance_norm` the authors'), a file, or None.
         last_stride: Stride of the last stage, 1 or 2; 1 doubles the map (Luo et al. 2019, Sec. 2.3).
+        instance_norm: IBN-a: instance normalisation of half the channels in the first three stages (Pan et al. 2018).
         frozen_layers: First layers to freeze: the stem, then each residual block.
     """
     if last_stride not in (1, 2):
         raise InputError(f"backbone.last_stride={last_stride} must be 1 or 2.")
-    model = _torchvision(name, weights)
+    model = _resnet_ibn(name, weights) if instance_norm else _torchvision(name, weights)
     if last_stride == 1:
         _undo_last_stride(model)
     return _resnet(model, model.fc.in_features, weights, frozen_layers)
@@ -137,10 +88,11 @@ def _resnet(model: Any, out_channels: int, weights: str | None, frozen_layers: i
     activation = "relu" if hasattr(model, "relu") else "act1"
     names = ("conv1", "bn1", activation, "maxpool", "layer1", "layer2", "layer3", "layer4")
     body = nn.Sequential(OrderedDict((part, getattr(model, part)) for part in names))
-    _from_file(body, weights)
-    layers: list[nn.Module] = [nn.ModuleList([model.conv1, model.bn1])]
-    layers += [block for stage in (model.layer1, model.layer2, model.layer3, model.layer4) for block in stage]
-    return Backbone(body, layers, out_channels, frozen_layers)
+    load_file(body, weights)
+    blocks = [block for stage in (model.layer1, model.layer2, model.layer3, model.layer4) for block in stage]
+    stem = nn.ModuleList([model.conv1, model.bn1])
+    depths = [getattr(model, activation), *blocks]
+    return Backbone(body, [stem, *blocks], out_channels, frozen_layers, depths)
 
 
 def vgg16(weights: str | None, frozen_layers: int = 0) -> Backbone:
@@ -152,9 +104,8 @@ def vgg16(weights: str | None, frozen_layers: int = 0) -> Backbone:
     """
     model = _torchvision("vgg16", weights)
     body = nn.Sequential(OrderedDict(features=model.features))
-    _from_file(body, weights)
-    convolutions = [layer for layer in model.features if isinstance(layer, nn.Conv2d)]
-    return Backbone(body, convolutions, 512, frozen_layers)
+    load_file(body, weights)
+    return _vgg(body, 512, frozen_layers)
 
 
 def mildnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0) -> Backbone:
@@ -175,9 +126,16 @@ def mildnet(width: float = 1.0, weights: str | None = None, frozen_layers: int =
     body = MILDNet(width)
     if weights == IMAGENET:
         body.features.load_state_dict(_torchvision("vgg16", weights).features.state_dict())
-    _from_file(body, weights)
-    convolutions = [layer for layer in body.features if isinstance(layer, nn.Conv2d)]
-    return Backbone(body, convolutions, body.out_channels, frozen_layers)
+    load_file(body, weights)
+    return _vgg(body, body.out_channels, frozen_layers)
+
+
+def _vgg(body: Any, out_channels: int, frozen_layers: int) -> Backbone:
+    """Name the layers of a VGG: a layer is a convolution, and its maps are what comes out of the ReLU after it."""
+    convolutions, activations = (
+        [layer for layer in body.features if isinstance(layer, kind)] for kind in (nn.Conv2d, nn.ReLU)
+    )
+    return Backbone(body, convolutions, out_channels, frozen_layers, depths=activations)
 
 
 def osnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0) -> Backbone:
@@ -196,77 +154,22 @@ def osnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0
             "OSNet has no public ImageNet download; give a file with backbone.weights=FILE, or null to train from scratch"
         )
     body = OSNet(width)
-    _from_file(body, weights)
+    load_file(body, weights)
     layers = [body.conv1, *body.conv2, *body.conv3, *body.conv4, body.conv5]
     return Backbone(body, layers, body.out_channels, frozen_layers)
 
 
-class TimmBackbone(Backbone):
-    """Any timm model as a backbone; a transformer's patch tokens become the map.
-
-    Args:
-        name: Model name, as `timm.list_models()` has it.
-        weights: `imagenet` (the model's default), a file, or None.
-        image_size: Height and width in pixels; a transformer's position embeddings are fitted to it.
-        frozen_layers: First layers to freeze: the stem or patch embedding (with position embeddings and class
-            token), then each block.
-
-    Raises:
-        InputError: The name is unknown, or `imagenet` is asked for and timm has no weights of this model.
-    """
-
-    def __init__(
-        self, name: str, weights: str | None, image_size: Sequence[int] | None = None, frozen_layers: int = 0
-    ) -> None:
-        if not timm.is_model(name):
-            near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+def _resnet_ibn(name: str, weights: str | None) -> Any:
+    model = _torchvision(name, None)
+    add_instance_norm(model)
+    if weights == IMAGENET:
+        if name not in FILES:
             raise InputError(
-                f"backbone.name={name} is no timm model" + (f"; near it: {', '.join(near)}" if near else "")
+                f"nobody offers ImageNet weights of {name} with IBN-a; choose {', '.join(FILES)}, or backbone.weights=null"
             )
-        arguments: dict[str, Any] = {"num_classes": 0, "global_pool": ""}
-        config = timm.get_pretrained_cfg(name)
-        if image_size is not None and config is not None and config.fixed_input_size:
-            arguments["img_size"] = tuple(image_size)
-        if weights == IMAGENET:
-            if config is None or not timm.is_model_pretrained(name):
-                raise InputError(f"timm has no weights of {name}; set backbone.weights=null, or give a file")
-            body = download(
-                lambda: timm.create_model(name, pretrained=True, **arguments),
-                f"model.safetensors of huggingface.co/{config.hf_hub_id}",
-                "the Hugging Face cache folder",
-            )
-        else:
-            body = timm.create_model(name, **arguments)
-        _from_file(body, weights)
-        super().__init__(body, _timm_layers(body), int(body.num_features), frozen_layers)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, H, W) normalised images to a (B, C, h, w) feature map."""
-        body: Any = self.body
-        features = body.forward_features(images)
-        if features.ndim == 3:
-            tokens = features[:, body.num_prefix_tokens :]
-            return tokens.transpose(1, 2).unflatten(2, tuple(body.patch_embed.grid_size))
-        return features.permute(0, 3, 1, 2) if getattr(body, "output_fmt", "NCHW") == "NHWC" else features
-
-
-def _timm_layers(body: Any) -> list[nn.Module]:
-    """Return the layers of a timm model in order of depth, as timm's own layer decay numbers them."""
-    numbered: dict[int, list[str]] = group_parameters(body, body.group_matcher(coarse=False))
-    return [_owners(body, set(numbered[number])) for number in sorted(numbered)]
-
-
-def _owners(body: nn.Module, names: set[str]) -> nn.Module:
-    """Return the modules that hold the named parameters and no others, and those parameters that have no such."""
-    whole, bare = nn.ModuleList(), nn.ParameterList()
-    for prefix in sorted({name.rpartition(".")[0] for name in names}):
-        owner = body.get_submodule(prefix)
-        own = {f"{prefix}.{name}".lstrip("."): p for name, p in owner.named_parameters()}
-        if own.keys() <= names:
-            whole.append(owner)
-        else:  # position embeddings hang on the model itself
-            bare.extend(p for name, p in own.items() if name in names and name.rpartition(".")[0] == prefix)
-    return nn.ModuleList([whole, bare])
+        folder = f"{torch.hub.get_dir()}/checkpoints"
+        model.load_state_dict(download(lambda: imagenet_weights(name), FILES[name], folder), strict=False)
+    return model
 
 
 def _torchvision(name: str, weights: str | None) -> Any:
@@ -282,8 +185,3 @@ def _torchvision(name: str, weights: str | None) -> Any:
         )
         model.load_state_dict(state)
     return model
-
-
-def _from_file(body: nn.Module, weights: str | None) -> None:
-    if weights not in (None, IMAGENET):
-        load_weights(body, str(weights))

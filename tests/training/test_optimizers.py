@@ -5,11 +5,12 @@ import torch
 from torch import nn
 
 from reid_lightning.errors import InputError
-from reid_lightning.models.backbones import TimmBackbone, osnet
+from reid_lightning.models.backbones import osnet
 from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.necks import BNNeck
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.models.pooling import AveragePooling, GeMPooling
+from reid_lightning.models.timm_backbone import TimmBackbone
 from reid_lightning.training.optimizers import OptimizerFactory
 from reid_lightning.training.schedules import CosineSchedule, Schedule, StepSchedule
 

@@ -1,0 +1,82 @@
+"""What all backbones share: layers that may be frozen, and feature maps at several depths."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from reid_lightning.errors import InputError
+from reid_lightning.models.weights import load_weights
+
+IMAGENET = "imagenet"
+
+
+class Backbone(nn.Module):
+    """A body with its layers in order of depth, of which the first may be frozen.
+
+    A frozen layer takes no gradient and keeps its batch normalisation in evaluation mode, so neither its weights
+    nor its running statistics change.
+
+    Args:
+        body: (B, 3, H, W) -> (B, C, h, w), under its library's own names.
+        layers: Parts of the body in order of depth; what `frozen_layers` counts.
+        out_channels: C.
+        frozen_layers: Number of first layers to freeze.
+        depths: Modules of the body, in order of depth, whose outputs are its feature maps; None: the layers.
+
+    Attributes:
+        held: Whether the whole backbone stays as it is for now (`training.callbacks.HoldBackbone`).
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        layers: Sequence[nn.Module],
+        out_channels: int,
+        frozen_layers: int = 0,
+        depths: Sequence[nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= frozen_layers <= len(layers):
+            raise InputError(
+                f"backbone.frozen_layers={frozen_layers} must be 0 to {len(layers)}, which this backbone has."
+            )
+        self.body = body
+        self.out_channels = out_channels
+        self.held = False
+        self._layers = list(layers)  # parts of the body, not registered twice
+        self._depths = self._layers if depths is None else list(depths)
+        self._frozen = self._layers[:frozen_layers]
+        for layer in self._frozen:
+            layer.requires_grad_(False)
+        self.train(self.training)
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Parts of the body in order of depth."""
+        return list(self._layers)
+
+    @property
+    def depths(self) -> list[nn.Module]:
+        """Modules whose outputs are the feature maps, in order of depth; `as_map` gives an output its shape."""
+        return list(self._depths)
+
+    def as_map(self, output: Tensor) -> Tensor:
+        """Return the output of one of the depths as a (B, C, h, w) map."""
+        return output
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, 3, H, W) normalised images to a (B, C, h, w) feature map."""
+        return self.body(images)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Set training mode, frozen layers left in evaluation mode."""
+        super().train(mode and not self.held)
+        for layer in self._frozen:
+            layer.eval()
+        return self
+
+
+def load_file(body: nn.Module, weights: str | None) -> None:
+    """Load the weights of a file, if `weights` names one, into a body under its library's own names."""
+    if weights not in (None, IMAGENET):
+        load_weights(body, str(weights))

@@ -1,0 +1,85 @@
+"""Any model of timm as a backbone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+from timm.models import group_parameters
+from torch import Tensor, nn
+
+from reid_lightning.errors import InputError
+from reid_lightning.models.backbone import IMAGENET, Backbone, load_file
+from reid_lightning.models.weights import download
+
+
+class TimmBackbone(Backbone):
+    """Any timm model as a backbone; a transformer's patch tokens become the map.
+
+    Args:
+        name: Model name, as `timm.list_models()` has it.
+        weights: `imagenet` (the model's default), a file, or None.
+        image_size: Height and width in pixels; a transformer's position embeddings are fitted to it.
+        frozen_layers: First layers to freeze: the stem or patch embedding (with position embeddings and class
+            token), then each block.
+
+    Raises:
+        InputError: The name is unknown, or `imagenet` is asked for and timm has no weights of this model.
+    """
+
+    def __init__(
+        self, name: str, weights: str | None, image_size: Sequence[int] | None = None, frozen_layers: int = 0
+    ) -> None:
+        if not timm.is_model(name):
+            near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+            raise InputError(
+                f"backbone.name={name} is no timm model" + (f"; near it: {', '.join(near)}" if near else "")
+            )
+        arguments: dict[str, Any] = {"num_classes": 0, "global_pool": ""}
+        config = timm.get_pretrained_cfg(name)
+        if image_size is not None and config is not None and config.fixed_input_size:
+            arguments["img_size"] = tuple(image_size)
+        if weights == IMAGENET:
+            if config is None or not timm.is_model_pretrained(name):
+                raise InputError(f"timm has no weights of {name}; set backbone.weights=null, or give a file")
+            body = download(
+                lambda: timm.create_model(name, pretrained=True, **arguments),
+                f"model.safetensors of huggingface.co/{config.hf_hub_id}",
+                "the Hugging Face cache folder",
+            )
+        else:
+            body = timm.create_model(name, **arguments)
+        load_file(body, weights)
+        depths = [body.get_submodule(stage["module"]) for stage in getattr(body, "feature_info", ())]
+        super().__init__(body, _timm_layers(body), int(body.num_features), frozen_layers, depths)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, 3, H, W) normalised images to a (B, C, h, w) feature map."""
+        body: Any = self.body
+        return self.as_map(body.forward_features(images))
+
+    def as_map(self, output: Tensor) -> Tensor:
+        """Return tokens, or a map with channels last, as a (B, C, h, w) map."""
+        body: Any = self.body
+        if output.ndim == 3:
+            tokens = output[:, body.num_prefix_tokens :]
+            return tokens.transpose(1, 2).unflatten(2, tuple(body.patch_embed.grid_size))
+        return output.permute(0, 3, 1, 2) if getattr(body, "output_fmt", "NCHW") == "NHWC" else output
+
+
+def _timm_layers(body: Any) -> list[nn.Module]:
+    """Return the layers of a timm model in order of depth, as timm's own layer decay numbers them."""
+    numbered: dict[int, list[str]] = group_parameters(body, body.group_matcher(coarse=False))
+    return [_owners(body, set(numbered[number])) for number in sorted(numbered)]
+
+
+def _owners(body: nn.Module, names: set[str]) -> nn.Module:
+    """Return the modules that hold the named parameters and no others, and those parameters that have no such."""
+    whole, bare = nn.ModuleList(), nn.ParameterList()
+    for prefix in sorted({name.rpartition(".")[0] for name in names}):
+        owner = body.get_submodule(prefix)
+        own = {f"{prefix}.{name}".lstrip("."): p for name, p in owner.named_parameters()}
+        if own.keys() <= names:
+            whole.append(owner)
+        else:  # position embeddings hang on the model itself
+            bare.extend(p for name, p in own.items() if name in names and name.rpartition(".")[0] == prefix)
+    return nn.ModuleList([whole, bare])
