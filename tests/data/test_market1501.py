@@ -76,3 +76,16 @@ def test_a_distractor_among_training_images_is_refused(tree):
     (tree / "bounding_box_train" / GOOD.replace("0001_", "0000_")).touch()
     with pytest.raises(InputError, match="a distractor belongs to the gallery"):
         read_market1501(tree)
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [("0005_c2_f0046985.jpg", ["0005", "2", 46985]), ("0002_c1_22.png", ["0002", "1", None])],
+)
+def test_names_of_kindred_sets(tree, name, facts):
+    (tree / "query" / GOOD).unlink()
+    (tree / "query" / name).touch()
+    table = read_market1501(tree)
+    query = table[table["split"] == "query"].astype(object).where(table.notna(), None)
+    assert query[["person_id", "camera_id", "frame_id"]].values.tolist() == [facts]
+    assert ("protocol" in table and table["protocol"].str.endswith("withdrawn").all()) == ("_f" in name)
