@@ -137,7 +137,7 @@ def rank(
     columns_of_all = (np.concatenate(column) for column in zip(*parts, strict=True))
     ranking = Ranking(*map(torch.from_numpy, columns_of_all))
     if ranking.queries_without_match == len(query):
-        raise InputError(_no_match_message(matches, len(query)))
+        raise InputError(no_match_message(matches, len(query)))
     return ranking
 
 
@@ -194,7 +194,8 @@ def _scores(ranks: Integers, counts: Integers, rows: Integers) -> tuple[NDArray[
     return mean(precision), mean((precision + before) / 2), counts / last, first, counts
 
 
-def _no_match_message(matches: Matches, num_queries: int) -> str:
+def no_match_message(matches: Matches, num_queries: int) -> str:
+    """Say why no query has a true match."""
     present = int(np.isin(matches.query_ids, matches.gallery_ids).sum())
     if not present:
         return (
