@@ -16,6 +16,7 @@ from reid_lightning.data.image_cache import CachedImages, DecodedImages, open_im
 from reid_lightning.data.samplers import EpochSampler, ShardSampler
 from reid_lightning.data.splits import choose_identities, choose_queries, draw_queries
 from reid_lightning.data.table import concatenate_tables, describe_table, identity_keys
+from reid_lightning.data.triplet_sampler import TripletSampler
 from reid_lightning.errors import InputError
 
 Loader = DataLoader[dict[str, Tensor]]
@@ -163,6 +164,22 @@ class ReIDDataModule(LightningDataModule):
         """Return all training images once, as an evaluation sees them: what offline mining embeds."""
         dataset = ReIDDataset(self._open_images(), self._coded())
         return self._loader(dataset, ShardSampler(self._rows("train"), self.batch_size))
+
+    def train_triplets_dataloader(self, triplets: int) -> Loader:
+        """Return triplets of training images as an evaluation sees them, always the same: what filters are explored with.
+
+        Args:
+            triplets: In a batch of all ranks together, which must share them evenly.
+        """
+        rows, annotations = self._rows("train"), self._coded()
+        sampler = TripletSampler(
+            triplets,
+            rows=rows,
+            labels=annotations.labels[rows],
+            cameras=annotations.camera_ids[rows],
+            seed=self.seed,
+        )
+        return self._loader(ReIDDataset(self._open_images(), annotations), sampler)
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Return the validation identities' queries and gallery, or no loader without validation."""

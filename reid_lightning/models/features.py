@@ -14,6 +14,7 @@ class Features(NamedTuple):
         classifier: (B, D') the classifier's input, after the neck.
         attributes: (B, C) attribute logits, one block per head.
         local: (B, S, d) local features of S horizontal stripes.
+        descriptor: (B, D'') the multi-depth descriptor, outside of training.
     """
 
     metric: Tensor
@@ -21,3 +22,4 @@ class Features(NamedTuple):
     classifier: Tensor
     attributes: Tensor | None = None
     local: Tensor | None = None
+    descriptor: Tensor | None = None

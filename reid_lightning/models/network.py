@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from reid_lightning.models.features import Features
+from reid_lightning.models.multi_depth import MultiDepthDescriptor
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -37,6 +38,7 @@ class ReIDNetwork(nn.Module):
         neck: Completed with C; maps (B, C) to the metric, retrieval and classifier vectors of `out_features`.
         classifier: Completed with `out_features` and the number of identities; None for none.
         num_identities: Training identities.
+        descriptor: Completed with the backbone; adds `Features.descriptor` outside of training.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class ReIDNetwork(nn.Module):
         neck: Callable[[int], nn.Module],
         classifier: Callable[[int, int], nn.Module] | None,
         num_identities: int,
+        descriptor: Callable[[nn.Module], MultiDepthDescriptor] | None = None,
     ) -> None:
         super().__init__()
         self.normalize = InputNormalization()
@@ -54,10 +57,15 @@ class ReIDNetwork(nn.Module):
         self.neck = neck(int(backbone.out_channels))  # type: ignore[arg-type]
         self.embedding_size = int(self.neck.out_features)  # type: ignore[arg-type]
         self.classifier = classifier(self.embedding_size, num_identities) if classifier else None
+        self.descriptor = descriptor(backbone) if descriptor else None
 
     def forward(self, images: Tensor) -> Features:
         """Return the features of (B, 3, H, W) images, uint8 or float in [0, 1]."""
-        return Features(*self.neck(self.pooling(self.backbone(self.normalize(images)))))
+        images = self.normalize(images)
+        if self.descriptor is None or self.training:
+            return Features(*self.neck(self.pooling(self.backbone(images))))
+        last, descriptor = self.descriptor(self.backbone, images)
+        return Features(*self.neck(self.pooling(last)), descriptor=descriptor)
 
     def classify(self, features: Features, labels: Tensor | None = None) -> Tensor | None:
         """Return (B, identities) logits, with the classifier's margin only if labels are given; None without one."""

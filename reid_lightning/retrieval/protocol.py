@@ -8,7 +8,13 @@ from reid_lightning.distances import Metric
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.matches import CameraPolicy
 
-FeatureName = Literal["embedding", "metric"]
+FeatureName = Literal["embedding", "metric", "descriptor"]
+
+_FEATURES = {
+    "embedding": "feature after the neck",
+    "metric": "feature before the neck",
+    "descriptor": "multi-depth descriptor",
+}
 
 
 @dataclass(frozen=True)
@@ -16,13 +22,18 @@ class EvaluationProtocol:
     """How features are taken, compared and scored. The defaults are those of BoT (Luo et al. 2019).
 
     Args:
-        feature: Field of `Features`: "embedding" (after the neck) or "metric" (before its normalisation).
+        feature: Field of `Features`: "embedding" (after the neck), "metric" (before its normalisation) or "descriptor"
+            (multi-depth, where the model has one).
         normalize: Scale features to length 1 before they are compared.
         metric: Distance: "cosine", "euclidean" or "sqeuclidean".
         camera_policy: "exclude_same_camera" removes gallery images of the query's person from the query's own
             camera, "allow" keeps them.
         ranks: The k of each Rank-k that is reported.
         flip: Average the features of an image and its mirror image (both scaled to length 1 if `normalize`).
+        tracklets: "pool" compares the mean over each tracklet (`tracklets.pool_tracklets`); None each image.
+        single_shot: Draws of a gallery of one random image per identity, over which scores are averaged
+            (`single_shot.rank_single_shot`); None ranks the whole gallery.
+        single_shot_seed: Another seed draws other galleries.
 
     Raises:
         InputError: A value is not one of these.
@@ -38,6 +49,9 @@ class EvaluationProtocol:
     camera_policy: CameraPolicy = "exclude_same_camera"
     ranks: Sequence[int] = (1, 5, 10, 20)
     flip: bool = False
+    tracklets: Literal["pool"] | None = None
+    single_shot: int | None = None
+    single_shot_seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ranks", tuple(self.ranks))
@@ -47,6 +61,7 @@ class EvaluationProtocol:
             ("camera_policy", get_args(CameraPolicy)),
             ("normalize", (True, False)),
             ("flip", (True, False)),
+            ("tracklets", ("pool", None)),
         ):
             value = getattr(self, name)
             if value not in choices:
@@ -57,6 +72,11 @@ class EvaluationProtocol:
             raise InputError(
                 f"evaluation.ranks={list(self.ranks)} must be a list of whole numbers from 1 on, as [1,5,10]."
             )
+        if self.single_shot is not None and (type(self.single_shot) is not int or self.single_shot < 1):
+            raise InputError(
+                f"evaluation.single_shot={self.single_shot} must be a number of draws from 1 on, or null for the whole "
+                "gallery."
+            )
 
     def describe(self) -> str:
         """Return one line that names every choice."""
@@ -64,14 +84,20 @@ class EvaluationProtocol:
             (
                 ", ".join(
                     (
-                        f"feature {'after' if self.feature == 'embedding' else 'before'} the neck",
+                        _FEATURES[self.feature],
                         "L2-normalised" if self.normalize else "not normalised",
                         *(["averaged with the mirror image"] if self.flip else []),
+                        *(["averaged over each tracklet"] if self.tracklets else []),
                     )
                 ),
                 f"{self.metric} distance",
                 f"same camera {'excluded' if self.camera_policy == 'exclude_same_camera' else 'allowed'}",
+                *([self._describe_draws()] if self.single_shot else []),
                 "AP as mean precision",
                 "ties against the query",
             )
         )
+
+    def _describe_draws(self) -> str:
+        draws = "1 draw" if self.single_shot == 1 else f"mean of {self.single_shot} draws"
+        return f"one random gallery image per identity, {draws} (seed {self.single_shot_seed})"

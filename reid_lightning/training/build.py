@@ -35,6 +35,7 @@ def build_network(config: Mapping[str, Any], num_identities: int) -> ReIDNetwork
         neck=instantiate(config["neck"]),
         classifier=instantiate(classifier) if classifier else None,
         num_identities=num_identities,
+        descriptor=instantiate(config.get("descriptor")),
     )
     if config["channels_last"]:
         network = network.to(memory_format=torch.channels_last)

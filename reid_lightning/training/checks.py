@@ -23,6 +23,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise InputError(f"seed={config['seed']} must be a whole number, 0 or more")
     if not config["loss"] and not config["classifier"]:
         raise InputError("loss=none and classifier=none leave nothing to train: choose one of them")
+    if config["evaluation"]["feature"] == "descriptor" and not config["descriptor"]:
+        raise InputError("evaluation.feature=descriptor needs a model that has one: add descriptor=multi_depth")
     if config["refit"] and str(config["data"].get("validation")).lower() in ("none", "0", "0.0"):
         raise InputError(
             "refit=true needs a validation split to choose the number of epochs; set data.validation=0.1"

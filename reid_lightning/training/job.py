@@ -204,8 +204,8 @@ def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]
             f"{path} has already been trained for its {checkpoint['epoch'] + 1} epochs; "
             "raise trainer.max_epochs to continue it"
         )
-    for part in ("backbone", "pooling", "neck", "classifier"):
-        for line in differences({part: saved[part]}, {part: config[part]}):
+    for part in ("backbone", "pooling", "neck", "classifier", "descriptor"):
+        for line in differences({part: saved.get(part)}, {part: config[part]}):
             raise InputError(
                 f"the network of {path} is another one ({line}); drop the override, or start in a new folder"
             )
