@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from reid_lightning.models.attribute_heads import AttributeHeads
 from reid_lightning.models.features import Features
 from reid_lightning.models.multi_depth import MultiDepthDescriptor
 
@@ -56,7 +57,9 @@ class ReIDNetwork(nn.Module):
         self.pooling = pooling
         self.neck = neck(int(backbone.out_channels))  # type: ignore[arg-type]
         self.embedding_size = int(self.neck.out_features)  # type: ignore[arg-type]
-        self.classifier = classifier(self.embedding_size, num_identities) if classifier else None
+        self.attributes = attributes(self.embedding_size) if attributes else None
+        classified = self.embedding_size + (self.attributes.added_features if self.attributes else 0)
+        self.classifier = classifier(classified, num_identities) if classifier else None
         self.descriptor = descriptor(backbone) if descriptor else None
 
     def forward(self, images: Tensor) -> Features:
@@ -65,7 +68,7 @@ class ReIDNetwork(nn.Module):
         if self.descriptor is None or self.training:
             return Features(*self.neck(self.pooling(self.backbone(images))))
         last, descriptor = self.descriptor(self.backbone, images)
-        return Features(*self.neck(self.pooling(last)), descriptor=descriptor)
+        return Features(*self.neck(self.pooling(last)))._replace(descriptor=descriptor)
 
     def classify(self, features: Features, labels: Tensor | None = None) -> Tensor | None:
         """Return (B, identities) logits, with the classifier's margin only if labels are given; None without one."""
