@@ -1,6 +1,9 @@
 """The attributes a person image may carry: names, classes and their order in a batch."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+from reid_lightning.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -11,36 +14,134 @@ class Attribute:
         name: Column in the table; the ten direct ones are called as in Lin et al.'s `market_attribute.mat`.
         title: What a reader of a report sees.
         classes: Class names in the order of their codes.
+        prefix: Annotation files may write the attribute as a yes-no column per class but the first, called by this
+            and the class name (`upblack`); empty where they do not.
     """
 
     name: str
     title: str
     classes: tuple[str, ...]
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class AttributeSchema:
+    """The attributes of a data set, in the order of a batch's columns and of a network's outputs.
+
+    Attributes:
+        name: What the set of attributes is called.
+        attributes: Its attributes.
+
+    Raises:
+        InputError: Two attributes have one name, or one has fewer than two classes.
+
+    Examples:
+        >>> len(MARKET12), MARKET12.num_outputs, MARKET12.slices[9]
+        (12, 41, slice(18, 22, None))
+    """
+
+    name: str
+    attributes: tuple[Attribute, ...]
+
+    def __post_init__(self) -> None:
+        for attribute in self.attributes:
+            if self.names.count(attribute.name) > 1:
+                raise InputError(f"attributes.schema {self.name}: two attributes are called {attribute.name}.")
+            if len(attribute.classes) < 2 or len(set(attribute.classes)) < len(attribute.classes):
+                raise InputError(
+                    f"attributes.schema {self.name}: {attribute.name} needs two or more different classes, and has "
+                    f"{list(attribute.classes)}."
+                )
+        if not self.attributes:
+            raise InputError(f"attributes.schema {self.name} has no attributes.")
+
+    def __len__(self) -> int:
+        return len(self.attributes)
+
+    def __iter__(self) -> Iterator[Attribute]:
+        return iter(self.attributes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Table columns."""
+        return tuple(attribute.name for attribute in self.attributes)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of classes of each attribute."""
+        return tuple(len(attribute.classes) for attribute in self.attributes)
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of classes of all attributes together."""
+        return sum(self.sizes)
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Place of each attribute's classes among the outputs."""
+        starts = [sum(self.sizes[:position]) for position in range(len(self))]
+        return tuple(slice(start, start + size) for start, size in zip(starts, self.sizes, strict=True))
+
+
+def attribute_schema(
+    name: str, attributes: Mapping[str, Sequence[str]], titles: Mapping[str, str] | None = None
+) -> AttributeSchema:
+    """Make a schema as a config writes it.
+
+    Args:
+        name: What the set of attributes is called.
+        attributes: Class names by attribute.
+        titles: What a report calls an attribute, where that is not its name with spaces.
+
+    Examples:
+        >>> attribute_schema("mine", {"hat": ["no", "yes"], "coat_colour": ["black", "red"]}).attributes[1].title
+        'coat colour'
+    """
+    titles = titles or {}
+    for unknown in titles.keys() - attributes.keys():
+        raise InputError(f"attributes.schema.titles names {unknown}, which is none of {', '.join(attributes)}.")
+    return AttributeSchema(
+        name,
+        tuple(
+            Attribute(key, titles.get(key, key.replace("_", " ")), tuple(str(value) for value in classes))
+            for key, classes in attributes.items()
+        ),
+    )
 
 
 _NO_YES = ("no", "yes")
 
 #: The 12 attributes of Market-1501 (Lin et al., "Improving Person Re-identification by Attribute and Identity
 #: Learning", 2019); colours become one attribute each, whose class 0 says that no single colour is annotated.
-MARKET12 = (
-    Attribute("gender", "gender", ("male", "female")),
-    Attribute("hair", "hair length", ("short", "long")),
-    Attribute("up", "sleeve length", ("long", "short")),
-    Attribute("down", "lower-body length", ("long", "short")),
-    Attribute("clothes", "lower-body type", ("dress", "pants")),
-    Attribute("hat", "hat", _NO_YES),
-    Attribute("backpack", "backpack", _NO_YES),
-    Attribute("bag", "bag", _NO_YES),
-    Attribute("handbag", "handbag", _NO_YES),
-    Attribute("age", "age", ("young", "teenager", "adult", "old")),
-    Attribute(
-        "upper_color",
-        "upper-body colour",
-        ("multiple", "black", "white", "red", "purple", "yellow", "gray", "blue", "green"),
-    ),
-    Attribute(
-        "lower_color",
-        "lower-body colour",
-        ("multiple", "black", "white", "pink", "purple", "yellow", "gray", "blue", "green", "brown"),
+MARKET12 = AttributeSchema(
+    "market12",
+    (
+        Attribute("gender", "gender", ("male", "female")),
+        Attribute("hair", "hair length", ("short", "long")),
+        Attribute("up", "sleeve length", ("long", "short")),
+        Attribute("down", "lower-body length", ("long", "short")),
+        Attribute("clothes", "lower-body type", ("dress", "pants")),
+        Attribute("hat", "hat", _NO_YES),
+        Attribute("backpack", "backpack", _NO_YES),
+        Attribute("bag", "bag", _NO_YES),
+        Attribute("handbag", "handbag", _NO_YES),
+        Attribute("age", "age", ("young", "teenager", "adult", "old")),
+        Attribute(
+            "upper_color",
+            "upper-body colour",
+            ("multiple", "black", "white", "red", "purple", "yellow", "gray", "blue", "green"),
+            prefix="up",
+        ),
+        Attribute(
+            "lower_color",
+            "lower-body colour",
+            ("multiple", "black", "white", "pink", "purple", "yellow", "gray", "blue", "green", "brown"),
+            prefix="down",
+        ),
     ),
 )
+
+
+def market12() -> AttributeSchema:
+    """Return the 12 attributes of Market-1501, for a config to name."""
+    return MARKET12

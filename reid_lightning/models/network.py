@@ -40,6 +40,7 @@ class ReIDNetwork(nn.Module):
         classifier: Completed with `out_features` and the number of identities; None for none.
         num_identities: Training identities.
         descriptor: Completed with the backbone; adds `Features.descriptor` outside of training.
+        attributes: Completed with `out_features`: attribute heads on the neck's classifier vector; None for none.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class ReIDNetwork(nn.Module):
         classifier: Callable[[int, int], nn.Module] | None,
         num_identities: int,
         descriptor: Callable[[nn.Module], MultiDepthDescriptor] | None = None,
+        attributes: Callable[[int], AttributeHeads] | None = None,
     ) -> None:
         super().__init__()
         self.normalize = InputNormalization()
