@@ -19,13 +19,21 @@ def hints(arguments: Sequence[str]) -> list[str]:
     Examples:
         >>> hints(["loss.triplet.margn=1", "backbone=resnet5"])[0]
         "Did you mean 'backbone=resnet50' instead of 'backbone=resnet5'?"
+        >>> hints(["experiment=kiel/milnet"])[0]
+        "Did you mean 'experiment=kiel/mildnet' instead of 'experiment=kiel/milnet'?"
     """
     overrides = dict(
         argument.split("=", 1)
         for argument in arguments
         if "=" in argument and argument[0] not in "+~-" and not argument.startswith("hydra")
     )
-    options = {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in CONF.iterdir()}
+    options = {
+        str(folder.relative_to(CONF)): sorted(
+            str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml")
+        )
+        for folder in CONF.rglob("*")
+        if folder.is_dir()
+    }
     found = []
     for group in overrides.keys() & options.keys():
         for option in overrides[group].strip("[]").split(","):

@@ -81,6 +81,14 @@ def test_no_hint_for_a_key_that_exists():
     )
 
 
+def test_an_option_of_a_nested_group_is_no_key():
+    group = "experiment/kiel/network"
+    assert hints(["experiment=kiel/tables/loss", f"{group}=mildnet,mildnet_narrow", "seed=1,2"]) == []
+    assert hints(["experiment=kiel/tables/loss", f"{group}=mildnett"]) == [
+        f"Did you mean '{group}=mildnet' instead of '{group}=mildnett'?"
+    ]
+
+
 def test_a_tables_columns_can_be_named(compose):
     config = compose("data=table", "data.root=a.csv", "data.sources.table.columns={person_id: pid}")
     assert config["data"]["sources"]["table"]["columns"] == {"person_id": "pid"}
