@@ -40,7 +40,7 @@ class ReIDDataModule(LightningDataModule):
             all of them, those of the split `val` included. A table's own split `val` takes precedence over a
             share.
         validation_queries: Number of random validation images that are queries; None: one image per identity
-            and camera, as in Market-1501.
+            and camera, as in Market-1501, or one tracklet where the data has tracklets.
         validation_seed: Another seed holds out other identities; apart from `seed`, so that runs with
             different seeds are comparable.
         seed: Order of the batches and augmentation.
@@ -215,7 +215,12 @@ class ReIDDataModule(LightningDataModule):
         if self.validation_queries is not None:
             chosen = draw_queries(self.validation_queries, len(rows), seed)
         else:
-            chosen = choose_queries(annotations.person_ids[rows], annotations.camera_ids[rows], seed)
+            chosen = choose_queries(
+                annotations.person_ids[rows],
+                annotations.camera_ids[rows],
+                seed,
+                annotations.tracklet_ids[rows],
+            )
         if not chosen.any():
             raise InputError(
                 "Every validation identity has a single image, so that no query has a true match: hold out "

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from reid_lightning.data.attributes import MARKET12
 from reid_lightning.data.augmentation import SampleRandomness
 from reid_lightning.data.image_cache import CachedImages, DecodedImages
-from reid_lightning.data.table import camera_keys, identity_keys
+from reid_lightning.data.table import camera_keys, identity_keys, tracklet_keys
 from reid_lightning.errors import InputError
 
 
@@ -28,6 +28,7 @@ class Annotations:
         camera_ids: Camera over all sources, -1 where unknown, (N,).
         attributes: Classes of the 12 attributes, -1 where unknown, (N, 12).
         is_query: Whether an evaluation row is a query, (N,).
+        tracklet_ids: Tracklet over all sources, -1 where unknown, (N,).
     """
 
     labels: np.ndarray
@@ -35,6 +36,7 @@ class Annotations:
     camera_ids: np.ndarray
     attributes: np.ndarray
     is_query: np.ndarray
+    tracklet_ids: np.ndarray
 
     @classmethod
     def from_table(
@@ -52,6 +54,7 @@ class Annotations:
             camera_ids=pd.factorize(camera_keys(table), sort=True)[0].astype(np.int64),
             attributes=attributes,
             is_query=is_query,
+            tracklet_ids=pd.factorize(tracklet_keys(table), sort=True)[0].astype(np.int64),
         )
 
 
@@ -65,7 +68,7 @@ class ReIDDataset(Dataset[dict[str, Tensor]]):
         images: Decoded images, one per row of the table, uint8 (H, W, 3).
         annotations: Codes of every row.
         transform: Augmentation in uint8 that keeps the image size; None for none.
-        evaluation: Whether batches say which rows are queries.
+        evaluation: Whether batches say which rows are queries, and of which tracklet each row is.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class ReIDDataset(Dataset[dict[str, Tensor]]):
         }
         if self.evaluation:
             batch["is_query"] = torch.from_numpy(of.is_query[rows])
+            batch["tracklet_ids"] = torch.from_numpy(of.tracklet_ids[rows])
         return batch
 
     def _augmented(self, image: np.ndarray) -> np.ndarray:

@@ -21,7 +21,9 @@ def choose_identities(keys: pd.Series, fraction: float, seed: int) -> set[str]:
     return set(np.random.default_rng(seed).permutation(names)[:count])
 
 
-def choose_queries(identities: np.ndarray, cameras: np.ndarray, seed: int) -> np.ndarray:
+def choose_queries(
+    identities: np.ndarray, cameras: np.ndarray, seed: int, tracklets: np.ndarray | None = None
+) -> np.ndarray:
     """Mark one image per identity and camera as a query, as Market-1501 does; the others are the gallery.
 
     An image becomes a query only while every query of its identity keeps a true match from another camera in
@@ -32,6 +34,7 @@ def choose_queries(identities: np.ndarray, cameras: np.ndarray, seed: int) -> np
         identities: Identity codes, (N,).
         cameras: Camera codes, (N,), -1 where unknown.
         seed: Which image of a camera is drawn.
+        tracklets: Tracklet codes, (N,), -1 where unknown: the images of a tracklet are drawn together, as one.
 
     Returns:
         Boolean array, (N,).
@@ -40,6 +43,12 @@ def choose_queries(identities: np.ndarray, cameras: np.ndarray, seed: int) -> np
         >>> choose_queries(np.array([5, 5, 5, 5, 8]), np.array([0, 0, 1, 1, 0]), seed=0).sum()
         np.int64(2)
     """
+    if tracklets is not None and (tracklets >= 0).any():
+        alone = tracklets.max() + 1 + np.arange(len(tracklets))
+        _, first, unit = np.unique(
+            np.where(tracklets < 0, alone, tracklets), return_index=True, return_inverse=True
+        )
+        return choose_queries(identities[first], cameras[first], seed)[unit]
     shuffled = np.random.default_rng(seed).permutation(len(identities))
     by_identity: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for row, identity, camera in zip(

@@ -13,6 +13,7 @@
 | `source` | string | data set the row comes from |
 | attribute names | integer or missing | class code, see `attributes.MARKET12` |
 | `keypoints` | string or missing | file with body key points |
+| `protocol` | string or missing | how the data set was split; a result names it, see `describe_protocols` |
 
 A reader is a function that returns such a table. Images that count as neither right nor wrong (junk) never
 enter.
@@ -128,6 +129,25 @@ def describe_table(table: pd.DataFrame) -> pd.DataFrame:
                 "distractors": int(rows["distractor"].sum()),
             }
     return pd.DataFrame.from_dict(counts, orient="index").rename_axis("split")
+
+
+def describe_protocols(table: pd.DataFrame) -> list[str]:
+    """Return a phrase for each source whose reader says how it was split.
+
+    Examples:
+        >>> rows = {"path": ["a.jpg"], "person_id": [7], "split": ["train"], "protocol": ["split 3"]}
+        >>> describe_protocols(concatenate_tables({"viper": pd.DataFrame(rows)}))
+        ['viper: split 3']
+    """
+    if "protocol" not in table.columns:
+        return []
+    found = table[["source", "protocol"]].dropna().drop_duplicates()
+    return [f"{source}: {protocol}" for source, protocol in found.itertuples(index=False)]
+
+
+def tracklet_keys(table: pd.DataFrame) -> pd.Series:
+    """Return a key of each row's tracklet, unique over sources, people and cameras, missing where it is not known."""
+    return identity_keys(table) + "/" + table["camera_id"].fillna("") + "/" + table["tracklet_id"]
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:

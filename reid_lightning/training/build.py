@@ -1,10 +1,11 @@
 """Objects from the groups of a config."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.training.configuration import instantiate
@@ -12,7 +13,7 @@ from reid_lightning.training.module import ReIDModule
 from reid_lightning.training.objective import build_objective
 
 # Keys under `data` that other groups read (`${data.weights}`); the data module itself takes no such argument.
-_HINTS = ("root", "weights", "epochs", "lr")
+_HINTS = ("root", "weights", "epochs", "lr", "split", "tracklets", "single_shot")
 
 
 def build_datamodule(config: Mapping[str, Any]) -> ReIDDataModule:
@@ -20,15 +21,22 @@ def build_datamodule(config: Mapping[str, Any]) -> ReIDDataModule:
     node = {name: value for name, value in config["data"].items() if name not in _HINTS}
     return instantiate(
         node,
+        attributes=attribute_schema(config) or MARKET12,
         sampler=instantiate(config["sampler"]),
         train_transform=instantiate(config["augmentation"]),
         seed=config["seed"],
     )
 
 
+def attribute_schema(config: Mapping[str, Any]) -> AttributeSchema | None:
+    """Return the schema that a config's attribute heads follow; None without them."""
+    return instantiate(config["attributes"]["schema"]) if config.get("attributes") else None
+
+
 def build_network(config: Mapping[str, Any], num_identities: int) -> ReIDNetwork:
     """Return the network of a config, its classifier sized for the training identities."""
     classifier = {name: value for name, value in (config["classifier"] or {}).items() if name != "weight"}
+    schema = attribute_schema(config)
     network = ReIDNetwork(
         backbone=instantiate(config["backbone"]),
         pooling=instantiate(config["pooling"]),
@@ -36,6 +44,7 @@ def build_network(config: Mapping[str, Any], num_identities: int) -> ReIDNetwork
         classifier=instantiate(classifier) if classifier else None,
         num_identities=num_identities,
         descriptor=instantiate(config.get("descriptor")),
+        attributes=instantiate(config["attributes"]["heads"], sizes=schema.sizes) if schema else None,
     )
     if config["channels_last"]:
         network = network.to(memory_format=torch.channels_last)
@@ -43,10 +52,21 @@ def build_network(config: Mapping[str, Any], num_identities: int) -> ReIDNetwork
 
 
 def build_module(
-    config: Mapping[str, Any], num_identities: int, identity_labels: Mapping[str, int] | None = None
+    config: Mapping[str, Any],
+    num_identities: int,
+    identity_labels: Mapping[str, int] | None = None,
+    attribute_counts: Sequence[int] | None = None,
 ) -> ReIDModule:
-    """Return the LightningModule of a config."""
+    """Return the LightningModule of a config, sized for the training data or, for a checkpoint, for what it holds.
+
+    Args:
+        config: Plain containers.
+        num_identities: Training identities.
+        identity_labels: Their labels.
+        attribute_counts: Training images of each attribute class; a checkpoint brings its own.
+    """
     network = build_network(config, num_identities)
+    schema, attributes = attribute_schema(config), config.get("attributes") or {}
     objective = build_objective(
         config["loss"],
         config["classifier"],
@@ -55,6 +75,10 @@ def build_module(
         num_classes=num_identities,
         embedding_size=network.embedding_size,
         across_ranks=config["across_ranks"],
+        attribute_loss=instantiate(attributes["loss"], sizes=schema.sizes, counts=attribute_counts)
+        if schema
+        else None,
+        attribute_weight=float(attributes.get("weight", 1.0)),
     )
     if config["compile"]:
         network.compile()
@@ -66,4 +90,5 @@ def build_module(
         protocol=instantiate(config["evaluation"]),
         config=config,
         identity_labels=identity_labels,
+        attributes=schema,
     )

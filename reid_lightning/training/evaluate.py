@@ -23,6 +23,8 @@ _TRAINING_ONLY: dict[str, Any] = {
     "callbacks": {},
     "logger": {},
 }
+# Keys of `evaluation` that the config sets to what suits the data.
+_FOLLOWS_DATA = ("tracklets", "single_shot")
 
 
 def read_checkpoint(path: str | Path, trusted: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -133,6 +135,11 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
             with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
                 composed = hydra.compose("config", [*inside, "output_dir=none"])
             result |= {group: plain(composed[group]) for group in chosen}
+            if chosen & {"data", "evaluation"}:
+                given = {o.key_or_group for o in parsed}
+                follow = [name for name in _FOLLOWS_DATA if f"evaluation.{name}" not in given]
+                suits = {name: result["data"].get(name) for name in follow}
+                result["evaluation"] = {**result["evaluation"], **suits}
     except HydraException as error:
         raise InputError(" ".join(str(error).split())) from error
     for o in parsed:

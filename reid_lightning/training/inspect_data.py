@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reid_lightning.data.pedestrians.sheet import contact_sheet
-from reid_lightning.data.table import concatenate_tables, describe_table
+from reid_lightning.data.table import concatenate_tables, describe_protocols, describe_table
 from reid_lightning.errors import InputError
 from reid_lightning.training.configuration import CONF, instantiate, plain
 
@@ -32,7 +32,7 @@ def print_counts(overrides: Sequence[str]) -> None:
     table = read_table(overrides)
     for source, rows in table.groupby("source"):
         counts = describe_table(rows)
-        page = Table(title=str(source))
+        page = Table(title="; ".join(describe_protocols(rows)) or str(source))
         page.add_column("split")
         for column in counts.columns:
             page.add_column(column, justify="right")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -14,11 +14,13 @@ from reid_lightning.distances import unit_vectors
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking, rank
+from reid_lightning.retrieval.single_shot import rank_single_shot
+from reid_lightning.retrieval.tracklets import pool_tracklets
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationRows:
-    """What was ranked: one row an image, in the order of `index`."""
+    """What was ranked: one row an image (or a tracklet, for which its first image stands), in the order of `index`."""
 
     embeddings: Tensor
     """(N, D) float32, normalised if the protocol says so."""
@@ -68,7 +70,7 @@ class RetrievalEvaluation(Metric):
     is_differentiable = False
 
     embeddings: list[Tensor]
-    codes: list[Tensor]  # (N, 4): person, camera, index, is_query
+    codes: list[Tensor]  # (N, 5): person, camera, index, is_query, tracklet
 
     def __init__(self, protocol: EvaluationProtocol) -> None:
         super().__init__(dist_sync_fn=gather_rows)
@@ -78,12 +80,21 @@ class RetrievalEvaluation(Metric):
         self.add_state("codes", [], dist_reduce_fx="cat")
 
     def update(
-        self, embeddings: Tensor, person_ids: Tensor, camera_ids: Tensor, index: Tensor, is_query: Tensor
+        self,
+        embeddings: Tensor,
+        person_ids: Tensor,
+        camera_ids: Tensor,
+        index: Tensor,
+        is_query: Tensor,
+        tracklet_ids: Tensor | None = None,
     ) -> None:
-        """Add a batch: (B, D) embeddings and four (B,) columns of the batch."""
+        """Add a batch: (B, D) embeddings and (B,) columns of the batch; without tracklets every row stands alone."""
+        if tracklet_ids is None:
+            tracklet_ids = torch.full_like(index, -1)
         embeddings = embeddings.detach().float()
         self.embeddings.append(unit_vectors(embeddings) if self.protocol.normalize else embeddings)
-        self.codes.append(torch.stack([person_ids, camera_ids, index, is_query.to(index)], dim=1))
+        columns = [person_ids, camera_ids, index, is_query.to(index), tracklet_ids]
+        self.codes.append(torch.stack(columns, dim=1))
 
     def compute(self) -> Ranking:
         """Rank, and keep the gathered rows in `rows` for pictures and per-query tables.
@@ -92,16 +103,19 @@ class RetrievalEvaluation(Metric):
             InputError: No rows were added, or they cannot be ranked (see `ranking.rank`).
         """
         self.rows = self._gathered()
-        query, gallery = self.rows.query, self.rows.gallery
-        return rank(
+        query, gallery, protocol = self.rows.query, self.rows.gallery, self.protocol
+        ranker: Callable[..., Ranking] = rank
+        if protocol.single_shot is not None:
+            ranker = partial(rank_single_shot, draws=protocol.single_shot, seed=protocol.single_shot_seed)
+        return ranker(
             query.embeddings,
             gallery.embeddings,
             query.person_ids,
             gallery.person_ids,
             query.camera_ids,
             gallery.camera_ids,
-            metric=self.protocol.metric,
-            camera_policy=self.protocol.camera_policy,
+            metric=protocol.metric,
+            camera_policy=protocol.camera_policy,
         )
 
     def reset(self) -> None:
@@ -115,8 +129,22 @@ class RetrievalEvaluation(Metric):
         embeddings, codes = dim_zero_cat(self.embeddings), dim_zero_cat(self.codes)
         index, order = codes[:, 2].sort(stable=True)
         order = order[torch.cat([index.new_ones(1), index.diff()]) > 0]
-        person_ids, camera_ids, index, is_query = codes[order].unbind(dim=1)
-        return EvaluationRows(embeddings[order], person_ids, camera_ids, index, is_query.bool())
+        embeddings, codes = embeddings[order], codes[order]
+        if self.protocol.tracklets == "pool":
+            embeddings, first = self._pooled(embeddings, codes)
+            codes = codes[first]
+        person_ids, camera_ids, index, is_query, _ = codes.unbind(dim=1)
+        return EvaluationRows(embeddings, person_ids, camera_ids, index, is_query.bool())
+
+    def _pooled(self, embeddings: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        is_query, tracklets = codes[:, 3], codes[:, 4]
+        if not (tracklets >= 0).any():
+            raise InputError(
+                "evaluation.tracklets=pool needs data with tracklets, and this has none: set evaluation.tracklets=null."
+            )
+        # A tracklet that lies on both sides (rows of a user's own table) stays apart.
+        sides = torch.where(tracklets >= 0, 2 * tracklets + is_query, -1)
+        return pool_tracklets(embeddings, sides, self.protocol.normalize)
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
         # The base class rebuilds results field by field to squeeze, copy and move tensors, which a frozen value

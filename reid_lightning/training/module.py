@@ -33,6 +33,7 @@ class ReIDModule(LightningModule):
         protocol: How embeddings are compared and scored.
         config: The resolved run config as plain containers; it travels in the checkpoint.
         identity_labels: "source/person_id" -> label; it travels in the checkpoint.
+        attributes: What the network's attribute heads answer; None without heads.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ReIDModule(LightningModule):
         protocol: EvaluationProtocol,
         config: Mapping[str, Any] | None = None,
         identity_labels: Mapping[str, int] | None = None,
+        attributes: AttributeSchema | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -56,6 +58,11 @@ class ReIDModule(LightningModule):
         self.validation = RetrievalEvaluation(protocol)
         self.test = RetrievalEvaluation(protocol)
         self.evaluated: tuple[Ranking, EvaluationRows] | None = None  # the last evaluation, for reports
+        self.schema = attributes
+        self.attribute_evaluation = (
+            AttributeEvaluation(attributes.names, attributes.sizes) if attributes else None
+        )
+        self.attributes_evaluated: tuple[AttributeScores, AttributeRows] | None = None  # likewise
         self.validation_summary: dict[str, float] = {}  # of the best validation so far
 
     def forward(self, images: Tensor) -> Features:
@@ -69,14 +76,14 @@ class ReIDModule(LightningModule):
         features = self.network(batch["images"])
         labels = batch["labels"]
         logits = self.network.classify(features, labels)
-        outcome = self.objective(features, labels, logits, join_ranks)
+        outcome = self.objective(features, labels, logits, join_ranks, batch["attributes"])
         self._remember_first_bad_step(outcome.terms)
         self.log("train/loss", outcome.total.detach(), prog_bar=True)
         values = {f"train/{name}": term.detach() for name, term in outcome.terms.items()}
         values |= {f"train/{name}": value for name, value in outcome.diagnostics.items()}
         self.log_dict(values)
         if self._is_log_step():
-            self._log_accuracy(features, labels)
+            self._log_accuracy(features, labels, batch["attributes"])
             self._raise_if_bad()
             watch_for_collapse(
                 self._collapse, self.objective.losses, outcome.terms, labels, features.metric.shape[1]
@@ -86,12 +93,16 @@ class ReIDModule(LightningModule):
     def _is_log_step(self) -> bool:
         return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
 
-    def _log_accuracy(self, features: Features, labels: Tensor) -> None:
+    @torch.no_grad()
+    def _log_accuracy(self, features: Features, labels: Tensor, attributes: Tensor) -> None:
+        logits = None
         if self.objective.identity_weight:
-            with torch.no_grad():
-                logits = self.network.classify(features)  # without labels: no margin
+            logits = self.network.classify(features)  # without labels: no margin
             if logits is not None:
                 self.log("train/accuracy", (logits.argmax(1) == labels).float().mean())
+        if features.attributes is not None and self.schema is not None:
+            joint = joint_accuracy(features.attributes, attributes, self.schema.sizes, logits, labels)
+            self.log("train/joint_accuracy", joint)
         rates = {
             group.get("name", str(i)): group["lr"]
             for i, group in enumerate(self._torch_optimizer().param_groups)
@@ -148,15 +159,19 @@ class ReIDModule(LightningModule):
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the (B, D) float32 retrieval vectors that the protocol compares."""
-        vectors = self._vectors(images)
+        return self._embed(images, self.network(images))
+
+    def _embed(self, images: Tensor, features: Features) -> Tensor:
+        """Return the retrieval vectors of images whose features are known."""
+        vectors = self._vectors(features)
         if self.protocol.flip:
-            vectors = (vectors + self._vectors(images.flip(-1))) / 2
+            vectors = (vectors + self._vectors(self.network(images.flip(-1)))) / 2
             if self.protocol.normalize:
                 vectors = functional.normalize(vectors)
         return vectors
 
-    def _vectors(self, images: Tensor) -> Tensor:
-        vectors = getattr(self.network(images), self.protocol.feature).float()
+    def _vectors(self, features: Features) -> Tensor:
+        vectors = getattr(features, self.protocol.feature).float()
         return functional.normalize(vectors) if self.protocol.normalize else vectors
 
     def _update(self, metric: RetrievalEvaluation, batch: dict[str, Tensor]) -> None:
@@ -166,6 +181,7 @@ class ReIDModule(LightningModule):
             batch["camera_ids"],
             batch["index"],
             batch["is_query"],
+            batch["tracklet_ids"],
         )
 
     def on_validation_epoch_start(self) -> None:

@@ -1,6 +1,7 @@
 """What a run leaves: numbers with their protocol, per-query results, pictures and a page."""
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from reid_lightning import __version__
 from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.data.table import describe_protocols
 from reid_lightning.files import atomic_path
 from reid_lightning.reporting.page import Picture
 from reid_lightning.retrieval.ranking import Ranking
@@ -47,7 +49,7 @@ class RunResult:
         score: Validation mAP of the chosen checkpoint, which a sweep optimises; None without validation.
         validation: Numbers of the best validation, by name, as fractions.
         test: Numbers of the test set, seen once.
-        protocol: The evaluation protocol in one line.
+        protocol: How the data was split and the evaluation protocol, in one line.
         cost: Throughput, memory, parameters and seconds per stage.
     """
 
@@ -91,7 +93,7 @@ def write_results(
         test=module.evaluated[0].summary(module.protocol.ranks)
         if datamodule.has_test and module.evaluated
         else {},
-        protocol=module.protocol.describe(),
+        protocol="; ".join([*describe_protocols(datamodule.table), module.protocol.describe()]),
         cost=cost,
     )
     if trainer.is_global_zero and not config["trainer"]["fast_dev_run"]:
@@ -156,7 +158,7 @@ def _print(result: RunResult, output_dir: Path) -> None:
     """Print the numbers with their protocol."""
     numbers = result.test or result.validation
     page = Table(title=None, show_edge=False, pad_edge=False)
-    names = [name for name in numbers if name == "mAP" or name.startswith("rank") or name == "mINP"]
+    names = [name for name in numbers if name in ("mAP", "mINP") or re.fullmatch(r"rank\d+", name)]
     page.add_column("")
     for name in names:
         page.add_column(name.replace("rank", "Rank-"), justify="right")
@@ -170,7 +172,7 @@ def _print(result: RunResult, output_dir: Path) -> None:
     if numbers:
         console.print(
             f"[dim]{int(numbers['queries'])} queries, {int(numbers['queries_without_match'])} without a true match; "
-            f"AP by trapezoids: {100 * numbers['mAP_trapezoid']:.1f}[/dim]",
+            f"AP by trapezoids: {100 * numbers['mAP_trapezoid']:.1f}{_spread(numbers)}[/dim]",
             highlight=False,
             soft_wrap=True,
         )
@@ -181,3 +183,10 @@ def _print(result: RunResult, output_dir: Path) -> None:
         soft_wrap=True,
     )
     console.print(f"report: {output_dir / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _spread(numbers: Mapping[str, float]) -> str:
+    """Name the standard deviations over the draws of a single-shot gallery."""
+    found = {name.removesuffix("_std"): value for name, value in numbers.items() if name.endswith("_std")}
+    parts = [f"{name.replace('rank', 'Rank-')} {100 * value:.1f}" for name, value in found.items()]
+    return f"; standard deviation over the draws: {', '.join(parts)}" if parts else ""

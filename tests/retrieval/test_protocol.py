@@ -10,14 +10,19 @@ from reid_lightning.retrieval.protocol import EvaluationProtocol
 CONF = Path(__file__).parents[2] / "conf" / "evaluation"
 
 
-def shipped(name):
-    return instantiate(OmegaConf.load(CONF / f"{name}.yaml"))
+def shipped(name, **data):
+    suits = {"tracklets": None, "single_shot": None} | data
+    config = OmegaConf.create({"evaluation": OmegaConf.load(CONF / f"{name}.yaml"), "data": suits})
+    return instantiate(config.evaluation)
 
 
 def test_shipped_conventions():
     assert shipped("default") == EvaluationProtocol()
     assert shipped("torchreid") == EvaluationProtocol("metric", False, "sqeuclidean")
     assert shipped("transreid") == EvaluationProtocol("metric", True, "euclidean")
+    for name in ("default", "torchreid", "transreid"):
+        protocol = shipped(name, tracklets="pool", single_shot=10)
+        assert (protocol.tracklets, protocol.single_shot) == ("pool", 10)
 
 
 def test_description_tells_every_choice_apart():
@@ -28,6 +33,10 @@ def test_description_tells_every_choice_apart():
         EvaluationProtocol(metric="euclidean"),
         EvaluationProtocol(camera_policy="allow"),
         EvaluationProtocol(flip=True),
+        EvaluationProtocol(tracklets="pool"),
+        EvaluationProtocol(single_shot=1),
+        EvaluationProtocol(single_shot=10),
+        EvaluationProtocol(single_shot=10, single_shot_seed=1),
     ]
     assert len({variant.describe() for variant in variants}) == len(variants)
     assert all("\n" not in variant.describe() for variant in variants)
@@ -44,6 +53,9 @@ def test_description_tells_every_choice_apart():
         ({"ranks": []}, r"evaluation.ranks=\[\]"),
         ({"ranks": [0, 5]}, r"evaluation.ranks=\[0, 5\]"),
         ({"ranks": [1.5]}, r"whole numbers"),
+        ({"tracklets": "mean"}, r"evaluation.tracklets=mean is unknown; choose one of pool, None"),
+        ({"single_shot": 0}, r"evaluation.single_shot=0 must be a number of draws from 1 on, or null"),
+        ({"single_shot": True}, r"evaluation.single_shot=True"),
     ],
 )
 def test_wrong_values_are_named(wrong, message):

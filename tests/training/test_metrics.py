@@ -5,6 +5,7 @@ from torch import distributed, multiprocessing
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import rank
+from reid_lightning.retrieval.single_shot import rank_single_shot
 from reid_lightning.training.metrics import RetrievalEvaluation
 
 
@@ -63,6 +64,51 @@ def test_protocol_is_followed():
     assert_equal(ranking, expected(unit, metric="euclidean", camera_policy="allow"))
     _, ranking = evaluated(columns, whole, EvaluationProtocol(normalize=False, metric="sqeuclidean"))
     assert_equal(ranking, expected(columns, metric="sqeuclidean"))
+
+
+def test_draws_of_a_single_shot_gallery():
+    columns = table()
+    protocol = EvaluationProtocol(normalize=False, metric="euclidean", single_shot=6, single_shot_seed=3)
+    _, ranking = evaluated(columns, [torch.randperm(41)], protocol)
+    embeddings, people, cameras, _, is_query = columns
+    sides = [column[side] for column in (embeddings, people, cameras) for side in (is_query, ~is_query)]
+    assert_equal(ranking, rank_single_shot(*sides, draws=6, seed=3, metric="euclidean"))
+
+
+def test_tracklets_are_pooled_whatever_the_batches():
+    embeddings, people, cameras, index, _ = table()
+    tracklets = people * 3 + cameras + 1  # a person in a camera; the tracklets of camera -1 stand alone
+    tracklets[cameras < 0] = -1
+    is_query = (cameras == 0) | (tracklets < 0) & (index % 2 == 0)
+    is_query[(tracklets == tracklets[0]).nonzero()[0]] ^= True  # one tracklet on both sides
+    columns = (embeddings, people, cameras, index, is_query, tracklets)
+    protocol = EvaluationProtocol(camera_policy="allow", tracklets="pool")
+    shuffled = torch.randperm(41)
+    evaluation, ranking = evaluated(columns, [shuffled[:10], shuffled[10:], shuffled[:3]], protocol)
+
+    units = embeddings / embeddings.norm(dim=1, keepdim=True)
+    groups = {}
+    for row in range(41):
+        key = (int(tracklets[row]), bool(is_query[row])) if tracklets[row] >= 0 else f"alone {row}"
+        groups.setdefault(key, []).append(row)
+    means = torch.stack([units[rows].mean(dim=0) for rows in groups.values()])
+    first = torch.tensor([rows[0] for rows in groups.values()])
+    assert len(first) < 30
+    assert_equal(
+        ranking,
+        expected(
+            (means, people[first], cameras[first], index[first], is_query[first]), camera_policy="allow"
+        ),
+    )
+    assert evaluation.rows.index.tolist() == index[first].tolist()
+    assert torch.equal(evaluation.rows.is_query, is_query[first])
+
+
+def test_pooling_without_tracklets_is_refused():
+    with pytest.raises(
+        InputError, match=r"needs data with tracklets, and this has none: set evaluation.tracklets=null"
+    ):
+        evaluated(table(), [torch.arange(41)], EvaluationProtocol(tracklets="pool"))
 
 
 def test_single_query_half_types_and_a_later_move():
