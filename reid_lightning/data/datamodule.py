@@ -181,6 +181,11 @@ class ReIDDataModule(LightningDataModule):
         )
         return self._loader(ReIDDataset(self._open_images(), annotations), sampler)
 
+    def images_of(self, rows: Sequence[int]) -> Tensor:
+        """Return (B, 3, H, W) uint8 images of some rows of the table, as an evaluation sees them."""
+        dataset = ReIDDataset(self._open_images(), self._coded())
+        return dataset.__getitems__([(row, 0) for row in rows])["images"]
+
     def val_dataloader(self) -> Loader | list[Loader]:
         """Return the validation identities' queries and gallery, or no loader without validation."""
         return self._evaluation_loader("val") if self.has_validation else []

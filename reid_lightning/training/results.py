@@ -21,6 +21,7 @@ from reid_lightning.files import atomic_path
 from reid_lightning.reporting.page import Picture
 from reid_lightning.retrieval.ranking import Ranking
 from reid_lightning.training.callbacks import Cost
+from reid_lightning.training.filter_pages import draw_filters
 from reid_lightning.training.loggers import log_images
 from reid_lightning.training.metrics import EvaluationRows
 from reid_lightning.training.module import ReIDModule
@@ -120,6 +121,7 @@ def _write(
         with atomic_path(output_dir / "queries.csv") as temporary:
             per_query(ranking, rows, datamodule.table).to_csv(temporary, index=False)
         pictures = draw_pictures(ranking, rows, module.protocol, datamodule.table, output_dir)
+        pictures += draw_filters(module, datamodule, output_dir)
         log_images(trainer.loggers, {f"test/{picture.path.stem}": picture.path for picture in pictures})
     scores = {"validation": result.validation, "test": result.test}
     write_page(output_dir, result.protocol, scores, _facts(result, config), pictures, config)
