@@ -67,6 +67,27 @@ class LinearNeck(nn.Module):
         return embedding, embedding, embedding
 
 
+class ReLUNeck(nn.Module):
+    """A fully connected layer with batch normalisation and ReLU (University of Trento, after Lin et al. 2019).
+
+    Args:
+        in_features: Dimensions of the pooled vector.
+        embedding_size: Dimensions of the embedding f.
+    """
+
+    def __init__(self, in_features: int, embedding_size: int = 512) -> None:
+        super().__init__()
+        self.out_features = embedding_size
+        self.layers = nn.Sequential(
+            nn.Linear(in_features, embedding_size), nn.BatchNorm1d(embedding_size), nn.ReLU()
+        )
+
+    def forward(self, pooled: Tensor) -> Vectors:
+        """Return the (B, embedding_size) embedding f for all three."""
+        embedding = self.layers(pooled)
+        return embedding, embedding, embedding
+
+
 class NoNeck(nn.Module):
     """The pooled vector as it is.
 
