@@ -65,7 +65,8 @@ def write_report(
         run_dir: The run's folder.
         title: Heading of the page.
         protocol: The line that names how the scores were taken.
-        scores: By stage ("validation", "test"), a ranking's summary: fractions by name, and counts of queries.
+        scores: By stage ("validation", "test"), a ranking's summary: fractions by name, their standard deviations as
+            `NAME_std` where there are any, and counts of queries.
         facts: What else is worth a line: data, model, cost.
         pictures: Embedded in this order.
         config: The run's config as text.
@@ -98,17 +99,22 @@ def write_report(
 
 def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
     names = list(dict.fromkeys(n for summary in scores.values() for n in summary if n not in COUNTS))
+    names = [name for name in names if not name.endswith("_std")]  # written beside its mean
     head = "".join(f"<th>{escape(_name(name))}</th>" for name in names)
     rows = [
-        f"<tr><td>{escape(stage)}</td>" + "".join(_cell(summary.get(name)) for name in names) + "</tr>"
+        f"<tr><td>{escape(stage)}</td>"
+        + "".join(_cell(summary.get(name), summary.get(f"{name}_std")) for name in names)
+        + "</tr>"
         for stage, summary in scores.items()
         if summary
     ]
     return f'<div class="scores"><table><tr><th></th>{head}</tr>{"".join(rows)}</table></div>'
 
 
-def _cell(value: float | None) -> str:
-    return "<td></td>" if value is None else f"<td>{100 * value:.1f}</td>"
+def _cell(value: float | None, spread: float | None) -> str:
+    if value is None:
+        return "<td></td>"
+    return f"<td>{100 * value:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else "") + "</td>"
 
 
 def _name(name: str) -> str:

@@ -2,11 +2,14 @@
 
 import pytest
 
-from reid_lightning.training.build import build_module
+from reid_lightning.errors import InputError
+from reid_lightning.training.build import build_datamodule, build_module
 from reid_lightning.training.configuration import CONF
 from reid_lightning.training.job import run_job
 
-DATA_OPTIONS_WITH_A_ROOT = {"market1501", "identity_folder", "table"}
+DATA_OPTIONS_WITH_A_ROOT = sorted(
+    file.stem for file in CONF.glob("data/*.yaml") if "root: ???" in file.read_text()
+)
 CHOICES = sorted(
     f"{file.parent.name}={file.stem}"
     for file in CONF.glob("*/*.yaml")
@@ -33,6 +36,13 @@ def test_option_composes_and_builds(compose, choice):
     config = compose(choice, "data.weights=null", *_companions(choice))
     module = build_module(config, num_identities=5)
     assert sum(parameter.numel() for parameter in module.network.parameters()) > 1000
+
+
+@pytest.mark.parametrize("name", DATA_OPTIONS_WITH_A_ROOT)
+def test_data_option_with_a_root_reaches_its_reader(compose, name, tmp_path):
+    config = compose(f"data={name}", f"data.root={tmp_path}/nowhere")
+    with pytest.raises(InputError, match=rf"data.root={tmp_path}/nowhere is no (file|folder)"):
+        build_datamodule(config).prepare_data()
 
 
 @pytest.mark.slow
