@@ -68,9 +68,26 @@ class ReIDNetwork(nn.Module):
         """Return the features of (B, 3, H, W) images, uint8 or float in [0, 1]."""
         images = self.normalize(images)
         if self.descriptor is None or self.training:
-            return Features(*self.neck(self.pooling(self.backbone(images))))
+            return self._features(self.backbone(images))
         last, descriptor = self.descriptor(self.backbone, images)
-        return Features(*self.neck(self.pooling(last)))._replace(descriptor=descriptor)
+        return self._features(last)._replace(descriptor=descriptor)
+
+    def _features(self, maps: Tensor) -> Features:
+        """Return the features of the backbone's (B, C, h, w) maps.
+
+        With re-weighting the attribute scores join what is classified and compared.
+        """
+        features = Features(*self.neck(self.pooling(maps)))
+        if self.attributes is None:
+            return features
+        logits, scores = self.attributes(features.classifier)
+        if scores is None:
+            return features._replace(attributes=logits)
+        embedding, classified = (
+            torch.cat([vector, scores.to(vector.dtype)], dim=1)
+            for vector in (features.embedding, features.classifier)
+        )
+        return features._replace(attributes=logits, embedding=embedding, classifier=classified)
 
     def classify(self, features: Features, labels: Tensor | None = None) -> Tensor | None:
         """Return (B, identities) logits, with the classifier's margin only if labels are given; None without one."""
