@@ -1,7 +1,7 @@
 """What can be seen to be wrong in a config before any work starts."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reid_lightning.errors import InputError
@@ -21,10 +21,12 @@ def check_config(config: Mapping[str, Any]) -> None:
     trainer, sampler = config["trainer"], config["sampler"]
     if not isinstance(config["seed"], int) or config["seed"] < 0:
         raise InputError(f"seed={config['seed']} must be a whole number, 0 or more")
-    if not config["loss"] and not config["classifier"]:
+    if not config["loss"] and not config["classifier"] and not config["attributes"]:
         raise InputError("loss=none and classifier=none leave nothing to train: choose one of them")
     if config["evaluation"]["feature"] == "descriptor" and not config["descriptor"]:
-        raise InputError("evaluation.feature=descriptor needs a model that has one: add descriptor=multi_depth")
+        raise InputError(
+            "evaluation.feature=descriptor needs a model that has one: add descriptor=multi_depth"
+        )
     if config["refit"] and str(config["data"].get("validation")).lower() in ("none", "0", "0.0"):
         raise InputError(
             "refit=true needs a validation split to choose the number of epochs; set data.validation=0.1"
@@ -44,7 +46,60 @@ def check_config(config: Mapping[str, Any]) -> None:
             "raise sampler.identities for that",
             trainer["accumulate_grad_batches"],
         )
+    _check_attributes(config)
     _check_triplets(config["loss"] or {}, config["miner"], sampler)
+
+
+def _check_attributes(config: Mapping[str, Any]) -> None:
+    """Refuse attribute heads that nothing trains."""
+    attributes, classifier = config["attributes"], config["classifier"]
+    if not attributes:
+        return
+    if not attributes["weight"] > 0:
+        raise InputError(
+            f"attributes.weight={attributes['weight']} leaves the attribute heads untrained; set it above 0, or leave the "
+            "heads out with attributes=none"
+        )
+    if attributes["heads"].get("reweighting"):
+        if not classifier or not classifier["weight"]:
+            raise InputError(
+                "attributes.heads.reweighting=true is learned from the identity classifier's loss, and there is none; "
+                "choose one (classifier=softmax), or set attributes.heads.reweighting=false"
+            )
+        if config["evaluation"]["feature"] != "embedding":
+            log.warning(
+                "evaluation.feature=%s holds no attributes; evaluation.feature=embedding compares them too",
+                config["evaluation"]["feature"],
+            )
+
+
+def check_annotations(names: Sequence[str], sizes: Sequence[int], counts: Sequence[int]) -> None:
+    """Refuse to train attributes that no training image is annotated with.
+
+    Args:
+        names: Attributes.
+        sizes: Classes of each.
+        counts: Training images of each class, attributes one after the other.
+
+    Raises:
+        InputError: No training image has any attribute.
+
+    Examples:
+        >>> check_annotations(["hat", "bag"], [2, 2], [5, 1, 0, 3])
+    """
+    if not any(counts):
+        raise InputError(
+            "attributes are to be trained, but no training image has any; name the annotation file of the data set (as "
+            f"data.attributes=FILE), add columns {', '.join(names[:3])}, ... to its table, or choose attributes=none"
+        )
+    starts = [sum(sizes[:head]) for head in range(len(sizes))]
+    unknown = [
+        name
+        for name, start, size in zip(names, starts, sizes, strict=True)
+        if not any(counts[start : start + size])
+    ]
+    if unknown:
+        log.warning("no training image has a known %s: nothing trains its head", ", ".join(unknown))
 
 
 def _check_triplets(
