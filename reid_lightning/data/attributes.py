@@ -46,7 +46,9 @@ class AttributeSchema:
     def __post_init__(self) -> None:
         for attribute in self.attributes:
             if self.names.count(attribute.name) > 1:
-                raise InputError(f"attributes.schema {self.name}: two attributes are called {attribute.name}.")
+                raise InputError(
+                    f"attributes.schema {self.name}: two attributes are called {attribute.name}."
+                )
             if len(attribute.classes) < 2 or len(set(attribute.classes)) < len(attribute.classes):
                 raise InputError(
                     f"attributes.schema {self.name}: {attribute.name} needs two or more different classes, and has "
@@ -99,7 +101,9 @@ def attribute_schema(
     """
     titles = titles or {}
     for unknown in titles.keys() - attributes.keys():
-        raise InputError(f"attributes.schema.titles names {unknown}, which is none of {', '.join(attributes)}.")
+        raise InputError(
+            f"attributes.schema.titles names {unknown}, which is none of {', '.join(attributes)}."
+        )
     return AttributeSchema(
         name,
         tuple(

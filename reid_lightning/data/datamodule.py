@@ -11,11 +11,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.data.dataset import Annotations, ReIDDataset, keep_batch
 from reid_lightning.data.image_cache import CachedImages, DecodedImages, open_images
 from reid_lightning.data.samplers import EpochSampler, ShardSampler
 from reid_lightning.data.splits import choose_identities, choose_queries, draw_queries
-from reid_lightning.data.table import concatenate_tables, describe_table, identity_keys
+from reid_lightning.data.table import check_attributes, concatenate_tables, describe_table, identity_keys
 from reid_lightning.data.triplet_sampler import TripletSampler
 from reid_lightning.errors import InputError
 
@@ -44,6 +45,7 @@ class ReIDDataModule(LightningDataModule):
         validation_seed: Another seed holds out other identities; apart from `seed`, so that runs with
             different seeds are comparable.
         seed: Order of the batches and augmentation.
+        attributes: Which columns of the table are attributes, and their order in a batch.
 
     Attributes:
         table: All rows; `split` is `val` for those held out. Known after `setup`, as are the following.
@@ -51,6 +53,7 @@ class ReIDDataModule(LightningDataModule):
         num_identities: Number of training identities.
         has_validation: Whether there are validation rows.
         has_test: Whether there are query and gallery rows.
+        attribute_counts: Training images of each attribute class, attributes one after the other.
     """
 
     table: pd.DataFrame
@@ -58,6 +61,7 @@ class ReIDDataModule(LightningDataModule):
     num_identities: int
     has_validation: bool
     has_test: bool
+    attribute_counts: list[int]
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class ReIDDataModule(LightningDataModule):
         validation_queries: int | None = None,
         validation_seed: int = 0,
         seed: int = 0,
+        attributes: AttributeSchema = MARKET12,
     ):
         super().__init__()
         if len(image_size) != 2 or min(image_size) < 1:
@@ -89,6 +94,7 @@ class ReIDDataModule(LightningDataModule):
         self.validation_queries = validation_queries
         self.validation_seed = validation_seed
         self.seed = seed
+        self.attributes = attributes
         self._source_table: pd.DataFrame | None = None
         self._images: CachedImages | DecodedImages | None = None
         self._annotations: Annotations | None = None
@@ -132,7 +138,11 @@ class ReIDDataModule(LightningDataModule):
         self.identity_labels = {key: label for label, key in enumerate(sorted(identity_keys(train).unique()))}
         self.num_identities = len(self.identity_labels)
         is_query = (table["split"] == "query").to_numpy()
-        annotations = Annotations.from_table(table, self.identity_labels, is_query)
+        check_attributes(table, self.attributes)
+        annotations = Annotations.from_table(table, self.identity_labels, is_query, self.attributes)
+        self.attribute_counts = _count_classes(
+            annotations.attributes[np.flatnonzero(table["split"] == "train")], self.attributes
+        )
         if self.has_validation:
             self._mark_validation_queries(annotations, np.flatnonzero(table["split"] == "val"))
         self.table, self._annotations = table, annotations
@@ -258,6 +268,15 @@ class ReIDDataModule(LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=on_gpu,
         )
+
+
+def _count_classes(codes: np.ndarray, schema: AttributeSchema) -> list[int]:
+    """Return how often each class occurs in (N, attributes) codes, attributes one after the other."""
+    return [
+        int((column == code).sum())
+        for column, size in zip(codes.T, schema.sizes, strict=True)
+        for code in range(size)
+    ]
 
 
 def _share(validation: float | str | None) -> float | None:

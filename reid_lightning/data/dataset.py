@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from reid_lightning.data.attributes import MARKET12
+from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.data.augmentation import SampleRandomness
 from reid_lightning.data.image_cache import CachedImages, DecodedImages
 from reid_lightning.data.table import camera_keys, identity_keys, tracklet_keys
@@ -26,7 +26,7 @@ class Annotations:
         labels: Contiguous over the training identities, -1 elsewhere, (N,).
         person_ids: Identity over all rows and sources, (N,).
         camera_ids: Camera over all sources, -1 where unknown, (N,).
-        attributes: Classes of the 12 attributes, -1 where unknown, (N, 12).
+        attributes: Classes of the schema's attributes, -1 where unknown, (N, attributes).
         is_query: Whether an evaluation row is a query, (N,).
         tracklet_ids: Tracklet over all sources, -1 where unknown, (N,).
     """
@@ -40,12 +40,16 @@ class Annotations:
 
     @classmethod
     def from_table(
-        cls, table: pd.DataFrame, identity_labels: dict[str, int], is_query: np.ndarray
+        cls,
+        table: pd.DataFrame,
+        identity_labels: dict[str, int],
+        is_query: np.ndarray,
+        schema: AttributeSchema = MARKET12,
     ) -> "Annotations":
         """Code a table; `identity_labels` gives the label of each training identity `source/person_id`."""
         keys = identity_keys(table)
-        attributes = np.full((len(table), len(MARKET12)), -1, np.int8)
-        for column, attribute in enumerate(MARKET12):
+        attributes = np.full((len(table), len(schema)), -1, np.int8)
+        for column, attribute in enumerate(schema):
             if attribute.name in table.columns:
                 attributes[:, column] = table[attribute.name].fillna(-1).to_numpy(np.int8)
         return cls(

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from reid_lightning.data.attributes import MARKET12
+from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.errors import InputError
 
 SPLITS = ("train", "val", "query", "gallery")
@@ -71,16 +71,21 @@ def validate_table(table: pd.DataFrame, origin: str = "the table") -> pd.DataFra
     misplaced = columns["distractor"] & (columns["split"] != "gallery")
     _refuse(table, misplaced, origin, "a distractor belongs to the gallery")
     columns["source"] = _identifiers(_column(table, "source")).fillna(origin)
-    for attribute in MARKET12:
-        if attribute.name in table.columns:
-            codes = columns[attribute.name] = _integers(table, attribute.name, origin)
-            outside = ((codes < 0) | (codes >= len(attribute.classes))).fillna(value=False)
-            reason = f"{attribute.name} is not within 0..{len(attribute.classes) - 1}"
-            _refuse(table, outside, origin, reason, attribute.name)
+    columns |= _attributes(table, MARKET12, origin)
     if "keypoints" in table.columns:
         columns["keypoints"] = _optional_identifiers(table, "keypoints")
     extra = {name: table[name] for name in table.columns if name not in columns}
     return pd.DataFrame(columns | extra)
+
+
+def check_attributes(table: pd.DataFrame, schema: AttributeSchema) -> None:
+    """Bring a schema's columns into integers in place, where the table has them.
+
+    Raises:
+        InputError: A value is not the code of a class.
+    """
+    for name, codes in _attributes(table, schema, f"attributes.schema {schema.name}").items():
+        table[name] = codes
 
 
 def concatenate_tables(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -148,6 +153,18 @@ def describe_protocols(table: pd.DataFrame) -> list[str]:
 def tracklet_keys(table: pd.DataFrame) -> pd.Series:
     """Return a key of each row's tracklet, unique over sources, people and cameras, missing where it is not known."""
     return identity_keys(table) + "/" + table["camera_id"].fillna("") + "/" + table["tracklet_id"]
+
+
+def _attributes(table: pd.DataFrame, schema: AttributeSchema, origin: str) -> dict[str, pd.Series]:
+    """Return the class codes of the attributes that the table has."""
+    columns = {}
+    for attribute in schema:
+        if attribute.name in table.columns:
+            codes = columns[attribute.name] = _integers(table, attribute.name, origin)
+            outside = ((codes < 0) | (codes >= len(attribute.classes))).fillna(value=False)
+            reason = f"{attribute.name} is not within 0..{len(attribute.classes) - 1}"
+            _refuse(table, outside, origin, reason, attribute.name)
+    return columns
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from reid_lightning.data.attributes import MARKET12, AttributeSchema
+from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.training.configuration import instantiate
@@ -19,9 +19,10 @@ _HINTS = ("root", "weights", "epochs", "lr", "split", "tracklets", "single_shot"
 def build_datamodule(config: Mapping[str, Any]) -> ReIDDataModule:
     """Return the data module of a config, not yet set up."""
     node = {name: value for name, value in config["data"].items() if name not in _HINTS}
+    if config.get("attributes"):
+        node["attributes"] = config["attributes"]["schema"]
     return instantiate(
         node,
-        attributes=attribute_schema(config) or MARKET12,
         sampler=instantiate(config["sampler"]),
         train_transform=instantiate(config["augmentation"]),
         seed=config["seed"],

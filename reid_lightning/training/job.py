@@ -109,7 +109,9 @@ def _fit(
         datamodule.prepare_data()
         datamodule.setup("fit")
     with watch.stage("build"):
-        module = build_module(config, datamodule.num_identities, datamodule.identity_labels)
+        module = build_module(
+            config, datamodule.num_identities, datamodule.identity_labels, datamodule.attribute_counts
+        )
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
         trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resume)
     with watch.stage("fit"):

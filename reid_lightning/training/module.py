@@ -9,11 +9,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from reid_lightning import __version__
+from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.errors import InputError
+from reid_lightning.models.attribute_heads import probabilities
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
+from reid_lightning.training.attribute_metrics import (
+    AttributeEvaluation,
+    AttributeRows,
+    AttributeScores,
+    joint_accuracy,
+)
 from reid_lightning.training.collapse import CollapseWatch, watch_for_collapse
 from reid_lightning.training.gather import join_ranks
 from reid_lightning.training.metrics import EvaluationRows, RetrievalEvaluation
@@ -175,22 +183,39 @@ class ReIDModule(LightningModule):
         return functional.normalize(vectors) if self.protocol.normalize else vectors
 
     def _update(self, metric: RetrievalEvaluation, batch: dict[str, Tensor]) -> None:
+        features = self.network(batch["images"])
         metric.update(
-            self.embed(batch["images"]),
+            self._embed(batch["images"], features),
             batch["person_ids"],
             batch["camera_ids"],
             batch["index"],
             batch["is_query"],
             batch["tracklet_ids"],
         )
+        if self.attribute_evaluation is not None:
+            self._update_attributes(self.attribute_evaluation, features, batch)
+
+    def _update_attributes(
+        self, evaluation: AttributeEvaluation, features: Features, batch: dict[str, Tensor]
+    ) -> None:
+        assert features.attributes is not None
+        answers = probabilities(features.attributes.float(), evaluation.sizes)
+        added = self.network.attributes.added_features if self.network.attributes else 0
+        scores = features.embedding[:, -added:].float() if added else answers
+        evaluation.update(answers, scores.square().sum(dim=1), batch["attributes"], batch["index"])
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation's embeddings."""
-        self.validation.reset()
+        self._forget(self.validation)
 
     def on_test_epoch_start(self) -> None:
         """Forget the last test's embeddings."""
-        self.test.reset()
+        self._forget(self.test)
+
+    def _forget(self, metric: RetrievalEvaluation) -> None:
+        metric.reset()
+        if self.attribute_evaluation is not None:
+            self.attribute_evaluation.reset()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Collect the embeddings of a batch."""
@@ -204,10 +229,12 @@ class ReIDModule(LightningModule):
         """Rank the validation gallery and log the numbers."""
         if not self.trainer.sanity_checking:
             self._rank(self.validation, "val")
+            self._score_attributes("val")
 
     def on_test_epoch_end(self) -> None:
         """Rank the test gallery."""
         self._rank(self.test, "test")
+        self._score_attributes("test")
 
     def _rank(self, metric: RetrievalEvaluation, stage: str) -> None:
         try:
@@ -222,6 +249,16 @@ class ReIDModule(LightningModule):
         if stage == "val" and summary["mAP"] > self.validation_summary.get("mAP", -1.0):
             self.validation_summary = summary
         self.log_dict({f"{stage}/{name}": value for name, value in summary.items()})
+
+    def _score_attributes(self, stage: str) -> None:
+        evaluation, loss = self.attribute_evaluation, self.objective.attribute_loss
+        if evaluation is None or loss is None:
+            return
+        evaluation.majority = loss.majority()
+        scores = evaluation.compute()
+        assert evaluation.rows is not None
+        self.attributes_evaluated = scores, evaluation.rows
+        self.log_dict({f"{stage}/attributes/{name}": value for name, value in scores.summary().items()})
 
     # -------------------------------------------------------------- checkpoint
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from reid_lightning.distances import promote, unit_vectors
 from reid_lightning.errors import InputError
+from reid_lightning.losses.attributes import AttributeLoss
 from reid_lightning.models.features import Features
 from reid_lightning.training.configuration import instantiate
 
@@ -48,6 +49,8 @@ class MultiTaskObjective(nn.Module):
         miner: `miner(embeddings, labels) -> (anchors, positives, negatives)`, or None for all valid triplets.
         across_ranks: Metric losses and miners see the batch of all processes together; False: each process its own
             share.
+        attribute_loss: Loss of the attribute heads; None without them.
+        attribute_weight: Its weight.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class MultiTaskObjective(nn.Module):
         label_smoothing: float = 0.0,
         miner: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] | None = None,
         across_ranks: bool = True,
+        attribute_loss: AttributeLoss | None = None,
+        attribute_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.losses = nn.ModuleDict(losses)
@@ -66,10 +71,12 @@ class MultiTaskObjective(nn.Module):
         self.label_smoothing = label_smoothing
         self.miner = miner
         self.across_ranks = across_ranks
+        self.attribute_loss = attribute_loss
+        self.attribute_weight = attribute_weight
         self._check()
 
     def _check(self) -> None:
-        if not self.losses and not self.identity_weight:
+        if not self.losses and not self.identity_weight and self.attribute_loss is None:
             raise InputError(
                 "nothing to train: choose a loss (loss=triplet) or a classifier (classifier=softmax)"
             )
@@ -86,6 +93,7 @@ class MultiTaskObjective(nn.Module):
         labels: Tensor,
         logits: Tensor | None,
         gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+        attributes: Tensor | None = None,
     ) -> Objective:
         """Compute every term of a batch.
 
@@ -96,6 +104,7 @@ class MultiTaskObjective(nn.Module):
             gather: Joins a tensor of all processes along dimension 0, with gradients. Metric losses see the
                 joined batch (unless `across_ranks` is off), so that several processes train as one would; the
                 identity term is a mean over images and needs no joining.
+            attributes: (B, heads) classes, -1 where unknown; read where there are attribute heads.
         """
         with torch.autocast(features.metric.device.type, enabled=False):
             terms: dict[str, Tensor] = {}
@@ -107,6 +116,11 @@ class MultiTaskObjective(nn.Module):
             total = (
                 self.identity_weight * terms["identity"] if terms else promote(features.metric).new_zeros(())
             )
+            if self.attribute_loss is not None and features.attributes is not None and attributes is not None:
+                # Joined, because how many labels are known differs between processes.
+                logits_of_all = gather(promote(features.attributes))
+                terms["attributes"] = self.attribute_loss(logits_of_all, gather(attributes))
+                total = total + self.attribute_weight * terms["attributes"]
             if self.losses:
                 own = promote(features.metric), labels
                 joined = gather(own[0]), gather(labels)
@@ -139,6 +153,8 @@ def build_objective(
     num_classes: int,
     embedding_size: int,
     across_ranks: bool = True,
+    attribute_loss: AttributeLoss | None = None,
+    attribute_weight: float = 1.0,
 ) -> MultiTaskObjective:
     """Build the objective from the config groups `loss`, `classifier` and `miner`.
 
@@ -150,6 +166,8 @@ def build_objective(
         num_classes: Training identities.
         embedding_size: Dimensions of `Features.metric`.
         across_ranks: Whether metric losses see the batch of all processes together.
+        attribute_loss: Loss of the attribute heads.
+        attribute_weight: Its weight.
     """
     weights: dict[str, float] = {}
     built: dict[str, nn.Module] = {}
@@ -164,6 +182,8 @@ def build_objective(
         label_smoothing=label_smoothing,
         miner=instantiate(miner) if miner else None,
         across_ranks=across_ranks,
+        attribute_loss=attribute_loss,
+        attribute_weight=attribute_weight,
     )
 
 
