@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from reid_lightning.data.annotations import join_attributes
 from reid_lightning.data.readers.layout import IMAGE_SUFFIXES, find_folder
 from reid_lightning.data.table import validate_table
 from reid_lightning.errors import InputError
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 INNER_FOLDER = "Market-1501-v15.09.15"
+ATTRIBUTE_FILE = "market_attribute.mat"
 
 # Identity, camera, sequence, frame, box; DukeMTMC-reID has `0001_c2_f0046182.jpg` (frame), and CUHK03-NP
 # `0001_c1_22.png` (number of the image). Market-1501's archive holds some names with a doubled `.jpg.jpg`.
@@ -23,7 +25,7 @@ _NAME = re.compile(
 )
 
 
-def read_market1501(root: str | Path) -> pd.DataFrame:
+def read_market1501(root: str | Path, attributes: str | Path | None = None) -> pd.DataFrame:
     """Read the folders `bounding_box_train`, `query` and `bounding_box_test` into one table.
 
     Names mean identity, camera, sequence, frame and box: `0001_c1s1_001051_00.jpg`. Junk (identity -1) is
@@ -32,6 +34,8 @@ def read_market1501(root: str | Path) -> pd.DataFrame:
 
     Args:
         root: The folder that holds these three, or the one that holds `Market-1501-v15.09.15`.
+        attributes: The identities' attributes, a `market_attribute.mat` or a CSV file (see `annotations`). None: the
+            `market_attribute.mat` in or beside the folder, where there is one.
 
     Returns:
         A table sorted by split (train, query, gallery) and file name: 12,936, 3,368 and 15,913 rows for the
@@ -45,7 +49,9 @@ def read_market1501(root: str | Path) -> pd.DataFrame:
     table = pd.concat(frames, ignore_index=True).assign(source="market1501")
     if (table["frame_id"].notna() & table["sequence_id"].isna()).any():
         table["protocol"] = "named like DukeMTMC-reID, which its authors have withdrawn"
-    return validate_table(table, str(folder))
+    beside = [parent / ATTRIBUTE_FILE for parent in (folder, folder.parent)]
+    file = attributes or next((path for path in beside if path.is_file()), None)
+    return validate_table(join_attributes(table, file) if file else table, str(folder))
 
 
 def _read_folder(folder: Path, split: str) -> pd.DataFrame:
