@@ -123,3 +123,17 @@ def test_an_augmentation_that_changes_the_form_is_refused(wrong):
     dataset = ReIDDataset(pictures(), annotations(), A.Compose([wrong]))
     with pytest.raises(InputError, match=r"The augmentation returns .* instead of uint8 of \(8, 4, 3\)"):
         dataset.__getitems__([(0, 0)])
+
+
+def test_tracklets_are_those_of_a_person_in_a_camera():
+    """The same tracklet number of another person or in another camera is another tracklet."""
+    tracklets, cameras = [1, 1, 1, None, 1, 1, 2, 2, 1, 1, 1, 1], ["x", "x", "x", "y"] * 3
+    dataset = ReIDDataset(pictures(), annotations(tracklet_id=tracklets, camera_id=cameras), evaluation=True)
+    batch = dataset.__getitems__([(row, 0) for row in range(12)])
+    codes, people = batch["tracklet_ids"].tolist(), batch["person_ids"].tolist()
+    assert codes[3] == -1
+    keys = {}
+    for code, key in zip(codes, zip(people, cameras, tracklets, strict=True), strict=True):
+        if key[2] is not None:
+            assert keys.setdefault(key, code) == code
+    assert len(set(keys.values())) == len(keys) < 11

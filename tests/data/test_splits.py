@@ -64,3 +64,26 @@ def test_random_queries():
     assert draw_queries(100, 150, seed=0).sum() == 100
     with pytest.raises(InputError, match="validation_queries=150 must lie between 1 and 149"):
         draw_queries(150, 150, seed=0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_tracklets_are_drawn_as_one(seed):
+    generator = np.random.default_rng(seed)
+    tracklets = np.sort(generator.integers(-3, 15, 60)).clip(-1)  # some images have none
+    identities, cameras = np.where(tracklets < 0, generator.integers(0, 4, 60), tracklets % 4), tracklets % 3
+    is_query = choose_queries(identities, cameras, seed, tracklets)
+    known = np.unique(tracklets[tracklets >= 0])
+    assert all(len(set(is_query[tracklets == tracklet])) == 1 for tracklet in known)
+    _, units = np.unique(np.where(tracklets < 0, -1 - np.arange(60), tracklets), return_index=True)
+    per_camera = {}
+    for row in units[is_query[units]]:
+        key = (identities[row], cameras[row])
+        per_camera[key] = per_camera.get(key, 0) + 1
+    assert per_camera
+    assert max(per_camera.values()) == 1
+
+
+def test_tracklets_of_one_image_change_nothing():
+    identities, cameras = codes((1, 0, 5), (1, 1, 4), (2, 0, 3), (2, 1, 6))
+    plain, single = (choose_queries(identities, cameras, 3, tracklets) for tracklets in (None, np.arange(18)))
+    assert plain.tolist() == single.tolist()
