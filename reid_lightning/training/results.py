@@ -52,6 +52,8 @@ class RunResult:
         test: Numbers of the test set, seen once.
         protocol: How the data was split and the evaluation protocol, in one line.
         cost: Throughput, memory, parameters and seconds per stage.
+        attributes: Scores of the attribute heads in the last evaluation (see `AttributeScores.summary`); empty without
+            heads.
     """
 
     score: float | None
@@ -59,6 +61,7 @@ class RunResult:
     test: dict[str, float]
     protocol: str
     cost: dict[str, Any]
+    attributes: dict[str, float] = field(default_factory=dict)
 
 
 def write_results(
@@ -96,6 +99,7 @@ def write_results(
         else {},
         protocol="; ".join([*describe_protocols(datamodule.table), module.protocol.describe()]),
         cost=cost,
+        attributes=module.attributes_evaluated[0].summary() if module.attributes_evaluated else {},
     )
     if trainer.is_global_zero and not config["trainer"]["fast_dev_run"]:
         _write(result, trainer, module, datamodule, output_dir, config)
@@ -156,6 +160,14 @@ def per_query(ranking: Ranking, rows: EvaluationRows, table: pd.DataFrame) -> pd
     )
 
 
+def _attribute_line(scores: Mapping[str, float]) -> str:
+    return (
+        f"attributes: accuracy {100 * scores['accuracy']:.1f} (most frequent class always: "
+        f"{100 * scores['majority']:.1f}), balanced {100 * scores['balanced_accuracy']:.1f}, "
+        f"mA {100 * scores['mean_accuracy']:.1f}"
+    )
+
+
 def _print(result: RunResult, output_dir: Path) -> None:
     """Print the numbers with their protocol."""
     numbers = result.test or result.validation
@@ -178,6 +190,8 @@ def _print(result: RunResult, output_dir: Path) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    if result.attributes:
+        console.print(_attribute_line(result.attributes), highlight=False, soft_wrap=True)
     console.print(
         f"[dim]{result.cost['parameters'] / 1e6:.2f} M parameters; "
         f"{', '.join(f'{stage} {value:.0f} s' for stage, value in result.cost['seconds'].items())}[/dim]",

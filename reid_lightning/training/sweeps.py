@@ -19,8 +19,9 @@ log = logging.getLogger("reid_lightning")
 
 FAILURE = "failure.txt"  # in a job's folder: why the job has no result
 SELECTED_BY = "validation/mAP"
-# Columns that a summary holds, and their headings.
+# Columns that a summary holds, and their headings; the last ones where some job has attribute heads.
 NUMBERS = {SELECTED_BY: "val mAP", "test/mAP": "test mAP", "test/rank1": "test Rank-1"}
+ATTRIBUTE_NUMBERS = {"attributes/accuracy": "attributes", "attributes/mean_accuracy": "mA"}
 
 
 def record_failure(folder: Path, error: Exception) -> None:
@@ -75,8 +76,10 @@ def _read_job(folder: Path, sweep: Path) -> dict[str, Any]:
         row["failure"] = "no metrics.json: still running, or ended from outside"
     else:
         written = json.loads(metrics.read_text())
-        for part in ("validation", "test", "cost"):
-            numbers = {name: value for name, value in written[part].items() if isinstance(value, int | float)}
+        for part in ("validation", "test", "cost", "attributes"):
+            numbers = {
+                name: value for name, value in written.get(part, {}).items() if isinstance(value, int | float)
+            }
             row |= {f"{part}/{name}": value for name, value in numbers.items()}
     return row
 
@@ -110,7 +113,7 @@ def summarise(jobs: pd.DataFrame) -> pd.DataFrame:
         jobs: As `read_sweep` returns them.
 
     Returns:
-        A row per option, the best validation mAP first: `option`, and for every name in `NUMBERS` the columns
+        A row per option, the best validation mAP first: `option`, and for every name in `numbers_of` the columns
         `NAME/mean`, `NAME/std` (of the sample, missing below two seeds) and `NAME/count` (seeds). An option all of
         whose jobs failed has counts of 0.
 
@@ -122,14 +125,20 @@ def summarise(jobs: pd.DataFrame) -> pd.DataFrame:
     """
     finished = jobs[jobs["failure"].isna()]
     finished = finished.drop_duplicates(["option", "seed"], keep="last")  # a repeated seed tells nothing new
-    finished = finished.reindex(columns=["option", *NUMBERS]).astype(dict.fromkeys(NUMBERS, float))
+    names = list(numbers_of(jobs))
+    finished = finished.reindex(columns=["option", *names]).astype(dict.fromkeys(names, float))
     summary = finished.groupby("option").agg(["mean", "std", "count"])
     summary.columns = summary.columns.map("/".join)
     summary = summary.reindex(jobs["option"].unique())
-    counts = [f"{name}/count" for name in NUMBERS]
+    counts = [f"{name}/count" for name in names]
     summary[counts] = summary[counts].fillna(0).astype(int)
     ordered = summary.sort_values(f"{SELECTED_BY}/mean", ascending=False, na_position="last", kind="stable")
     return ordered.rename_axis("option").reset_index()
+
+
+def numbers_of(jobs: pd.DataFrame) -> dict[str, str]:
+    """Return the numbers that a summary of these jobs holds, and their headings."""
+    return NUMBERS | {name: heading for name, heading in ATTRIBUTE_NUMBERS.items() if name in jobs}
 
 
 def write_summary(folder: Path, jobs: pd.DataFrame, summary: pd.DataFrame) -> None:
@@ -158,13 +167,14 @@ def print_summary(jobs: pd.DataFrame, summary: pd.DataFrame, console: Console) -
     """Print a line per option, in percent, and the jobs that failed with their reasons."""
     page = Table(title=None, show_edge=False, pad_edge=False)
     page.add_column("option", overflow="fold")
-    for heading in NUMBERS.values():
+    numbers = numbers_of(jobs)
+    for heading in numbers.values():
         page.add_column(heading, justify="right", no_wrap=True)
         page.add_column("±", justify="right", no_wrap=True)
     page.add_column("seeds", justify="right", no_wrap=True)
     for _, row in summary.iterrows():
-        cells = [_percent(row[f"{name}/{statistic}"]) for name in NUMBERS for statistic in ("mean", "std")]
-        page.add_row(str(row["option"]), *cells, str(max(row[f"{name}/count"] for name in NUMBERS)))
+        cells = [_percent(row[f"{name}/{statistic}"]) for name in numbers for statistic in ("mean", "std")]
+        page.add_row(str(row["option"]), *cells, str(max(row[f"{name}/count"] for name in numbers)))
     failed = jobs[jobs["failure"].notna()]
     console.print()
     console.print(page)
