@@ -66,7 +66,9 @@ class AttributeLoss(nn.Module):
             weights = self._image_weights(block, labels.clamp(min=0), counts) * known
             costs = functional.cross_entropy(block, labels, ignore_index=UNKNOWN, reduction="none")
             if self.focal:
-                costs = costs * (1 - torch.exp(-costs)).pow(self.focal)
+                # Of a certain answer the miss is 0, where a power below 1 has no slope.
+                misses = (-torch.expm1(-costs)).clamp(min=torch.finfo(costs.dtype).eps)
+                costs = costs * misses.pow(self.focal)
             total = total + (weights * costs).sum() / weights.sum().clamp(min=1e-12)
             heads = heads + known.any()
         return total / heads.clamp(min=1)
@@ -78,4 +80,5 @@ class AttributeLoss(nn.Module):
     def _image_weights(self, block: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
         if self.class_weights == "none":
             return block.new_ones(len(block))
-        return (counts.sum() / (len(counts) * counts.clamp(min=1))).to(block.dtype)[labels]
+        counts = counts.to(block.dtype)
+        return (counts.sum() / (len(counts) * counts.clamp(min=1)))[labels]
