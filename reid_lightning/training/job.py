@@ -21,7 +21,7 @@ from reid_lightning.files import atomic_path
 from reid_lightning.training import loggers as loggers_
 from reid_lightning.training.build import build_datamodule, build_module
 from reid_lightning.training.callbacks import HoldBackbone, StopAfter
-from reid_lightning.training.checks import check_config, differences
+from reid_lightning.training.checks import check_annotations, check_config, differences
 from reid_lightning.training.configuration import instantiate
 from reid_lightning.training.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.training.quiet import quiet
@@ -108,6 +108,10 @@ def _fit(
         datamodule = build_datamodule(config)
         datamodule.prepare_data()
         datamodule.setup("fit")
+        if config["attributes"]:
+            check_annotations(
+                datamodule.attributes.names, datamodule.attributes.sizes, datamodule.attribute_counts
+            )
     with watch.stage("build"):
         module = build_module(
             config, datamodule.num_identities, datamodule.identity_labels, datamodule.attribute_counts
@@ -206,14 +210,20 @@ def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]
             f"{path} has already been trained for its {checkpoint['epoch'] + 1} epochs; "
             "raise trainer.max_epochs to continue it"
         )
-    for part in ("backbone", "pooling", "neck", "classifier", "descriptor"):
-        for line in differences({part: saved.get(part)}, {part: config[part]}):
-            raise InputError(
-                f"the network of {path} is another one ({line}); drop the override, or start in a new folder"
-            )
+    for line in differences(_of_network(saved), _of_network(config)):
+        raise InputError(
+            f"the network of {path} is another one ({line}); drop the override, or start in a new folder"
+        )
     for line in differences(saved, config):
         log.warning("resumed run differs from its checkpoint: %s", line)
     return str(path)
+
+
+def _of_network(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a config says about the network."""
+    parts = {part: config.get(part) for part in ("backbone", "pooling", "neck", "classifier", "descriptor")}
+    attributes = config.get("attributes") or {}
+    return parts | {"attributes": {part: attributes.get(part) for part in ("schema", "heads")}}
 
 
 def _epochs_of(checkpoint: Path) -> int:
