@@ -1,0 +1,56 @@
+"""A moving average of the weights, which validation, checkpoints and test see instead of the last ones."""
+
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+from reid_lightning.errors import InputError
+
+
+class MovingAverage(WeightAveraging):
+    """Exponential moving average of weights and batch statistics (Tarvainen and Valpola 2017, "Mean teachers").
+
+    Early on the average is young and its decay small, `min(decay, (1 + n) / (10 + n))` after n steps: else the first
+    weights would stay in it for thousands of steps. Lightning's callback swaps the average in for validation
+    and for the end of training and writes it into checkpoints; here it also ends with the training, because afterwards
+    Lightning would put the last weights into a test that loads a checkpoint.
+
+    Args:
+        decay: Share of the average that a step keeps, 0 to 1.
+
+    Raises:
+        InputError: The decay is out of range.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise InputError(f"callbacks.average.decay={decay} must be 0 or more and below 1")
+        self.decay = decay
+        super().__init__(multi_avg_fn=self._update)
+
+    def _update(self, averages: list[Tensor], currents: list[Tensor], count: Tensor) -> None:
+        """Move tensors of one type towards the current ones; `count` lies on the device, where asking would wait."""
+        if averages[0].is_floating_point():
+            steps = self._latest_update_step
+            torch._foreach_lerp_(averages, currents, 1 - min(self.decay, (1 + steps) / (10 + steps)))
+        else:  # a count or a choice has no mean
+            torch._foreach_copy_(averages, currents)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Keep the average where the training is, not where the module still lies now."""
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let go of the average: the module holds it."""
+        self._average_model = None
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take up the average when training is resumed; a test takes the checkpoint's weights, which are the average."""
+        if self._average_model is not None:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
