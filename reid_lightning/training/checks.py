@@ -90,7 +90,8 @@ def check_annotations(names: Sequence[str], sizes: Sequence[int], counts: Sequen
     if not any(counts):
         raise InputError(
             "attributes are to be trained, but no training image has any; name their file (as "
-            f"data.sources.market1501.attributes=FILE), add columns {', '.join(names[:3])}, ... to its table, or choose attributes=none"
+            f"data.sources.market1501.attributes=FILE), add columns ({', '.join(names[:3])}, ...) to the table, or choose "
+            "attributes=none"
         )
     starts = [sum(sizes[:head]) for head in range(len(sizes))]
     unknown = [

@@ -7,7 +7,7 @@ from reid_lightning.training.checks import check_annotations, check_config
 from reid_lightning.training.configuration import CONF
 
 LOSSES = sorted(file.stem for file in (CONF / "loss").glob("*.yaml"))
-READ_TRIPLETS = {"triplet", "lossless", "improved_triplet", "pml_multi_similarity"}
+READ_TRIPLETS = {"triplet", "triplet_squared", "lossless", "improved_triplet", "pml_multi_similarity"}
 
 
 @pytest.mark.parametrize("miner", ["offline_random", "offline_hard"])
