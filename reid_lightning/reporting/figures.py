@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 INK, FAINT, GRID = "#222222", "#777777", "#e4e4e4"
 COLORS = ("#1f5a99", "#c8553d", "#3a7d44", "#8c6bb1", "#b8860b", "#5f6b73", "#d081a8", "#2a9d8f")
-NOT_LOSSES = ("train/accuracy", "train/lr", "train/images_per_second")
+NOT_LOSSES = ("train/accuracy", "train/joint_accuracy", "train/lr", "train/images_per_second")
 DPI = 150
 
 
@@ -35,7 +35,8 @@ def save(figure: "Figure", path: str | Path) -> None:
         figure.savefig(temporary)
 
 
-def _plain(axes: "Axes", title: str, xlabel: str) -> None:
+def plain(axes: "Axes", title: str, xlabel: str) -> None:
+    """Give axes the look that all pictures share."""
     axes.set_title(title, loc="left", fontsize=10, color=INK, pad=8, parse_math=False)
     axes.set_xlabel(xlabel, fontsize=8, color=FAINT)
     axes.tick_params(labelsize=8, color=GRID, labelcolor=FAINT, length=3)
@@ -78,7 +79,7 @@ def cmc_curve(cmc: Sequence[float], path: str | Path, title: str = "Cumulative m
     axes.set_xlim(0.5, len(cmc) + 0.5)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _plain(axes, title, "gallery images looked at (k)")
+    plain(axes, title, "gallery images looked at (k)")
     figure.tight_layout()
     save(figure, path)
 
@@ -122,7 +123,7 @@ def learning_curves(history: pd.DataFrame, path: str | Path) -> None:
                 epochs[values.index], values, color=color, label=_label(name), linewidth=width,
                 marker=marker, markersize=3,
             )  # fmt: skip
-        _plain(axes, title, "epoch")
+        plain(axes, title, "epoch")
         axes.set_xlim(0, max(epochs.max(), 1))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         if title == "Validation":

@@ -20,6 +20,7 @@ from reid_lightning.data.table import describe_protocols
 from reid_lightning.files import atomic_path
 from reid_lightning.reporting.page import Picture
 from reid_lightning.retrieval.ranking import Ranking
+from reid_lightning.training.attribute_files import draw_attributes, write_attribute_files
 from reid_lightning.training.callbacks import Cost
 from reid_lightning.training.filter_pages import draw_filters
 from reid_lightning.training.loggers import log_images
@@ -126,9 +127,25 @@ def _write(
             per_query(ranking, rows, datamodule.table).to_csv(temporary, index=False)
         pictures = draw_pictures(ranking, rows, module.protocol, datamodule.table, output_dir)
         pictures += draw_filters(module, datamodule, output_dir)
+        pictures += _attributes(module, datamodule, output_dir, config)
         log_images(trainer.loggers, {f"test/{picture.path.stem}": picture.path for picture in pictures})
     scores = {"validation": result.validation, "test": result.test}
     write_page(output_dir, result.protocol, scores, _facts(result, config), pictures, config)
+
+
+def _attributes(
+    module: ReIDModule, datamodule: ReIDDataModule, output_dir: Path, config: Mapping[str, Any]
+) -> list[Picture]:
+    """Write the attributes' files where there was a test, and draw their pictures."""
+    if module.attributes_evaluated is None or module.evaluated is None or module.schema is None:
+        return []
+    (scores, answers), (_, ranked) = module.attributes_evaluated, module.evaluated
+    if datamodule.has_test:
+        gallery_files = config["attributes"]["gallery_files"]
+        write_attribute_files(
+            answers, ranked, module.protocol, datamodule.table, module.schema, gallery_files, output_dir
+        )
+    return draw_attributes(scores, answers, datamodule.table, module.schema, output_dir)
 
 
 def _facts(result: RunResult, config: Mapping[str, Any]) -> dict[str, str]:
