@@ -4,6 +4,7 @@ from torch import nn
 from torch.nn import functional
 
 from reid_lightning.errors import InputError
+from reid_lightning.losses.attributes import AttributeLoss
 from reid_lightning.models.features import Features
 from reid_lightning.training.objective import MultiTaskObjective, build_objective
 
@@ -111,3 +112,48 @@ def test_mining_looks_at_the_vectors_that_a_plugged_in_loss_compares():
         MultiTaskObjective({"pml": loss}, {"pml": 1.0}, miner=miner)(features, labels, logits)
         expected = functional.normalize(features.metric) if normalize else features.metric
         torch.testing.assert_close(seen[0], expected)
+
+
+def test_the_attribute_term_is_weighed_beside_the_others():
+    features, labels, logits = batch()
+    heads = AttributeLoss(sizes=(2, 3))
+    targets = torch.tensor([[0, 2], [1, -1], [-1, -1], [0, 0], [1, 1], [-1, 2]])
+    features = features._replace(attributes=torch.randn(6, 5))
+    for identity_weight in (2.0, 0.0):
+        objective = MultiTaskObjective(
+            {}, {}, identity_weight=identity_weight, attribute_loss=heads, attribute_weight=0.5
+        )
+        outcome = objective(features, labels, logits, attributes=targets)
+        expected = 0.5 * heads(features.attributes, targets)
+        if identity_weight:
+            expected = 2.0 * functional.cross_entropy(logits, labels) + expected
+        torch.testing.assert_close(outcome.total, expected)
+        assert outcome.terms.keys() == {"attributes"} | ({"identity"} if identity_weight else set())
+
+
+def test_annotations_change_nothing_without_heads():
+    features, labels, logits = batch()
+    targets = torch.zeros(6, 12, dtype=torch.int64)
+    losses = {"spread": Spread()}
+    totals = [
+        MultiTaskObjective(losses, {"spread": 1.0})(features, labels, logits, attributes=attributes).total
+        for attributes in (None, targets)
+    ]
+    assert torch.equal(*totals)
+    assert torch.equal(totals[0], functional.cross_entropy(logits, labels) + features.metric.square().mean())
+
+
+def test_the_attribute_loss_sees_the_batch_of_all_processes_in_float32():
+    features, labels, logits = batch(torch.bfloat16)
+    seen = []
+
+    class Heads(AttributeLoss):
+        def forward(self, logits, targets):
+            seen.append((logits.dtype, len(logits), len(targets)))
+            return super().forward(logits, targets)
+
+    features = features._replace(attributes=torch.randn(6, 2, dtype=torch.bfloat16))
+    objective = MultiTaskObjective({}, {}, attribute_loss=Heads((2,)), across_ranks=False)
+    targets = torch.zeros(6, 1, dtype=torch.int64)
+    objective(features, labels, logits, lambda tensor: torch.cat([tensor, tensor]), targets)
+    assert seen == [(torch.float32, 12, 12)]
