@@ -28,7 +28,7 @@ def test_an_offline_miner_serves_one_of_several_losses(compose):
 def test_an_offline_miner_wants_its_sampler(compose):
     with pytest.raises(InputError, match="needs the batches of sampler=triplets"):
         check_config(compose("miner=offline_random", "sampler=pk"))
-    assert compose("experiment=bot", "miner=offline_hard")["sampler"]["triplets"] == 32
+    assert compose("experiment=strong", "miner=offline_hard")["sampler"]["triplets"] == 32
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -74,6 +74,9 @@ def _companions(choice: str) -> list[str]:
         "backbone=vgg16": ["data.image_size=[64,32]"],  # it halves five times
         "backbone=mildnet": ["data.image_size=[64,32]"],
         "experiment=kiel/mildnet": ["data.image_size=[64,32]"],
+        "experiment=birjand": ["data.image_size=[64,32]"],
+        "experiment=best": ["backbone.name=resnet18"],
+        "experiment=transformer": ["backbone.name=test_vit", "data.image_size=[32,16]"],
         "sampler=shuffle": ["sampler.batch_size=4"],
     }
     return companions.get(choice, [])

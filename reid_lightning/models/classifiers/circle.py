@@ -1,0 +1,61 @@
+"""Circle classifier: every cosine is pulled as strongly as it is far from where it should be."""
+
+import torch
+from torch import Tensor, nn
+
+from reid_lightning.errors import InputError
+from reid_lightning.models.classifiers.angles import cosines, with_target
+
+
+class CircleClassifier(nn.Module):
+    """Circle loss with class labels (Sun et al. 2020, "Circle Loss", eq. 6 and 8).
+
+    In training the true identity's logit is `s [1 + m - cos]+ (cos - 1 + m)` and every other one's is
+    `s [cos + m]+ (cos - m)`, where the brackets are weights without a gradient; else a logit is `s cos`. Their
+    cross-entropy is the loss.
+
+    Args:
+        in_features: Dimensions of `Features.classifier`.
+        num_classes: Training identities.
+        scale: s, gamma in the paper.
+        margin: m, relaxation of the cosines, in [0, 1].
+        label_smoothing: Fraction of the target spread over the other identities.
+
+    Raises:
+        InputError: The scale is not positive or the margin outside [0, 1].
+
+    Examples:
+        >>> classifier = CircleClassifier(in_features=2, num_classes=2, scale=10.0, margin=0.5)
+        >>> with torch.no_grad():
+        ...     _ = classifier.weight.copy_(torch.eye(2))
+        >>> classifier(torch.tensor([[3.0, 0.0]]), labels=torch.tensor([0])).tolist()  # 10 * 0.5 * 0.5, 10 * 0.5 * -0.5
+        [[2.5, -2.5]]
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        scale: float = 64.0,
+        margin: float = 0.35,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not scale > 0:
+            raise InputError(f"classifier.scale={scale} of circle is not above 0.")
+        if not 0 <= margin <= 1:
+            raise InputError(f"classifier.margin={margin} of circle is not in [0, 1].")
+        self.scale, self.margin, self.label_smoothing = scale, margin, label_smoothing
+        self.weight = nn.Parameter(torch.empty(num_classes, in_features))
+        nn.init.xavier_normal_(self.weight)
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return (B, num_classes) logits of (B, in_features) features, weighted when labels are given."""
+        cosine = cosines(features, self.weight)
+        if labels is None:
+            return self.scale * cosine
+        with torch.autocast(cosine.device.type, enabled=False):
+            target = cosine.gather(1, labels[:, None]).flatten()
+            pulled = (1 + self.margin - target.detach()).clamp(min=0) * (target - 1 + self.margin)
+            pushed = (cosine.detach() + self.margin).clamp(min=0) * (cosine - self.margin)
+            return self.scale * with_target(pushed, labels, pulled)
