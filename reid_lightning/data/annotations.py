@@ -1,21 +1,20 @@
 """Files that say which attributes a person has: reading them, joining them to a table, and writing in their form."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from reid_lightning.data.attributes import MARKET12, Attribute, AttributeSchema
+from reid_lightning.data.annotation_cells import read_cells
+from reid_lightning.data.attributes import MARKET12, UNKNOWN, Attribute, AttributeSchema
 from reid_lightning.errors import InputError
 
 log = logging.getLogger("reid_lightning")
 
 IDENTITY_COLUMNS = ("id", "image_index", "person_id")
-_PARTS = ("train", "test")  # structs of `market_attribute.mat`
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,13 @@ class AttributeFile:
 def read_attributes(path: str | Path, schema: AttributeSchema = MARKET12) -> AttributeFile:
     """Read the attributes of identities from Lin et al.'s `market_attribute.mat` or from a CSV file.
 
-    A column is an attribute (coded from 0 or from 1) or a yes-no column of one class, such as `upblack`; which
-    coding a file has follows from whether any 0 occurs in it, and is logged. Columns are found by name.
+    A column is an attribute or a yes-no column of one of its classes, such as `upblack`; nobody's yes is class 0. Columns
+    are found by name, others are passed over. A file codes from 1, unless more of its values are codes from 0; which, is
+    logged. An empty cell is unknown.
 
     Args:
-        path: `.mat` or `.csv`; the CSV's identities stand in `id`.
+        path: A `.mat` that holds a struct of the structs `train` and `test`, or a `.csv`. The identities stand in
+            `image_index` or `id`.
         schema: The attributes to find.
 
     Raises:
@@ -86,27 +87,16 @@ def read_attributes(path: str | Path, schema: AttributeSchema = MARKET12) -> Att
             or names an identity twice; the message names row and column.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise InputError(f"there is no attribute file {path}; name a market_attribute.mat or a CSV file.")
-    raw, places = _read_mat(path) if path.suffix.lower() == ".mat" else _read_csv(path)
+    raw, places = read_cells(path)
     identity = next((name for name in IDENTITY_COLUMNS if name in raw.columns), None)
     if identity is None:
         raise InputError(f"{path} has no column id: it has {', '.join(map(str, raw.columns))}.")
     columns = _columns(raw, schema, path)
     values = _integers(raw[columns], path, places)
-    first = 0 if (values == 0).any(axis=None) else 1
-    form = AttributeForm(tuple(columns), first, identity)
-    codes = _codes(values - first, form, schema, path, places)
-    codes.index = pd.Index(_plain_identities(raw[identity]), name="identity")
-    repeated = np.flatnonzero(codes.index.duplicated())
-    if len(repeated):
-        raise InputError(
-            f"{path}, {places[repeated[0]]}, column {identity}: identity {raw[identity].iloc[repeated[0]]} stands there "
-            "a second time."
-        )
-    log.info(
-        "%s: %d identities, %d columns coded from %d", path.name, len(codes), len(columns), first
-    )
+    form = AttributeForm(tuple(columns), _first_code(values, schema), identity)
+    codes = _codes(values - form.first, form, schema, path, places)
+    codes.index = pd.Index(_identities(raw[identity], path, places), name="identity")
+    log.info("%s: %d identities, %d columns coded from %d", path, len(codes), len(columns), form.first)
     return AttributeFile(codes, places, form)
 
 
@@ -116,59 +106,37 @@ def join_attributes(
     """Add a file's attributes to the images of its identities.
 
     Identities join with or without leading zeros. Images of others (distractors, for one) have unknown attributes. The
-    column `attribute_file` remembers the file, whose form predictions are written in.
+    column `attribute_file` remembers the file, whose form predictions are written in; a `.mat` that knows none of the
+    schema's attributes came along with the images, and is passed over.
 
     Raises:
         InputError: The file cannot be used, or names an identity without any image.
     """
+    path = Path(path).expanduser()
+    if path.suffix.lower() == ".mat" and not _knows(read_cells(path)[0], schema):
+        log.warning("%s has no attribute of %s: none is known of these images", path, schema.name)
+        return table.drop(columns="attribute_file", errors="ignore")
     file = read_attributes(path, schema)
-    identities = _plain_identities(table["person_id"])
+    identities = _plain(table["person_id"])
     strangers = np.flatnonzero(~file.codes.index.isin(identities))
     if len(strangers):
-        more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
+        more = f" (and {len(strangers) - 1} more of {len(file.codes)})" if len(strangers) > 1 else ""
         raise InputError(
             f"{path}, {file.places[strangers[0]]}, column {file.form.identity_column}: identity "
             f"{file.codes.index[strangers[0]]}{more} has no image; remove the row, or check that file and images belong "
             "together."
         )
     rows = file.codes.reindex(identities)
-    joined = {name: rows[name].mask(rows[name] < 0).astype("Int64").array for name in rows.columns}
-    return table.assign(**joined, attribute_file=str(path))
+    joined = {name: rows[name].mask(rows[name] == UNKNOWN).astype("Int64").array for name in rows.columns}
+    file_column = pd.Series(str(path), table.index, dtype="string")
+    return table.assign(**joined, attribute_file=file_column)
 
 
-def _read_mat(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    import scipy.io
-
-    try:
-        content = scipy.io.loadmat(str(path), squeeze_me=True, struct_as_record=False)
-        structs: Mapping[str, Any] = {part: getattr(content["market_attribute"], part) for part in _PARTS}
-    except Exception as error:
-        raise InputError(
-            f"{path} cannot be read as a market_attribute.mat, a struct of train and test: {error}."
-        ) from error
-    frames = []
-    for part, struct in structs.items():
-        fields = {name: np.atleast_1d(getattr(struct, name)) for name in struct._fieldnames}
-        lengths = {name: len(values) for name, values in fields.items()}
-        if len(set(lengths.values())) != 1:
-            raise InputError(f"{path}, struct {part}: its fields have different lengths ({lengths}).")
-        frames.append(pd.DataFrame(fields))
-    places = [f"{part} identity {n + 1}" for part, f in zip(structs, frames, strict=True) for n in range(len(f))]
-    missing = set(frames[0].columns) ^ set(frames[1].columns)
-    if missing:
-        raise InputError(f"{path}: only one of train and test has the field {', '.join(sorted(missing))}.")
-    return pd.concat(frames, ignore_index=True), tuple(places)
-
-
-def _read_csv(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    try:
-        frame = pd.read_csv(path, dtype=str, skipinitialspace=True)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read as CSV: {str(error).strip().rstrip('.')}.") from None
-    frame.columns = frame.columns.str.strip()
-    if frame.empty:
-        raise InputError(f"{path} holds no identities.")
-    return frame, tuple(f"row {number + 1}" for number in range(len(frame)))
+def _knows(raw: pd.DataFrame, schema: AttributeSchema) -> bool:
+    """Tell whether a file has a column of any attribute."""
+    return any(
+        name in raw.columns for attribute in schema for name in (attribute.name, *_yes_no_columns(attribute))
+    )
 
 
 def _columns(raw: pd.DataFrame, schema: AttributeSchema, path: Path) -> list[str]:
@@ -204,39 +172,53 @@ def _meaning(column: str, schema: AttributeSchema) -> tuple[int, int | None]:
     raise InputError(f"the column {column} belongs to no attribute of {schema.name}")
 
 
+def _sizes(columns: Sequence[str], schema: AttributeSchema) -> dict[str, int]:
+    """Return the number of values that each column may have."""
+    meanings = {name: _meaning(name, schema) for name in columns}
+    return {name: schema.sizes[place] if wanted is None else 2 for name, (place, wanted) in meanings.items()}
+
+
 def _integers(values: pd.DataFrame, path: Path, places: tuple[str, ...]) -> pd.DataFrame:
     """Return nullable integers; an empty cell is missing."""
     numbers = values.apply(pd.to_numeric, errors="coerce").astype("Float64")
-    wrong = (values.notna() & numbers.isna()) | (numbers % 1 != 0).fillna(False)
-    _refuse(wrong, values, path, places, "is not a whole number")
+    _refuse(values.notna() & ~(numbers % 1 == 0).fillna(False), values, path, places, "is not a whole number")
     return numbers.astype("Int64")
+
+
+def _first_code(values: pd.DataFrame, schema: AttributeSchema) -> int:
+    """Return 1 or 0: the coding that more values agree with, so that a wrong value does not decide."""
+    sizes = _sizes(list(values.columns), schema)
+    from_0, from_1 = (
+        sum(int(values[name].between(first, first + size - 1).sum()) for name, size in sizes.items())
+        for first in (0, 1)
+    )
+    return int(from_1 >= from_0)
 
 
 def _codes(
     values: pd.DataFrame, form: AttributeForm, schema: AttributeSchema, path: Path, places: tuple[str, ...]
 ) -> pd.DataFrame:
     """Return the class of each attribute, -1 where unknown, of values counted from 0."""
-    sizes = {}
-    for name in form.columns:
-        place, wanted = _meaning(name, schema)
-        sizes[name] = schema.sizes[place] if wanted is None else 2
-    outside = pd.DataFrame({name: (values[name] < 0) | (values[name] >= size) for name, size in sizes.items()})
+    sizes = _sizes(form.columns, schema)
+    outside = pd.DataFrame(
+        {name: (values[name] < 0) | (values[name] >= size) for name, size in sizes.items()}
+    )
     ranges = {name: f"is not within {form.first}..{form.first + size - 1}" for name, size in sizes.items()}
     _refuse(outside.fillna(False), values + form.first, path, places, ranges)
     codes = {}
     for attribute in schema:
         if attribute.name in values.columns:
-            codes[attribute.name] = values[attribute.name].fillna(-1)
+            codes[attribute.name] = values[attribute.name].fillna(UNKNOWN)
             continue
         yes = values[_yes_no_columns(attribute)]
         several = np.flatnonzero((yes.sum(axis=1) > 1).to_numpy(dtype=bool))
         if len(several):
             named = [name for name in yes.columns if yes[name].iloc[several[0]] == 1]
             raise InputError(
-                f"{path}, {places[several[0]]}: both {named[0]} and {named[1]} are yes; at most one may be."
+                f"{path}, {places[several[0]]}, columns {' and '.join(named)}: all are yes, but at most one may be."
             )
         picked = (yes.fillna(0).to_numpy(np.int64) * np.arange(1, yes.shape[1] + 1)).sum(axis=1)
-        codes[attribute.name] = pd.Series(picked, yes.index).mask(yes.isna().any(axis=1), -1)
+        codes[attribute.name] = pd.Series(picked, yes.index).mask(yes.isna().any(axis=1), UNKNOWN)
     return pd.DataFrame(codes).astype(np.int64)
 
 
@@ -256,6 +238,14 @@ def _refuse(
         raise InputError(f"{path}, {places[row]}, column {column}: {values[column].iloc[row]} {why}{more}.")
 
 
-def _plain_identities(identities: pd.Series) -> pd.Series:
+def _identities(raw: pd.Series, path: Path, places: tuple[str, ...]) -> pd.Series:
+    """Return the file's identities; refuse gaps and repetitions."""
+    plain = _plain(raw)
+    _refuse(plain.isna().to_frame(raw.name), raw.to_frame(), path, places, "is no identity")
+    _refuse(plain.duplicated().to_frame(raw.name), raw.to_frame(), path, places, "stands there a second time")
+    return plain
+
+
+def _plain(identities: pd.Series) -> pd.Series:
     """Return identities as text without leading zeros: 0002 and 2 are one."""
-    return identities.astype("string").str.strip().str.lstrip("0").replace("", "0")
+    return identities.astype("string").str.strip().str.replace(r"^0+(?=\d)", "", regex=True)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from reid_lightning.errors import InputError
 
+UNKNOWN = -1  # code of a class that nobody annotated: it trains nothing and counts nowhere
+
 
 @dataclass(frozen=True)
 class Attribute:
@@ -86,7 +88,10 @@ class AttributeSchema:
 
 
 def attribute_schema(
-    name: str, attributes: Mapping[str, Sequence[str]], titles: Mapping[str, str] | None = None
+    name: str,
+    attributes: Mapping[str, Sequence[str]],
+    titles: Mapping[str, str] | None = None,
+    prefixes: Mapping[str, str] | None = None,
 ) -> AttributeSchema:
     """Make a schema as a config writes it.
 
@@ -94,23 +99,38 @@ def attribute_schema(
         name: What the set of attributes is called.
         attributes: Class names by attribute.
         titles: What a report calls an attribute, where that is not its name with spaces.
+        prefixes: `Attribute.prefix` of attributes that annotation files write as a yes-no column per class.
+
+    Raises:
+        InputError: An attribute has fewer than two classes, or a title or prefix belongs to none.
 
     Examples:
         >>> attribute_schema("mine", {"hat": ["no", "yes"], "coat_colour": ["black", "red"]}).attributes[1].title
         'coat colour'
     """
-    titles = titles or {}
-    for unknown in titles.keys() - attributes.keys():
-        raise InputError(
-            f"attributes.schema.titles names {unknown}, which is none of {', '.join(attributes)}."
-        )
+    titles, prefixes = titles or {}, prefixes or {}
+    for option, named in (("titles", titles), ("prefixes", prefixes)):
+        for unknown in named.keys() - attributes.keys():
+            raise InputError(
+                f"attributes.schema.{option} names {unknown}, which is none of {', '.join(attributes)}."
+            )
     return AttributeSchema(
         name,
         tuple(
-            Attribute(key, titles.get(key, key.replace("_", " ")), tuple(str(value) for value in classes))
+            Attribute(
+                key, titles.get(key, key.replace("_", " ")), _class_names(key, classes), prefixes.get(key, "")
+            )
             for key, classes in attributes.items()
         ),
     )
+
+
+def _class_names(attribute: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the names as a config means them: YAML reads an unquoted no or yes as false or true."""
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise InputError(f"attributes.schema.attributes.{attribute}={classes} must be a list of class names.")
+    words = {False: "no", True: "yes"}
+    return tuple(words[name] if isinstance(name, bool) else str(name) for name in classes)
 
 
 _NO_YES = ("no", "yes")

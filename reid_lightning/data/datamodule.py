@@ -16,7 +16,7 @@ from reid_lightning.data.dataset import Annotations, ReIDDataset, keep_batch
 from reid_lightning.data.image_cache import CachedImages, DecodedImages, open_images
 from reid_lightning.data.samplers import EpochSampler, ShardSampler
 from reid_lightning.data.splits import choose_identities, choose_queries, draw_queries
-from reid_lightning.data.table import check_attributes, concatenate_tables, describe_table, identity_keys
+from reid_lightning.data.table import concatenate_tables, describe_table, identity_keys
 from reid_lightning.data.triplet_sampler import TripletSampler
 from reid_lightning.errors import InputError
 
@@ -138,7 +138,6 @@ class ReIDDataModule(LightningDataModule):
         self.identity_labels = {key: label for label, key in enumerate(sorted(identity_keys(train).unique()))}
         self.num_identities = len(self.identity_labels)
         is_query = (table["split"] == "query").to_numpy()
-        check_attributes(table, self.attributes)
         annotations = Annotations.from_table(table, self.identity_labels, is_query, self.attributes)
         self.attribute_counts = _count_classes(
             annotations.attributes[np.flatnonzero(table["split"] == "train")], self.attributes
@@ -212,7 +211,8 @@ class ReIDDataModule(LightningDataModule):
 
     def _read(self) -> pd.DataFrame:
         if self._source_table is None:
-            self._source_table = concatenate_tables({name: read() for name, read in self.sources.items()})
+            tables = {name: read() for name, read in self.sources.items()}
+            self._source_table = concatenate_tables(tables, self.attributes)
         return self._source_table
 
     def _open_images(self) -> CachedImages | DecodedImages:

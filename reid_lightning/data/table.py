@@ -11,12 +11,13 @@
 | `frame_id` | integer or missing | frame number |
 | `distractor` | bool | nobody's image: a negative for every query (set only by a reader that knows) |
 | `source` | string | data set the row comes from |
-| attribute names | integer or missing | class code, see `attributes.MARKET12` |
+| attribute names | integer or missing | class code, see `attributes.AttributeSchema` |
+| `attribute_file` | string or missing | file of the identities' attributes, one for a `source`, see `annotations` |
 | `keypoints` | string or missing | file with body key points |
 | `protocol` | string or missing | how the data set was split; a result names it, see `describe_protocols` |
 
 A reader is a function that returns such a table. Images that count as neither right nor wrong (junk) never
-enter.
+enter. Which columns are attributes, a run chooses; so they are joined and checked when it puts its tables together.
 """
 
 from collections.abc import Mapping
@@ -24,12 +25,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from reid_lightning.data.annotations import join_attributes
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.errors import InputError
 
 SPLITS = ("train", "val", "query", "gallery")
 REQUIRED_COLUMNS = ("path", "person_id", "split")
 OPTIONAL_COLUMNS = ("camera_id", "tracklet_id", "sequence_id", "frame_id", "distractor", "source")
+_NOT_ATTRIBUTES = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, "keypoints", "protocol", "attribute_file")
 _TRUE_FALSE = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 
 
@@ -71,28 +74,24 @@ def validate_table(table: pd.DataFrame, origin: str = "the table") -> pd.DataFra
     misplaced = columns["distractor"] & (columns["split"] != "gallery")
     _refuse(table, misplaced, origin, "a distractor belongs to the gallery")
     columns["source"] = _identifiers(_column(table, "source")).fillna(origin)
-    columns |= _attributes(table, MARKET12, origin)
-    if "keypoints" in table.columns:
-        columns["keypoints"] = _optional_identifiers(table, "keypoints")
+    for name in ("keypoints", "attribute_file"):
+        if name in table.columns:
+            columns[name] = _optional_identifiers(table, name)
     extra = {name: table[name] for name in table.columns if name not in columns}
     return pd.DataFrame(columns | extra)
 
 
-def check_attributes(table: pd.DataFrame, schema: AttributeSchema) -> None:
-    """Bring a schema's columns into integers in place, where the table has them.
-
-    Raises:
-        InputError: A value is not the code of a class.
-    """
-    for name, codes in _attributes(table, schema, f"attributes.schema {schema.name}").items():
-        table[name] = codes
-
-
-def concatenate_tables(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def concatenate_tables(
+    tables: Mapping[str, pd.DataFrame], schema: AttributeSchema = MARKET12
+) -> pd.DataFrame:
     """Put several data sets under each other; `source` keeps their identities and cameras apart.
 
     Args:
         tables: The tables by the name that becomes their `source`.
+        schema: The attributes. A table has them as columns, or names their file in `attribute_file`.
+
+    Raises:
+        InputError: A table or its attribute file cannot be used, or a value is not the code of a class.
 
     Examples:
         >>> rows = pd.DataFrame({"path": ["a.jpg"], "person_id": [7], "split": ["train"]})
@@ -102,7 +101,10 @@ def concatenate_tables(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     if not tables:
         raise InputError("No data set is chosen: give at least one, as in `data=market1501`.")
-    checked = [validate_table(table, name).assign(source=name) for name, table in tables.items()]
+    checked = [
+        _with_attributes(validate_table(table, name), schema).assign(source=name)
+        for name, table in tables.items()
+    ]
     merged = pd.concat(checked, ignore_index=True)
     return merged.astype({"source": "string"})
 
@@ -136,6 +138,23 @@ def describe_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(counts, orient="index").rename_axis("split")
 
 
+def count_annotated(table: pd.DataFrame, schema: AttributeSchema = MARKET12) -> int:
+    """Return how many identities have a known attribute.
+
+    Examples:
+        >>> rows = {"path": ["a.jpg", "b.jpg"], "person_id": [7, 8], "split": ["train", "train"], "hat": [1, None]}
+        >>> count_annotated(concatenate_tables({"album": pd.DataFrame(rows)}))
+        1
+    """
+    names = [name for name in schema.names if name in table.columns]
+    return identity_keys(table[table[names].notna().any(axis=1) & ~table["distractor"]]).nunique()
+
+
+def attribute_files(table: pd.DataFrame) -> list[str]:
+    """Return the files that attributes are joined from."""
+    return [str(file) for file in _column(table, "attribute_file").dropna().unique()]
+
+
 def describe_protocols(table: pd.DataFrame) -> list[str]:
     """Return a phrase for each source whose reader says how it was split.
 
@@ -155,16 +174,26 @@ def tracklet_keys(table: pd.DataFrame) -> pd.Series:
     return identity_keys(table) + "/" + table["camera_id"].fillna("") + "/" + table["tracklet_id"]
 
 
-def _attributes(table: pd.DataFrame, schema: AttributeSchema, origin: str) -> dict[str, pd.Series]:
-    """Return the class codes of the attributes that the table has."""
-    columns = {}
+def _with_attributes(table: pd.DataFrame, schema: AttributeSchema) -> pd.DataFrame:
+    """Join the attributes' file, if any, and check the columns that the schema names."""
+    for name in schema.names:
+        if name in _NOT_ATTRIBUTES:
+            raise InputError(
+                f"attributes.schema {schema.name}: {name} is another column of a table; rename it."
+            )
+    columns, origin = {}, str(table["source"].iloc[0])
+    files = attribute_files(table)
+    if len(files) > 1:
+        raise InputError(f"{origin} names {len(files)} attribute files, and may name one: put them into one.")
+    if files:
+        table = join_attributes(table, files[0], schema)
     for attribute in schema:
         if attribute.name in table.columns:
             codes = columns[attribute.name] = _integers(table, attribute.name, origin)
             outside = ((codes < 0) | (codes >= len(attribute.classes))).fillna(value=False)
             reason = f"{attribute.name} is not within 0..{len(attribute.classes) - 1}"
             _refuse(table, outside, origin, reason, attribute.name)
-    return columns
+    return table.assign(**columns)
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:

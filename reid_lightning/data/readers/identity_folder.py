@@ -15,7 +15,11 @@ _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def read_identity_folder(
-    root: str | Path, camera_pattern: str | None = None, test_fraction: float = 0.5, seed: int = 0
+    root: str | Path,
+    camera_pattern: str | None = None,
+    test_fraction: float = 0.5,
+    seed: int = 0,
+    attributes: str | Path | None = None,
 ) -> pd.DataFrame:
     """Read `root/PERSON/**/image`, or `root/SPLIT/PERSON/**/image` with splits train, val, query, gallery.
 
@@ -28,6 +32,7 @@ def read_identity_folder(
             person's folder, such as `(?P<camera>c\\d+)`. None: the cameras are unknown.
         test_fraction: Share of the identities held out, 0 to 1; read only without split folders.
         seed: Which identities are held out and which of their images are queries.
+        attributes: CSV file of the identities' attributes, which the column `attribute_file` then names.
 
     Raises:
         InputError: The folder is missing, holds no persons' folders, or a path does not match the pattern.
@@ -38,17 +43,20 @@ def read_identity_folder(
     pattern = _compile(camera_pattern)
     folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and entry.name[0] != "."]
     splits = [folder for folder in folders if folder.name in SPLITS]
-    if not splits:
-        table = pd.DataFrame(_read_persons(root, "train", pattern))
-        return validate_table(_hold_out(table, test_fraction, seed), str(root))
-    if len(splits) < len(folders):
+    if splits and len(splits) < len(folders):
         stray = next(folder.name for folder in folders if folder.name not in SPLITS)
         raise InputError(
             f"{root} holds the folder {stray} beside {splits[0].name}: it must hold either only folders "
             f"named {', '.join(SPLITS)} or only folders of persons."
         )
-    rows = [row for folder in splits for row in _read_persons(folder, folder.name, pattern)]
-    return validate_table(pd.DataFrame(rows), str(root))
+    if splits:
+        rows = [row for folder in splits for row in _read_persons(folder, folder.name, pattern)]
+        table = pd.DataFrame(rows)
+    else:
+        table = _hold_out(pd.DataFrame(_read_persons(root, "train", pattern)), test_fraction, seed)
+    return validate_table(
+        table if attributes is None else table.assign(attribute_file=str(attributes)), str(root)
+    )
 
 
 def _read_persons(folder: Path, split: str, pattern: re.Pattern[str] | None) -> list[dict[str, str | None]]:

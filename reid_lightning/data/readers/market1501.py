@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from reid_lightning.data.annotations import join_attributes
 from reid_lightning.data.readers.layout import IMAGE_SUFFIXES, find_folder
 from reid_lightning.data.table import validate_table
 from reid_lightning.errors import InputError
@@ -34,8 +33,8 @@ def read_market1501(root: str | Path, attributes: str | Path | None = None) -> p
 
     Args:
         root: The folder that holds these three, or the one that holds `Market-1501-v15.09.15`.
-        attributes: The identities' attributes, a `market_attribute.mat` or a CSV file (see `annotations`). None: the
-            `market_attribute.mat` in or beside the folder, where there is one.
+        attributes: File of the identities' attributes, a `market_attribute.mat` or CSV, which the column
+            `attribute_file` then names. None: the `market_attribute.mat` in or beside the folder, where there is one.
 
     Returns:
         A table sorted by split (train, query, gallery) and file name: 12,936, 3,368 and 15,913 rows for the
@@ -51,7 +50,7 @@ def read_market1501(root: str | Path, attributes: str | Path | None = None) -> p
         table["protocol"] = "named like DukeMTMC-reID, which its authors have withdrawn"
     beside = [parent / ATTRIBUTE_FILE for parent in (folder, folder.parent)]
     file = attributes or next((path for path in beside if path.is_file()), None)
-    return validate_table(join_attributes(table, file) if file else table, str(folder))
+    return validate_table(table if file is None else table.assign(attribute_file=str(file)), str(folder))
 
 
 def _read_folder(folder: Path, split: str) -> pd.DataFrame:

@@ -11,13 +11,14 @@ from reid_lightning.data.attributes import MARKET12
 from reid_lightning.data.table import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, validate_table
 from reid_lightning.errors import InputError
 
-_KNOWN = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, "keypoints", *(attribute.name for attribute in MARKET12))
+_PLAIN = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, "keypoints", "attribute_file")
+_KNOWN = (*_PLAIN, *MARKET12.names)
 
 
 def read_table_file(root: str | Path, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Read a `.csv`, `.tsv` or `.parquet` file in the form of `reid_lightning.data.table`.
 
-    Image paths may be absolute or relative to the file's folder.
+    Paths may be absolute or relative to the file's folder.
 
     Args:
         root: The file.
@@ -32,7 +33,7 @@ def read_table_file(root: str | Path, columns: Mapping[str, str] | None = None) 
         raise InputError(f"data.root={path} is no file; data=table reads a .csv, .tsv or .parquet file.")
     table = _rename(_read(path), dict(columns or {}), path)
     folder = str(path.parent.absolute())
-    for name in ("path", "keypoints"):
+    for name in ("path", "keypoints", "attribute_file"):
         if name in table.columns:
             table[name] = [os.path.join(folder, value) if isinstance(value, str) and value else value
                            for value in table[name]]  # fmt: skip
@@ -67,7 +68,8 @@ def _rename(table: pd.DataFrame, columns: dict[str, str], path: Path) -> pd.Data
             raise InputError(f"{path} has no column {theirs}: it has {', '.join(map(str, table.columns))}.")
     table = table.rename(columns={theirs: name for name, theirs in columns.items()})
     for name in table.columns:
-        meant = difflib.get_close_matches(str(name), _KNOWN, n=1, cutoff=0.8)
+        # Attributes are anyone's: PA-100K has a Backpack.
+        meant = difflib.get_close_matches(str(name), _PLAIN, n=1, cutoff=0.8)
         if meant and name not in _KNOWN and meant[0] not in table.columns:
             raise InputError(
                 f"{path} has a column {name}, which looks like {meant[0]}: rename it, or say "
