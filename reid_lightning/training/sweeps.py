@@ -17,6 +17,7 @@ from reid_lightning.files import atomic_path
 
 log = logging.getLogger("reid_lightning")
 
+SPLIT = "data.split"  # protocols of random splits are averaged over them as over seeds
 FAILURE = "failure.txt"  # in a job's folder: why the job has no result
 SELECTED_BY = "validation/mAP"
 # Columns that a summary holds, and their headings; the last ones where some job has attribute heads.
@@ -47,7 +48,8 @@ def read_sweep(folder: str | Path) -> pd.DataFrame:
 
     Returns:
         A row per job, in their order: `job` (folder relative to the sweep's), `option` (the overrides that differ
-        between jobs, the seed left out), `seed`, `failure` (why there is no result, missing where there is one),
+        between jobs, the seed and the split left out), `seed` (and split), `failure` (why there is no result, missing
+        where there is one),
         `override/KEY` (text) for every override, and `validation/NAME`, `test/NAME`, `cost/NAME` for every
         number in `metrics.json`.
 
@@ -66,10 +68,13 @@ def read_sweep(folder: str | Path) -> pd.DataFrame:
 def _read_job(folder: Path, sweep: Path) -> dict[str, Any]:
     overrides = dict(_split(line) for line in yaml.safe_load((folder / ".hydra/overrides.yaml").read_text()))
     row: dict[str, Any] = {"job": str(folder.relative_to(sweep)), "seed": overrides.pop("seed", None)}
+    split = overrides.pop(SPLIT, None)
     row |= {"failure": None} | {f"override/{key}": value for key, value in overrides.items()}
     config, metrics, failure = folder / "config.yaml", folder / "metrics.json", folder / FAILURE
     if config.is_file():
         row["seed"] = str(yaml.safe_load(config.read_text())["seed"])
+    if split is not None:
+        row["seed"] = f"{row['seed']}, split {split}"
     if failure.is_file():
         row["failure"] = failure.read_text().strip()
     elif not metrics.is_file():

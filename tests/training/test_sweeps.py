@@ -109,6 +109,18 @@ def test_a_repeated_seed_counts_once(tmp_path):
     assert pd.isna(row["validation/mAP/std"])
 
 
+def test_random_splits_are_averaged_over_as_seeds_are(tmp_path):
+    for split, seed in ((0, 1), (1, 1), (0, 2), (1, 2)):
+        numbers = (0.1 * (1 + split) * seed, 0.5, 0.5)
+        write_job(tmp_path / f"{split}{seed}", ["data=viper", f"data.split={split}"], seed, numbers)
+    summary = summarise(read_sweep(tmp_path))
+    assert len(summary) == 1
+    values = [0.1, 0.2, 0.2, 0.4]
+    assert summary["validation/mAP/mean"][0] == pytest.approx(statistics.mean(values))
+    assert summary["validation/mAP/std"][0] == pytest.approx(statistics.stdev(values))
+    assert summary["validation/mAP/count"][0] == 4
+
+
 def test_failed_jobs_are_told_and_hide_nothing(sweep):
     others = ["experiment=kiel/tables/loss", "+a=b"]
     wrong = InputError("loss.circle.margin=2 must be below 1.")
