@@ -21,7 +21,7 @@ def read_cells(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         InputError: The file is absent or cannot be read.
     """
     if not path.is_file():
-        raise InputError(f"There is no attribute file {path}: name a market_attribute.mat or a CSV file.")
+        raise InputError(f"there is no attribute file {path}; name a market_attribute.mat or a CSV file.")
     return _read_mat(path) if path.suffix.lower() == ".mat" else _read_csv(path)
 
 

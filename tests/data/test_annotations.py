@@ -11,7 +11,8 @@ import scipy.io
 from reid_lightning.data.annotations import AttributeForm, join_attributes, read_attributes
 from reid_lightning.data.attributes import MARKET12, Attribute, AttributeSchema, attribute_schema
 from reid_lightning.data.readers.market1501 import read_market1501
-from reid_lightning.data.table import validate_table
+from reid_lightning.data.readers.table_file import read_table_file
+from reid_lightning.data.table import concatenate_tables, count_annotated, validate_table
 from reid_lightning.errors import InputError
 
 DIRECT = MARKET12.names[:10]
@@ -19,6 +20,7 @@ UPPER = [f"up{name}" for name in MARKET12.attributes[10].classes[1:]]
 LOWER = [f"down{name}" for name in MARKET12.attributes[11].classes[1:]]
 COLUMNS = [*DIRECT, *UPPER, *LOWER]
 PUBLIC = os.environ.get("REID_MARKET_ATTRIBUTES")  # Lin et al.'s market_attribute.mat
+IMAGES = os.environ.get("REID_MARKET1501")  # the folder Market-1501-v15.09.15
 
 
 def random_codes(count, seed=0):
@@ -39,12 +41,16 @@ def write_mat(path, train, test, order=COLUMNS):
         columns = public_columns(codes)
         index = np.empty((1, len(identities)), object)
         index[0, :] = identities
-        structs[part] = {name: columns[name].astype(np.uint8)[None] for name in names} | {"image_index": index}
+        structs[part] = {name: columns[name].astype(np.uint8)[None] for name in names} | {
+            "image_index": index
+        }
     scipy.io.savemat(str(path), {"market_attribute": structs})
 
 
 def write_csv(path, codes, identities=None, **changes):
-    frame = pd.DataFrame({"id": identities or [f"{n:04d}" for n in range(1, len(codes) + 1)]} | public_columns(codes))
+    frame = pd.DataFrame(
+        {"id": identities or [f"{n:04d}" for n in range(1, len(codes) + 1)]} | public_columns(codes)
+    )
     for column, value in changes.items():
         frame[column] = frame[column].astype(object)
         frame.loc[2, column] = value
@@ -117,8 +123,12 @@ def test_attributes_join_by_identity_with_or_without_zeros(tmp_path):
     ("changes", "words"),
     [
         ({"age": 5}, ["row 3", "column age", "5", "1..4"]),
+        ({"gender": 0}, ["row 3", "column gender", "0 is not within 1..2"]),  # though 0 is a code elsewhere
+        ({"hat": -1}, ["row 3", "column hat", "1..2"]),
+        ({"bag": "inf"}, ["row 3", "column bag", "whole number"]),
+        ({"id": ""}, ["row 3", "column id", "no identity"]),
         ({"hat": "maybe"}, ["row 3", "column hat", "maybe", "whole number"]),
-        ({"upblack": 2, "upred": 2}, ["row 3", "both upblack and upred"]),
+        ({"upblack": 2, "upred": 2}, ["row 3", "columns upblack and upred"]),
         ({"id": "0001"}, ["row 3", "column id", "0001", "second time"]),
     ],
 )
@@ -156,7 +166,9 @@ def test_a_file_that_is_none_is_an_error(tmp_path, name):
 
 
 def test_schemas_come_from_a_config():
-    schema = attribute_schema("mine", {"hat": ["no", "yes"], "coat": ["a", "b", "c"]}, {"coat": "winter coat"})
+    schema = attribute_schema(
+        "mine", {"hat": ["no", "yes"], "coat": ["a", "b", "c"]}, {"coat": "winter coat"}
+    )
     assert (schema.sizes, schema.num_outputs, schema.slices[1]) == ((2, 3), 5, slice(2, 5))
     assert schema.attributes[1].title == "winter coat"
     with pytest.raises(InputError, match="two or more different classes"):
@@ -175,11 +187,27 @@ def test_the_public_file_counts_as_a_direct_reading_does():
         struct = getattr(content, part)
         assert len(found) == len(struct.image_index) == {"train": 751, "test": 750}[part]
         for attribute in MARKET12.attributes[:10]:
-            counted = [int((getattr(struct, attribute.name) == k + 1).sum()) for k in range(len(attribute.classes))]
+            counted = [
+                int((getattr(struct, attribute.name) == k + 1).sum()) for k in range(len(attribute.classes))
+            ]
             assert np.bincount(found[attribute.name], minlength=len(counted)).tolist() == counted
-        for name, columns, nothing in (("upper_color", UPPER, none[part][0]), ("lower_color", LOWER, none[part][1])):
+        for name, columns, nothing in (
+            ("upper_color", UPPER, none[part][0]),
+            ("lower_color", LOWER, none[part][1]),
+        ):
             counted = [nothing, *(int((getattr(struct, column) == 2).sum()) for column in columns)]
             assert np.bincount(found[name], minlength=len(counted)).tolist() == counted
+
+
+@pytest.mark.skipif(not (PUBLIC and IMAGES), reason="REID_MARKET1501 names no Market-1501 folder")
+def test_the_public_file_joins_with_the_public_images():
+    table = concatenate_tables({"market1501": read_market1501(IMAGES, PUBLIC)})
+    names = list(MARKET12.names)
+    for split, identities in {"train": 751, "query": 750, "gallery": 750}.items():
+        rows = table[table["split"] == split]
+        assert count_annotated(rows) == identities
+        assert rows.loc[~rows["distractor"], names].notna().all(axis=None)
+        assert rows.loc[rows["distractor"], names].isna().all(axis=None)
 
 
 def test_a_market_tree_brings_its_attribute_file_along(tmp_path):
@@ -192,7 +220,87 @@ def test_a_market_tree_brings_its_attribute_file_along(tmp_path):
     codes = random_codes(2)
     assert "gender" not in read_market1501(tmp_path / "market").columns
     write_mat(tmp_path / "market_attribute.mat", (["0002"], codes[:1]), (["0007"], codes[1:]))
-    table = read_market1501(tmp_path / "market")
-    assert table["gender"].tolist() == [codes[0, 0], codes[1, 0], codes[1, 0]]
+    table = concatenate_tables({"market": read_market1501(tmp_path / "market")})
+    assert np.array_equal(table[list(MARKET12.names)].to_numpy(int), codes[[0, 1, 1]])
     own = write_csv(Path(tmp_path / "own.csv"), random_codes(2, seed=5), ["0002", "0007"])
     assert read_market1501(tmp_path / "market", own)["attribute_file"].unique().tolist() == [str(own)]
+
+
+OWN = attribute_schema(
+    "own", {"glasses": ["no", "yes"], "coat": ["none", "red", "blue"]}, prefixes={"coat": "coat_"}
+)
+
+
+def test_another_schema_reads_its_own_columns(tmp_path, caplog):
+    (tmp_path / "own.csv").write_text("id,coat_blue,coat_red,glasses,shoes\n1,1,0,0,9\n2,0,0,1,9\n")
+    table = album(["1", "2"]).assign(attribute_file=str(tmp_path / "own.csv"))
+    both = concatenate_tables({"album": table, "other": album(["1"])}, OWN)
+    assert both["coat"].dropna().tolist() == [2, 2, 0, 0]
+    assert both["glasses"].dropna().tolist() == [0, 0, 1, 1]
+    assert "shoes" not in both.columns
+    assert count_annotated(both, OWN) == 2
+    write_mat(tmp_path / "a.mat", (["1"], random_codes(1)), (["2"], random_codes(1)))
+    passed_over = concatenate_tables({"album": table.assign(attribute_file=str(tmp_path / "a.mat"))}, OWN)
+    assert count_annotated(passed_over, OWN) == 0
+    assert "a.mat has no attribute of own" in caplog.text
+    with pytest.raises(InputError, match=r"own\.csv has no column gender"):
+        concatenate_tables({"album": table})
+
+
+def test_a_tables_own_columns_are_checked_by_the_schema(tmp_path):
+    rows = "path,person_id,split,glasses,coat,age\na.jpg,1,train,1,2,77\nb.jpg,1,train,,{},8\n"
+    (tmp_path / "people.csv").write_text(rows.format(0))
+    table = concatenate_tables({"own": read_table_file(tmp_path / "people.csv")}, OWN)
+    assert table["glasses"].tolist() == [1, pd.NA]
+    assert table["coat"].tolist() == [2, 0]
+    (tmp_path / "people.csv").write_text(rows.format(3))
+    with pytest.raises(
+        InputError, match=r"people\.csv, row 2 \(.*b\.jpg\): coat is not within 0\.\.2 but '3'"
+    ):
+        concatenate_tables({"own": read_table_file(tmp_path / "people.csv")}, OWN)
+    with pytest.raises(InputError, match=r"people\.csv, row 1 .*: age is not within 0\.\.3 but '77'"):
+        concatenate_tables({"own": read_table_file(tmp_path / "people.csv")})
+    with pytest.raises(InputError, match="own: split is another column"):
+        concatenate_tables({"a": album(["1"])}, attribute_schema("own", {"split": ["a", "b"]}))
+
+
+def test_one_attribute_file_a_source(tmp_path):
+    table = album(["1"]).assign(attribute_file=["a.csv", "b.csv"])
+    with pytest.raises(InputError, match="album names 2 attribute files"):
+        concatenate_tables({"album": table})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "cannot be read as CSV"),
+        ("id,hat\n", "holds no identities"),
+        ("id,hat\n1,2,3\n", "more cells in a row than in its header"),
+    ],
+)
+def test_a_broken_csv_is_an_error(tmp_path, content, message):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_attributes(tmp_path / "a.csv")
+
+
+def test_a_broken_mat_is_an_error(tmp_path):
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(str(path), {"other": {"train": np.ones(3)}})
+    with pytest.raises(InputError, match="holds no struct of the structs train and test"):
+        read_attributes(path)
+    part = {"hat": np.ones(3), "image_index": np.ones(2)}
+    scipy.io.savemat(str(path), {"market_attribute": {"train": part, "test": part}})
+    with pytest.raises(InputError, match="struct train: the field image_index has another length"):
+        read_attributes(path)
+    write_mat(path, (["1", "2"], random_codes(2)), (["2", "3"], random_codes(2)))
+    with pytest.raises(InputError, match="test column 1, column image_index: 2 stands there a second time"):
+        read_attributes(path)
+
+
+def test_yaml_words_for_no_and_yes_are_class_names():
+    assert attribute_schema("mine", {"hat": [False, True]}).attributes[0].classes == ("no", "yes")
+    with pytest.raises(InputError, match=r"attributes\.hat=no must be a list"):
+        attribute_schema("mine", {"hat": "no"})
+    with pytest.raises(InputError, match=r"schema\.prefixes names coat, which is none of hat"):
+        attribute_schema("mine", {"hat": ["no", "yes"]}, prefixes={"coat": "coat_"})
