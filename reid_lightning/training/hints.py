@@ -91,7 +91,13 @@ def _key_hints(keys: Sequence[str], overrides: dict[str, str], options: dict[str
     except HydraException:
         return []
     known = dict.fromkeys(options) | plain_unresolved(config)
-    nearest = {key: nearest_key(key, known) for key in keys if key not in dict(leaves(known))}
-    return [
-        f"Did you mean '{near}' instead of '{key}'?" for key, near in nearest.items() if near and near != key
-    ]
+    found = []
+    for key in (key for key in keys if key not in dict(leaves(known))):
+        group = key.split(".", 1)[0]
+        near = nearest_key(key, known)
+        if group in options and known[group] is None:
+            choices = [name for name in options[group] if name != "none"]
+            found.append(f"'{key}' needs an option of its group, such as '{group}={choices[0]}'.")
+        elif near and near != key:
+            found.append(f"Did you mean '{near}' instead of '{key}'?")
+    return found

@@ -81,6 +81,12 @@ def test_no_hint_for_a_key_that_exists():
     )
 
 
+def test_a_key_of_a_group_without_an_option_names_one():
+    assert hints(["attributes.weight=2"]) == [
+        "'attributes.weight' needs an option of its group, such as 'attributes=market12'."
+    ]
+
+
 def test_an_option_of_a_nested_group_is_no_key():
     group = "experiment/kiel/network"
     assert hints(["experiment=kiel/tables/loss", f"{group}=mildnet,mildnet_narrow", "seed=1,2"]) == []
