@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import timm
+import torch
 from timm.models import group_parameters
+from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 
 from reid_lightning.errors import InputError
@@ -48,6 +50,7 @@ class TimmBackbone(Backbone):
             )
         else:
             body = timm.create_model(name, **arguments)
+        _let_merging_shift(body)
         load_file(body, weights)
         depths = [body.get_submodule(stage["module"]) for stage in getattr(body, "feature_info", ())]
         super().__init__(body, _timm_layers(body), int(body.num_features), frozen_layers, depths)
@@ -64,6 +67,13 @@ class TimmBackbone(Backbone):
             tokens = output[:, body.num_prefix_tokens :]
             return tokens.transpose(1, 2).unflatten(2, tuple(body.patch_embed.grid_size))
         return output.permute(0, 3, 1, 2) if getattr(body, "output_fmt", "NCHW") == "NHWC" else output
+
+
+def _let_merging_shift(body: nn.Module) -> None:
+    """Give the layers of a Swin that merge patches a bias of zeros, where SOLIDER's weights have their shift."""
+    for module in body.modules():
+        if isinstance(module, PatchMerging):
+            module.reduction.bias = nn.Parameter(torch.zeros(module.reduction.out_features))
 
 
 def _timm_layers(body: Any) -> list[nn.Module]:

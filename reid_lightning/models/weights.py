@@ -7,17 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from reid_lightning.errors import InputError
+from reid_lightning.models.weight_names import fit_positions, from_solider
 
 log = logging.getLogger("reid_lightning")
 
 # How others wrap the network whose weights they save, outermost first.
-_WRAPPERS = ("state_dict", "model", "network", "net")
-_PREFIXES = ("module.", "network.", "model.", "backbone.", "base.", "body.", "encoder.")
+_WRAPPERS = ("teacher", "state_dict", "model", "network", "net")
+_PREFIXES = ("module.", "network.", "model.", "backbone.", "base.", "body.", "encoder.", "encoder_q.")
 LEAST_MATCHED = 0.5
+# Scores beside the weights, which torchreid saves as numpy's numbers.
+_NUMBERS: list[Any] = [np.dtype, type(np.dtype("f8")), type(np.dtype("f4"))]
+_NUMBERS += [(np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,9 @@ class MatchReport:
 def load_weights(module: nn.Module, path: str | Path) -> MatchReport:
     """Load the tensors of a file into a module by name, whatever the saver wrapped around the names.
 
-    Understands plain state dictionaries, those under `state_dict` or `model`, and the prefixes of
-    DataParallel, fast-reid, BoT and this project's own checkpoints; `.pth`, `.pt`, `.ckpt`, `.tar` and `.safetensors`.
+    Understands plain state dictionaries, those under `state_dict` or `model`, the prefixes of DataParallel, fast-reid, BoT,
+    LUPerson's MoCo and this project's own checkpoints, the names of torchvision, timm, torchreid and SOLIDER; `.pth`,
+    `.pt`, `.ckpt`, `.tar` and `.safetensors`. Position embeddings of timm's transformers are interpolated to the image.
 
     Args:
         module: The backbone's body, under its library's own names.
@@ -71,7 +77,7 @@ def load_weights(module: nn.Module, path: str | Path) -> MatchReport:
         for name, tensor in module.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    found = _without_prefix(found, own)
+    found = fit_positions(from_solider(_without_prefix(found, own)), module)
     matched = {name: found[name] for name in own if name in found and found[name].shape == own[name].shape}
     wrong = tuple(name for name in own if name in found and name not in matched)
     report = MatchReport(
@@ -116,7 +122,8 @@ def _read(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_NUMBERS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(
             f"backbone.weights={path} cannot be read as weights ({type(error).__name__})"

@@ -6,7 +6,8 @@ from torch import nn
 
 from reid_lightning.errors import InputError
 from reid_lightning.models.necks import BNNeck, LinearNeck, NoNeck
-from reid_lightning.models.network import IMAGENET_MEAN, IMAGENET_STD, InputNormalization, ReIDNetwork
+from reid_lightning.models.network import ReIDNetwork
+from reid_lightning.models.normalization import IMAGENET_MEAN, IMAGENET_STD, InputNormalization
 from reid_lightning.models.pooling import AveragePooling, GeMPooling, MaxPooling
 
 
