@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from torchmetrics.utilities import dim_zero_cat
 
-from reid_lightning.losses.attributes import UNKNOWN
+from reid_lightning.data.attributes import UNKNOWN
 from reid_lightning.training.metrics import gather_rows
 
 
@@ -24,7 +24,7 @@ class HeadScores:
         balanced_accuracy: Mean recall of the classes that occur.
         macro_f1: Mean F1 of the classes that occur or are answered.
         mean_accuracy: mA: mean over the classes that occur of half the sum of true positive and true negative rate (Li
-            et al. 2016, RAP, for two classes).
+            et al. 2016, RAP, for two classes); a class that is everywhere has no negatives to get wrong.
         majority: Accuracy of always answering the most frequent training class.
     """
 
@@ -186,6 +186,8 @@ def joint_accuracy(
 ) -> Tensor:
     """Return the mean over images of right attributes and identity over those known (Trento: of 12 + 1).
 
+    An image of which nothing is known is left out.
+
     Args:
         logits: (B, C) of the heads.
         targets: (B, heads), -1 where unknown.
@@ -198,4 +200,4 @@ def joint_accuracy(
     count = known.sum(dim=1).float()
     if identity_logits is not None:
         right, count = right + (identity_logits.argmax(dim=1) == labels), count + 1
-    return (right / count.clamp(min=1)).mean()
+    return (right / count.clamp(min=1)).sum() / (count > 0).sum().clamp(min=1)

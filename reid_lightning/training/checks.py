@@ -61,7 +61,7 @@ def _check_attributes(config: Mapping[str, Any]) -> None:
             "heads out with attributes=none"
         )
     if attributes["heads"].get("reweighting"):
-        if not classifier or not classifier["weight"]:
+        if not classifier or not classifier.get("weight", 1.0):
             raise InputError(
                 "attributes.heads.reweighting=true is learned from the identity classifier's loss, and there is none; "
                 "choose one (classifier=softmax), or set attributes.heads.reweighting=false"

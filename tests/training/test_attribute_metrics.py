@@ -147,6 +147,7 @@ def test_two_processes_give_the_scores_of_one(tmp_path):
 @pytest.mark.parametrize("with_identity", [True, False])
 def test_joint_accuracy_counts_attributes_and_identity(with_identity):
     probabilities, _, targets, _ = table(9)
+    targets[4] = -1
     identity_logits = torch.randn(9, 5)
     labels = torch.randint(5, (9,))
     answers = predicted_classes(probabilities, SIZES)
@@ -156,7 +157,6 @@ def test_joint_accuracy_counts_attributes_and_identity(with_identity):
         right += [int(identity_logits[row].argmax()) == int(labels[row])] if with_identity else []
         if right:
             shares.append(sum(right) / len(right))
-        else:
-            shares.append(0.0)
+    assert len(shares) == (9 if with_identity else 8)
     found = joint_accuracy(probabilities, targets, SIZES, identity_logits if with_identity else None, labels)
     assert float(found) == pytest.approx(np.mean(shares))
