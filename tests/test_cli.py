@@ -31,6 +31,24 @@ def test_a_users_error_is_one_line_and_exit_code_2():
     assert failed.stderr.count("\n") == 1
 
 
+def test_counting_annotated_people(tmp_path):
+    (tmp_path / "album.csv").write_text(
+        "path,person_id,split,gender\na1.jpg,a,query,1\na2.jpg,a,gallery,1\nb1.jpg,b,gallery,\n"
+    )
+    check = (
+        sys.executable,
+        "-m",
+        "reid_lightning.cli",
+        "data",
+        "check",
+        "data=table",
+        f"data.root={tmp_path / 'album.csv'}",
+    )
+    for schema in ("market12", "own"):
+        shown = run(*check, *([] if schema == "market12" else ["attributes=own"]))
+        assert f"{schema} attributes of 1 of 2 identities" in " ".join(shown.stdout.split()), shown.stderr
+
+
 def test_counting_a_data_set(tmp_path):
     import cv2
     import numpy as np

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reid_lightning.data.attributes import UNKNOWN
 from reid_lightning.errors import InputError
-
-UNKNOWN = -1
 
 
 class AttributeLoss(nn.Module):

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from tiny_trees import write_image, write_market_tree
 
 from reid_lightning.data import datamodule as module
+from reid_lightning.data.attributes import attribute_schema
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.image_cache import CachedImages, DecodedImages
 from reid_lightning.data.readers.market1501 import read_market1501
@@ -88,6 +89,21 @@ def test_the_validation_seed_alone_chooses_the_identities(make):
         for seeds in ({}, {"seed": 5}, {"validation_seed": 1}, {"validation_seed": 1, "seed": 2})
     ]
     assert chosen[0] == chosen[1] != chosen[2] == chosen[3]
+
+
+def test_batches_carry_the_attributes_of_the_chosen_schema(make, market_tree, tmp_path):
+    own = attribute_schema("own", {"glasses": ["no", "yes"], "coat": ["none", "red", "blue"]})
+    codes = {"0001": (1, 2), "0002": (0, 1), "0003": (1, 0), "0101": (0, 0)}
+    rows = [f"{person},{coat},{glasses}\n" for person, (glasses, coat) in codes.items()]
+    (tmp_path / "own.csv").write_text("id,coat,glasses\n" + "".join(rows))
+    sources = {"market1501": partial(read_market1501, market_tree, tmp_path / "own.csv")}
+    data = set_up(make(sources=sources, attributes=own, validation=None))
+    assert data.attribute_counts == [4, 8, 4, 4, 4]  # four images each; identity 101 does not train
+    for loader in (data.train_dataloader(), data.test_dataloader()):
+        for batch in loader:
+            people = data.table["person_id"].iloc[batch["index"].tolist()]
+            expected = [codes.get(person, (-1, -1)) for person in people]
+            assert batch["attributes"].tolist() == [list(codes) for codes in expected]
 
 
 @pytest.mark.parametrize("none", ["none", None])
