@@ -171,21 +171,23 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def print_summary(jobs: pd.DataFrame, summary: pd.DataFrame, console: Console) -> None:
     """Print a line per option, in percent, and the jobs that failed with their reasons."""
     page = Table(title=None, show_edge=False, pad_edge=False)
-    page.add_column("option", overflow="fold")
+    page.add_column("option", overflow="fold", min_width=12)
     numbers = numbers_of(jobs)
     for heading in numbers.values():
         page.add_column(heading, justify="right", no_wrap=True)
-        page.add_column("±", justify="right", no_wrap=True)
-    page.add_column("seeds", justify="right", no_wrap=True)
-    for _, row in summary.iterrows():
-        cells = [_percent(row[f"{name}/{statistic}"]) for name in numbers for statistic in ("mean", "std")]
-        page.add_row(str(row["option"]), *cells, str(max(row[f"{name}/count"] for name in numbers)))
+    counts = summary[[f"{name}/count" for name in numbers]].max(axis=1)
+    differ = counts.nunique() > 1
+    if differ:
+        page.add_column("seeds", justify="right", no_wrap=True)
+    for (_, row), count in zip(summary.iterrows(), counts, strict=True):
+        cells = [_mean_and_spread(row[f"{name}/mean"], row[f"{name}/std"]) for name in numbers]
+        page.add_row(str(row["option"]), *cells, *([str(count)] if differ else []))
     failed = jobs[jobs["failure"].notna()]
     console.print()
     console.print(page)
     console.print(
-        f"[dim]{len(jobs) - len(failed)} of {len(jobs)} jobs finished; ± is the standard deviation over seeds, "
-        "ordered by validation mAP[/dim]",
+        f"[dim]{len(jobs) - len(failed)} of {len(jobs)} jobs finished; {_seeds(counts)}; ordered by validation "
+        "mAP[/dim]",
         highlight=False,
         soft_wrap=True,
     )
@@ -199,8 +201,16 @@ def print_summary(jobs: pd.DataFrame, summary: pd.DataFrame, console: Console) -
         )
 
 
-def _percent(fraction: float) -> str:
-    return "" if pd.isna(fraction) else f"{100 * fraction:.1f}"
+def _seeds(counts: "pd.Series[int]") -> str:
+    if counts.max() <= 1:
+        return "one seed each, which has no spread"
+    return f"± is the standard deviation over {f'{counts.max()} ' if counts.nunique() == 1 else ''}seeds"
+
+
+def _mean_and_spread(mean: float, std: float) -> str:
+    if pd.isna(mean):
+        return ""
+    return f"{100 * mean:.1f}" + ("" if pd.isna(std) else f" ± {100 * std:.1f}")
 
 
 def report_sweep(folder: str | Path) -> int:

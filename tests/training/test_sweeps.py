@@ -97,8 +97,8 @@ def test_one_seed_has_no_spread(tmp_path):
         "50.0",
         "40.0",
         "60.0",
-        "1",
     ]
+    assert "one seed each, which has no spread" in printed(tmp_path)
 
 
 def test_a_repeated_seed_counts_once(tmp_path):
