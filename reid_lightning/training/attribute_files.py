@@ -25,6 +25,7 @@ def write_attribute_files(
     protocol: EvaluationProtocol,
     table: pd.DataFrame,
     schema: AttributeSchema,
+    form: AttributeForm,
     gallery_files: int,
     output_dir: Path,
 ) -> None:
@@ -41,11 +42,11 @@ def write_attribute_files(
         protocol: Says which gallery images are left out.
         table: Rows that both refer to.
         schema: The attributes.
+        form: The annotations' columns and coding.
         gallery_files: Gallery files per query.
         output_dir: The run's folder.
     """
     names = file_names(table)
-    form = form_of(table, schema)
     codes = predicted_classes(answers.probabilities, schema.sizes).cpu().numpy()
     written = form.write(codes, schema)
     written.insert(0, form.identity_column, names[answers.index.cpu().numpy()])
@@ -74,9 +75,10 @@ def write_attribute_files(
 
 
 def form_of(table: pd.DataFrame, schema: AttributeSchema) -> AttributeForm:
-    """Return the form of the file that the table's attributes come from, or the table's own."""
-    files = list(table["attribute_file"].dropna().unique()) if "attribute_file" in table.columns else []
-    return read_attributes(files[0], schema).form if len(files) else AttributeForm.of_schema(schema)
+    """Return the form of the file that the training images' attributes come from, or the table's own."""
+    train = table[table["split"] == "train"]
+    files = list(train["attribute_file"].dropna().unique()) if "attribute_file" in table.columns else []
+    return read_attributes(files[0], schema).form if files else AttributeForm.of_schema(schema)
 
 
 def file_names(table: pd.DataFrame) -> np.ndarray:

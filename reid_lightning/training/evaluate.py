@@ -8,6 +8,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
+from reid_lightning.data.annotations import AttributeForm
 from reid_lightning.errors import InputError
 from reid_lightning.training.build import build_datamodule, build_module
 from reid_lightning.training.configuration import CONF, check_targets, nearest_key, plain
@@ -79,6 +80,8 @@ def load_module(
             f"the weights of {path} fit the network that they were trained in, not the one that the overrides make; "
             "only data, evaluation and trainer can be changed"
         ) from error
+    if entry.get("attribute_form"):
+        module.attribute_form = AttributeForm(**entry["attribute_form"])
     return module.eval(), config
 
 

@@ -19,6 +19,7 @@ from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.training import loggers as loggers_
+from reid_lightning.training.attribute_files import form_of
 from reid_lightning.training.build import build_datamodule, build_module
 from reid_lightning.training.callbacks import HoldBackbone, StopAfter
 from reid_lightning.training.checks import check_annotations, check_config, differences
@@ -116,6 +117,8 @@ def _fit(
         module = build_module(
             config, datamodule.num_identities, datamodule.identity_labels, datamodule.attribute_counts
         )
+        if module.schema is not None:
+            module.attribute_form = form_of(datamodule.table, module.schema)
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
         trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resume)
     with watch.stage("fit"):
@@ -223,7 +226,15 @@ def _of_network(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a config says about the network."""
     parts = {part: config.get(part) for part in ("backbone", "pooling", "neck", "classifier", "descriptor")}
     attributes = config.get("attributes") or {}
-    return parts | {"attributes": {part: attributes.get(part) for part in ("schema", "heads")}}
+    schema = attributes.get("schema") or {}
+    heads = list((schema.get("attributes") or {}).items())  # a list: their order is that of the outputs
+    return parts | {
+        "attributes": {
+            "schema": schema,
+            "heads": attributes.get("heads"),
+            "order of schema.attributes": heads,
+        }
+    }
 
 
 def _epochs_of(checkpoint: Path) -> int:

@@ -1,6 +1,7 @@
 """The LightningModule: how to step, log and evaluate; it does not know what a loss is."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from reid_lightning import __version__
+from reid_lightning.data.annotations import AttributeForm
 from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.errors import InputError
 from reid_lightning.models.attribute_heads import probabilities
@@ -71,6 +73,9 @@ class ReIDModule(LightningModule):
             AttributeEvaluation(attributes.names, attributes.sizes) if attributes else None
         )
         self.attributes_evaluated: tuple[AttributeScores, AttributeRows] | None = None  # likewise
+        self.attribute_form: AttributeForm | None = (
+            None  # of the annotations trained on; travels in the checkpoint
+        )
         self.validation_summary: dict[str, float] = {}  # of the best validation so far
 
     def forward(self, images: Tensor) -> Features:
@@ -269,6 +274,7 @@ class ReIDModule(LightningModule):
             "config": self.config,
             "identity_labels": self.identity_labels,
             "validation": self.validation_summary,
+            "attribute_form": asdict(self.attribute_form) if self.attribute_form else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

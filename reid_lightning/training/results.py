@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reid_lightning import __version__
+from reid_lightning.data.annotations import AttributeForm
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.table import describe_protocols
 from reid_lightning.files import atomic_path
@@ -143,7 +144,14 @@ def _attributes(
     if datamodule.has_test:
         gallery_files = config["attributes"]["gallery_files"]
         write_attribute_files(
-            answers, ranked, module.protocol, datamodule.table, module.schema, gallery_files, output_dir
+            answers,
+            ranked,
+            module.protocol,
+            datamodule.table,
+            module.schema,
+            module.attribute_form or AttributeForm.of_schema(module.schema),
+            gallery_files,
+            output_dir,
         )
     return draw_attributes(scores, answers, datamodule.table, module.schema, output_dir)
 

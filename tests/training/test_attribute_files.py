@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
-from reid_lightning.data.annotations import read_attributes
+from reid_lightning.data.annotations import AttributeForm, read_attributes
 from reid_lightning.data.attributes import MARKET12
 from reid_lightning.data.table import validate_table
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.training.attribute_files import draw_attributes, file_names, write_attribute_files
 from reid_lightning.training.attribute_metrics import AttributeEvaluation, AttributeRows
-from reid_lightning.training.evaluate import evaluate
+from reid_lightning.training.evaluate import evaluate, load_module
 from reid_lightning.training.job import run_job
 from reid_lightning.training.metrics import EvaluationRows
 
@@ -45,7 +45,9 @@ def example(count=40, seed=0):
 
 def test_predictions_are_written_in_the_tables_form_for_every_image(tmp_path):
     table, ranked, answers = example()
-    write_attribute_files(answers, ranked, EvaluationProtocol(), table, MARKET12, 5, tmp_path)
+    write_attribute_files(
+        answers, ranked, EvaluationProtocol(), table, MARKET12, AttributeForm.of_schema(MARKET12), 5, tmp_path
+    )
     written = pd.read_csv(tmp_path / "classification_test.csv")
     assert list(written.columns) == ["id", *MARKET12.names, "squared_scores"]
     assert written["id"].tolist() == [f"{k:04d}.jpg" for k in range(40)]
@@ -56,7 +58,9 @@ def test_predictions_are_written_in_the_tables_form_for_every_image(tmp_path):
 
 def test_ranked_files_follow_the_mean_squared_error_without_the_same_camera(tmp_path):
     table, ranked, answers = example()
-    write_attribute_files(answers, ranked, EvaluationProtocol(), table, MARKET12, 5, tmp_path)
+    write_attribute_files(
+        answers, ranked, EvaluationProtocol(), table, MARKET12, AttributeForm.of_schema(MARKET12), 5, tmp_path
+    )
     lines = (tmp_path / "reid_test.txt").read_text().splitlines()
     assert len(lines) == 8
     for number, line in enumerate(lines):
@@ -117,6 +121,9 @@ def test_a_run_leaves_both_files_which_parse_back_and_hold_under_a_rerun(compose
     codes = read_attributes(folder / "classification_test.csv").codes  # the annotations' own form
     assert len(codes) == len(classified)
     again = evaluate(folder / "checkpoints" / "best.ckpt", tmp_path / "again")
+    assert (
+        load_module(folder / "checkpoints" / "best.ckpt")[0].attribute_form.columns[0] == "age"
+    )  # travels along
     for name in ("classification_test.csv", "reid_test.txt"):
         assert (tmp_path / "again" / name).read_text() == (folder / name).read_text()
     assert again.attributes == pytest.approx(result.attributes)
