@@ -162,10 +162,19 @@ def _facts(result: RunResult, config: Mapping[str, Any]) -> dict[str, str]:
     facts = {
         "Data": ", ".join(config["data"]["sources"]),
         "Parameters": f"{cost['parameters'] / 1e6:.2f} M",
-        "Losses": ", ".join([*(["identity"] if config["classifier"] else []), *(config["loss"] or {})]),
+        "Losses": ", ".join(
+            [
+                name
+                for name, task in (("identity", "classifier"), ("attributes", "attributes"))
+                if config[task]
+            ]
+            + list(config["loss"] or {})
+        ),
         "Seed": str(config["seed"]),
         "Time": ", ".join(f"{stage} {value:.0f} s" for stage, value in cost["seconds"].items()),
     }
+    if result.attributes:
+        facts["Attributes"] = _attribute_line(result.attributes).removeprefix("attributes: ")
     if "images_per_second" in cost:
         facts["Training"] = f"{cost['images_per_second']:.0f} images/s"
     return facts
