@@ -78,6 +78,7 @@ def _companions(choice: str) -> list[str]:
         "experiment=birjand": ["data.image_size=[64,32]"],
         "experiment=best": ["backbone.name=resnet18"],
         "experiment=transformer": ["backbone.name=test_vit", "data.image_size=[32,16]"],
+        "experiment=trento": ["data.validation_queries=5"],  # of a handful of people
         "sampler=shuffle": ["sampler.batch_size=4"],
     }
     return companions.get(choice, [])
