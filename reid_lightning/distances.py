@@ -1,4 +1,4 @@
-"""Distances between embeddings: one differentiable function, and the guard that keeps its products exact."""
+"""Distances between embeddings and between stripes of them, and the guard that keeps their products exact."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from reid_lightning.errors import InputError
 
@@ -100,15 +101,80 @@ def pairwise_distances(x: Tensor, y: Tensor | None = None, metric: Metric = "euc
 
 
 def _euclidean(x: Tensor, y: Tensor, squared: bool) -> Tensor:
+    """Return (..., N, M) distances of the rows of (..., N, D) and (..., M, D)."""
     # Distances do not change under a shift, but the rounding of |x|² + |y|² - 2xy does: centred embeddings
     # keep their digits even when all of them lie close together, far from the origin.
-    if len(x):
-        center = x.detach().mean(dim=0)
+    if x.shape[-2]:
+        center = x.detach().mean(dim=-2, keepdim=True)
         x, y = x - center, y - center
-    scale = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1)[None, :]
-    distances = (scale - 2 * (x @ y.T)).clamp(min=0)
+    scale = x.square().sum(dim=-1)[..., :, None] + y.square().sum(dim=-1)[..., None, :]
+    distances = (scale - 2 * (x @ y.mT)).clamp(min=0)
     if squared:
         return distances
     # Below its own rounding error a squared distance is zero, and the root has no slope there.
     coincident = distances <= 4 * torch.finfo(distances.dtype).eps * scale
     return torch.where(coincident, 0, torch.where(coincident, 1, distances).sqrt())
+
+
+def aligned_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
+    """Return the distance of people cut into stripes, their stripes aligned from top to bottom (AlignedReID).
+
+    Stripes are `d_ij = (e^u - 1) / (e^u + 1) = tanh(u / 2)` apart, u their Euclidean distance (Zhang et al. 2017,
+    "AlignedReID", eq. 1); people are as far apart as the shortest path through these distances is long (eq. 2). It passes
+    the pairs of stripes that look alike wherever they lie: a box shifted by a stripe costs one pair, not all of them.
+    On its way it crosses pairs of neighbours, so a person is not at distance 0 from himself. The gradient is finite
+    everywhere.
+
+    Args:
+        x: (..., N, S, d) features of S stripes from top to bottom.
+        y: (..., M, S, d); `x` itself when left out.
+
+    Returns:
+        (..., N, M) between 0 and 2 S - 1.
+
+    Raises:
+        InputError: The shapes do not fit.
+
+    Examples:
+        >>> person = torch.tensor([[[0.0], [90.0], [180.0]]])
+        >>> shifted = torch.tensor([[[90.0], [180.0], [270.0]]])
+        >>> aligned_distances(person, torch.cat([person, shifted, person + 400]))
+        tensor([[2., 3., 5.]])
+    """
+    y = x if y is None else y
+    if x.ndim < 3 or x.shape[:-3] != y.shape[:-3] or x.shape[-2:] != y.shape[-2:]:
+        raise InputError(
+            f"Aligned distances need (N, stripes, dimensions) features of equally many stripes and dimensions; "
+            f"got shapes {tuple(x.shape)} and {tuple(y.shape)}."
+        )
+    with exact_products(x.device):
+        apart = _euclidean(promote(x).flatten(-3, -2), promote(y).flatten(-3, -2), squared=False)
+    costs = (apart / 2).tanh()
+    costs = costs.view(*x.shape[:-1], *y.shape[-3:-1])  # (..., N, S, M, S)
+    return shortest_path(costs.transpose(-3, -2))
+
+
+def shortest_path(costs: Tensor) -> Tensor:
+    """Return the length of the shortest path from the first to the last cell, each step right or down.
+
+    A cell's path is its cost and the shorter of the paths to its left and upper neighbours (Zhang et al. 2017, eq. 2).
+    Neighbours lie on the anti-diagonal before, so all matrices advance together by one anti-diagonal at a time.
+
+    Args:
+        costs: (..., H, H).
+
+    Returns:
+        (...) lengths; where two paths are equally short, either takes half of the gradient.
+
+    Examples:
+        >>> shortest_path(torch.tensor([[1.0, 9.0, 1.0], [1.0, 9.0, 1.0], [1.0, 1.0, 1.0]]))
+        tensor(5.)
+    """
+    size = costs.shape[-1]
+    mirrored = costs.flip(-1)
+    path = mirrored.diagonal(size - 1, -2, -1)
+    for step in range(1, 2 * size - 1):
+        if step < size:  # the anti-diagonals grow: their ends have one neighbour
+            path = functional.pad(path, (1, 1), value=torch.inf)
+        path = torch.minimum(path[..., 1:], path[..., :-1]) + mirrored.diagonal(size - 1 - step, -2, -1)
+    return path.squeeze(-1)
