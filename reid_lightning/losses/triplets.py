@@ -36,31 +36,11 @@ def mean_triplet_cost(
     Raises:
         InputError: The indices are not triplets.
     """
-    if indices_tuple is None:
-        return mean_cost_of_all(distance_matrix(embeddings, squared), labels, cost, active_only, embeddings)
-    if len(indices_tuple) != 3:
-        raise InputError(
-            f"A triplet loss needs anchors, positives and negatives, but the miner gave {len(indices_tuple)} index "
-            "tensors; choose a miner of triplets, such as miner=batch_hard."
-        )
-    anchors, *others = indices_tuple
-    if not len(anchors):
-        nothing = embeddings.new_zeros(())
-        return with_slopes(nothing, embeddings, torch.zeros_like(embeddings)), {
-            "active_fraction": nothing,
-            "mean_ap_distance": nothing,
-            "mean_an_distance": nothing,
-            "embedding_norm": mean_norm(embeddings),
-        }
-    if 8 * len(anchors) > len(embeddings) ** 2:  # the whole matrix is cheaper than a difference for each
+    if indices_tuple is None or 8 * len(indices_tuple[0]) > len(embeddings) ** 2 or not len(indices_tuple[0]):
+        # The whole matrix is cheaper than a difference for each.
         distances = distance_matrix(embeddings, squared)
-        with torch.no_grad():
-            near, far = (distances[anchors, other] for other in others)
-            mean, slopes, diagnostics = _mean_cost(near, far, cost, active_only, embeddings)
-            by_pair = torch.zeros_like(distances)
-            for other, slope in zip(others, slopes, strict=True):
-                by_pair.index_put_((anchors, other), slope, accumulate=True)
-        return with_slopes(mean, distances, by_pair), diagnostics
+        return mean_cost_in_matrix(distances, labels, indices_tuple, cost, active_only, embeddings)
+    anchors, *others = _of_triplets(indices_tuple)
     with torch.no_grad():
         anchor = embeddings.index_select(0, anchors)
         differences = [embeddings.index_select(0, other).sub_(anchor) for other in others]
@@ -77,6 +57,54 @@ def mean_triplet_cost(
             from_anchors -= pull
         gradient.index_add_(0, anchors, from_anchors)
     return with_slopes(mean, embeddings, gradient), diagnostics
+
+
+def mean_cost_in_matrix(
+    distances: Tensor,
+    labels: Tensor,
+    indices_tuple: Indices | None,
+    cost: Cost,
+    active_only: bool,
+    embeddings: Tensor,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the mean cost of triplets whose (N, N) distances are known, and what shows collapse.
+
+    Args:
+        distances: (N, N), part of the graph.
+        labels: (N,).
+        indices_tuple: As of `mean_triplet_cost`, as are the following two.
+        cost: Cost of triplets from their two distances, and its slopes.
+        active_only: Average over the triplets that cost something.
+        embeddings: (N, D), for their norm.
+    """
+    if indices_tuple is None:
+        return mean_cost_of_all(distances, labels, cost, active_only, embeddings)
+    anchors, *others = _of_triplets(indices_tuple)
+    if not len(anchors):
+        nothing = distances.new_zeros(())
+        return with_slopes(nothing, distances, torch.zeros_like(distances)), {
+            "active_fraction": nothing,
+            "mean_ap_distance": nothing,
+            "mean_an_distance": nothing,
+            "embedding_norm": mean_norm(embeddings),
+        }
+    with torch.no_grad():
+        near, far = (distances[anchors, other] for other in others)
+        mean, slopes, diagnostics = _mean_cost(near, far, cost, active_only, embeddings)
+        by_pair = torch.zeros_like(distances)
+        for other, slope in zip(others, slopes, strict=True):
+            by_pair.index_put_((anchors, other), slope, accumulate=True)
+    return with_slopes(mean, distances, by_pair), diagnostics
+
+
+def _of_triplets(indices_tuple: Indices) -> Indices:
+    """Refuse what is not anchors, positives and negatives."""
+    if len(indices_tuple) != 3:
+        raise InputError(
+            f"A triplet loss needs anchors, positives and negatives, but the miner gave {len(indices_tuple)} index "
+            "tensors; choose a miner of triplets, such as miner=batch_hard."
+        )
+    return indices_tuple
 
 
 def _mean_cost(

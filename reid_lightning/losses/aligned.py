@@ -1,0 +1,65 @@
+"""AlignedReID's loss: triplets mined on the global distance, asked for a margin in the global and the aligned one."""
+
+from torch import Tensor, nn
+
+from reid_lightning.distances import aligned_distances
+from reid_lightning.losses.pairs import Indices
+from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.stripes import stripes_of
+from reid_lightning.losses.triplet import hinge
+from reid_lightning.losses.triplets import Cost, mean_cost_in_matrix, mean_triplet_cost
+from reid_lightning.models.features import Features
+
+
+class AlignedReIDLoss(nn.Module):
+    """Global and local triplet loss of the same triplets (Zhang et al. 2017, "AlignedReID", Sec. 3.2-3.3).
+
+    A triplet costs `max(d(a,p) - d(a,n) + margin, 0)` with Euclidean distances of `Features.metric`, on which the miner
+    chooses it, plus the same with the aligned distances of its stripes (`distances.aligned_distances`).
+
+    Args:
+        margin: Smallest wanted gap of the global distances, in their unit.
+        local_margin: Smallest wanted gap of the aligned distances, of which a stripe contributes at most 1.
+        local_weight: Factor of the local term; 0 leaves the global triplet loss.
+
+    Raises:
+        InputError: A setting is negative.
+
+    Examples:
+        >>> import torch
+        >>> vectors, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
+        >>> stripes = torch.tensor([[[0.0], [90.0]], [[0.0], [90.0]], [[180.0], [270.0]]])
+        >>> features = Features(vectors, vectors, vectors, local=stripes)
+        >>> AlignedReIDLoss(margin=0.5)(features, labels)  # the stripes of 0 and 1 are alike: 0.5 and nothing
+        tensor(0.5000)
+    """
+
+    reads_features = True
+
+    def __init__(self, margin: float = 0.3, local_margin: float = 0.3, local_weight: float = 1.0) -> None:
+        super().__init__()
+        self.margin = at_least("loss.aligned.margin", margin, 0)
+        self.local_margin = at_least("loss.aligned.local_margin", local_margin, 0)
+        self.local_weight = at_least("loss.aligned.local_weight", local_weight, 0)
+        self.diagnostics: dict[str, Tensor] = {}
+
+    def forward(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
+        """Return the scalar loss of N images' features and (N,) labels; None stands for all valid triplets."""
+        stripes = stripes_of(features, "aligned")
+        whole, self.diagnostics = mean_triplet_cost(
+            features.metric, labels, indices_tuple, self._cost(self.margin)
+        )
+        local, found = mean_cost_in_matrix(
+            aligned_distances(stripes),
+            labels,
+            indices_tuple,
+            self._cost(self.local_margin),
+            active_only=False,
+            embeddings=stripes.flatten(1),
+        )
+        self.diagnostics |= {f"local_{name}": value for name, value in found.items()}
+        return whole + self.local_weight * local
+
+    @staticmethod
+    def _cost(margin: float) -> Cost:
+        return lambda positive, negative: hinge(positive - negative + margin)

@@ -1,0 +1,55 @@
+"""Spatial-channel loss: each block of the global vector describes one stripe of the body."""
+
+from torch import Tensor, nn
+
+from reid_lightning.errors import InputError
+from reid_lightning.losses.pairs import Indices
+from reid_lightning.losses.stripes import stripes_of
+from reid_lightning.models.features import Features
+
+
+class SpatialChannelLoss(nn.Module):
+    """Ties block r of the global vector to the feature of stripe r (Fan et al. 2018, "SCPNet").
+
+    The global vector `Features.metric` of R x d dimensions has R blocks of d. An image costs
+    `sum over r of |block r - stripe r|²`, and the batch the mean of it.
+
+    Args:
+        embedding_size: Dimensions of the global vector; the objective fills it in.
+        num_parts: R; the objective fills it in.
+        part_size: d; the objective fills it in.
+
+    Raises:
+        InputError: The global vector is not R x d long.
+
+    Examples:
+        >>> import torch
+        >>> loss = SpatialChannelLoss(embedding_size=4, num_parts=2, part_size=2)
+        >>> vectors = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+        >>> features = Features(vectors, vectors, vectors, local=torch.tensor([[[1.0, 0.0], [3.0, 5.0]]]))
+        >>> loss(features, torch.tensor([0]))  # 2² in the first block, 1² in the second
+        tensor(5.)
+    """
+
+    reads_features = True
+    per_image = True  # a mean over images: every process may take it over its own
+    forms_own_pairs = True
+    needs_positives = False
+
+    def __init__(self, embedding_size: int, num_parts: int, part_size: int) -> None:
+        super().__init__()
+        if embedding_size != num_parts * part_size:
+            raise InputError(
+                f"loss=spatial_channel ties {num_parts} stripes of {part_size} dimensions to a global vector of "
+                f"{embedding_size}, which must be {num_parts * part_size} long; change parts.stripes or parts.size, or "
+                "take neck=bnneck."
+            )
+        self.diagnostics: dict[str, Tensor] = {}
+
+    def forward(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
+        """Return the scalar loss of B images' features; labels are not read."""
+        stripes = stripes_of(features, "spatial_channel")
+        squares = (features.metric - stripes.flatten(1)).square().sum(dim=1)
+        scale = stripes.detach().square().sum(dim=(1, 2)).mean()
+        self.diagnostics = {"relative_error": squares.detach().mean() / scale.clamp(min=1e-12)}
+        return squares.mean()
