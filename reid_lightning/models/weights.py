@@ -56,7 +56,7 @@ class MatchReport:
         return "; ".join(parts)
 
 
-def load_weights(module: nn.Module, path: str | Path) -> MatchReport:
+def load_weights(module: nn.Module, path: str | Path, key: str = "backbone.weights") -> MatchReport:
     """Load the tensors of a file into a module by name, whatever the saver wrapped around the names.
 
     Understands plain state dictionaries, those under `state_dict` or `model`, the prefixes of DataParallel, fast-reid, BoT,
@@ -66,12 +66,13 @@ def load_weights(module: nn.Module, path: str | Path) -> MatchReport:
     Args:
         module: The backbone's body, under its library's own names.
         path: The file.
+        key: The config's key that names it, for messages.
 
     Raises:
         InputError: The file is absent or unreadable, or fewer than half of the module's tensors match.
     """
     path = Path(path).expanduser()
-    found = _unwrapped(_read(path), path)
+    found = _unwrapped(_read(path, key), f"{key}={path}")
     own = {
         name: tensor
         for name, tensor in module.state_dict().items()
@@ -88,7 +89,7 @@ def load_weights(module: nn.Module, path: str | Path) -> MatchReport:
     )
     if len(matched) < LEAST_MATCHED * len(own):
         raise InputError(
-            f"backbone.weights={path} fits badly: {report}; choose the backbone that the file was trained with"
+            f"{key}={path} fits badly: {report}; choose the {key.split('.')[0]} that the file was trained with"
         )
     module.load_state_dict(matched, strict=False)
     log.info("weights from %s: %s", path, report)
@@ -112,10 +113,10 @@ def download(fetch: Callable[[], Any], what: str, where: str) -> Any:
         ) from error
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, key: str) -> Any:
     if not path.is_file():
         raise InputError(
-            f"backbone.weights={path} is no file; give imagenet, null, or the path of a file with weights"
+            f"{key}={path} is no file; give the path of a file with weights, null, or for a backbone imagenet"
         )
     try:
         if path.suffix == ".safetensors":
@@ -125,12 +126,10 @@ def _read(path: Path) -> Any:
         with torch.serialization.safe_globals(_NUMBERS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(
-            f"backbone.weights={path} cannot be read as weights ({type(error).__name__})"
-        ) from error
+        raise InputError(f"{key}={path} cannot be read as weights ({type(error).__name__})") from error
 
 
-def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
+def _unwrapped(content: Any, setting: str) -> dict[str, Tensor]:
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -140,7 +139,7 @@ def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
         else {}
     )
     if not tensors:
-        raise InputError(f"backbone.weights={path} holds no named tensors")
+        raise InputError(f"{setting} holds no named tensors")
     return tensors
 
 

@@ -1,0 +1,116 @@
+"""Features of body parts: what a network reads from its map beside, or in place of, the pooled vector."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reid_lightning.errors import InputError
+
+
+class Parts(nn.Module):
+    """A branch that sees the images and the backbone's map.
+
+    Attributes:
+        local_shape: (S, d) of its stripe features; None without any.
+        pooled_features: Dimensions of the vector that it gives in place of the pooling's; None where pooling stays.
+    """
+
+    local_shape: tuple[int, int] | None = None
+    pooled_features: int | None = None
+
+    def forward(self, images: Tensor, maps: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return the (B, pooled_features) vector and the (B, S, d) stripe features, or None for either.
+
+        Args:
+            images: (B, 3, H, W) normalised.
+            maps: (B, C, h, w) of the backbone.
+        """
+        raise NotImplementedError
+
+
+class Stripes(Parts):
+    """Features of horizontal stripes: the mean of each, reduced (Sun et al. 2018, "PCB", Sec. 3.1).
+
+    Args:
+        in_features: Channels C of the map.
+        stripes: S, from top to bottom. A map of fewer rows gives a row to several of them.
+        size: Dimensions d of a stripe's feature; None takes C / S, so that together they are as long as a pooled vector.
+        shared: One reduction for all stripes (AlignedReID, so that they can be compared with each other) or one for each
+            (PCB).
+        normalize: Scale each stripe's feature to length 1.
+
+    Examples:
+        >>> stripes = Stripes(in_features=32, stripes=4, size=6)
+        >>> _, local = stripes(torch.randn(2, 3, 64, 32), torch.randn(2, 32, 8, 4))
+        >>> local.shape
+        torch.Size([2, 4, 6])
+    """
+
+    local_shape: tuple[int, int]
+
+    def __init__(
+        self,
+        in_features: int,
+        stripes: int = 6,
+        size: int | None = 256,
+        shared: bool = False,
+        normalize: bool = False,
+    ) -> None:
+        super().__init__()
+        if stripes < 1 or (size is not None and size < 1):
+            raise InputError(f"parts.stripes={stripes} and parts.size={size} must be 1 or more.")
+        if size is None and in_features % stripes:
+            raise InputError(
+                f"parts.stripes={stripes} does not divide the backbone's {in_features} channels; set parts.size."
+            )
+        self.local_shape = (stripes, size or in_features // stripes)
+        self.normalize = normalize
+        self.reductions = nn.ModuleList(
+            _reduction(in_features, self.local_shape[1]) for _ in range(1 if shared else stripes)
+        )
+
+    def forward(self, images: Tensor, maps: Tensor) -> tuple[None, Tensor]:
+        """Return no pooled vector, and the (B, S, d) stripe features of (B, C, h, w) maps."""
+        pooled = stripe_means(maps, self.local_shape[0])
+        if len(self.reductions) == 1:
+            local = self.reductions[0](pooled.flatten(0, 1)).unflatten(0, pooled.shape[:2])
+        else:
+            pairs = zip(self.reductions, pooled.unbind(1), strict=True)
+            local = torch.stack([reduce(stripe) for reduce, stripe in pairs], dim=1)
+        return None, functional.normalize(local, dim=-1) if self.normalize else local
+
+
+def _reduction(in_features: int, size: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(in_features, size, bias=False), nn.BatchNorm1d(size), nn.ReLU())
+
+
+def stripe_means(maps: Tensor, stripes: int) -> Tensor:
+    """Return the mean of each of the horizontal stripes that (B, C, h, w) maps are cut into, (B, stripes, C).
+
+    Stripes cover all rows; where their number does not divide the rows, neighbours share a row. Half types are averaged
+    in float32: a mean has more digits than its terms.
+
+    Examples:
+        >>> stripe_means(torch.arange(6.0).view(1, 1, 3, 2), 3).flatten()
+        tensor([0.5000, 2.5000, 4.5000])
+    """
+    half = maps.dtype in (torch.float16, torch.bfloat16)
+    rows = maps.mean(3, dtype=torch.float32 if half else maps.dtype)
+    with torch.autocast(maps.device.type, enabled=False):
+        return cell_means(maps.shape[2], stripes).to(rows) @ rows.mT
+
+
+def cell_means(length: int, cells: int) -> Tensor:
+    """Return the (cells, length) matrix that averages over each of the cells that a line of positions is cut into.
+
+    Cells cover all positions; one that lies in two of them counts in both (adaptive average pooling).
+
+    Examples:
+        >>> cell_means(3, 2)
+        tensor([[0.5000, 0.5000, 0.0000],
+                [0.0000, 0.5000, 0.5000]])
+    """
+    position, cell = torch.arange(length), torch.arange(cells)[:, None]
+    first, end = cell * length // cells, -(-(cell + 1) * length // cells)
+    inside = ((position >= first) & (position < end)).float()
+    return inside / inside.sum(dim=1, keepdim=True)
