@@ -9,6 +9,7 @@ from reid_lightning.models.attribute_heads import AttributeHeads
 from reid_lightning.models.features import Features
 from reid_lightning.models.multi_depth import MultiDepthDescriptor
 from reid_lightning.models.normalization import InputNormalization
+from reid_lightning.models.parts import Parts
 
 
 class ReIDNetwork(nn.Module):
@@ -22,6 +23,7 @@ class ReIDNetwork(nn.Module):
         num_identities: Training identities.
         descriptor: Completed with the backbone; adds `Features.descriptor` outside of training.
         attributes: Completed with `out_features`: attribute heads on the neck's classifier vector; None for none.
+        parts: Completed with C: features of body parts, `Features.local` or what takes the pooling's place.
     """
 
     def __init__(
@@ -33,12 +35,16 @@ class ReIDNetwork(nn.Module):
         num_identities: int,
         descriptor: Callable[[nn.Module], MultiDepthDescriptor] | None = None,
         attributes: Callable[[int], AttributeHeads] | None = None,
+        parts: Callable[[int], Parts] | None = None,
     ) -> None:
         super().__init__()
         self.normalize = InputNormalization()
         self.backbone = backbone
-        self.pooling = pooling
-        self.neck = neck(int(backbone.out_channels))  # type: ignore[arg-type]
+        channels = int(backbone.out_channels)  # type: ignore[arg-type]
+        self.parts = parts(channels) if parts else None
+        pooled = self.parts.pooled_features if self.parts else None
+        self.pooling = pooling if pooled is None else None
+        self.neck = neck(pooled or channels)
         self.embedding_size = int(self.neck.out_features)  # type: ignore[arg-type]
         self.attributes = attributes(self.embedding_size) if attributes else None
         classified = self.embedding_size + (self.attributes.added_features if self.attributes else 0)
@@ -49,16 +55,20 @@ class ReIDNetwork(nn.Module):
         """Return the features of (B, 3, H, W) images, uint8 or float in [0, 1]."""
         images = self.normalize(images)
         if self.descriptor is None or self.training:
-            return self._features(self.backbone(images))
+            return self._features(images, self.backbone(images))
         last, descriptor = self.descriptor(self.backbone, images)
-        return self._features(last)._replace(descriptor=descriptor)
+        return self._features(images, last)._replace(descriptor=descriptor)
 
-    def _features(self, maps: Tensor) -> Features:
-        """Return the features of the backbone's (B, C, h, w) maps.
+    def _features(self, images: Tensor, maps: Tensor) -> Features:
+        """Return the features of (B, 3, H, W) normalised images whose (B, C, h, w) maps the backbone gave.
 
         With re-weighting the attribute scores join what is classified and compared.
         """
-        features = Features(*self.neck(self.pooling(maps)))
+        pooled, local = self.parts(images, maps) if self.parts is not None else (None, None)
+        if self.pooling is not None:
+            pooled = self.pooling(maps)
+        metric, embedding, classified = self.neck(pooled)
+        features = Features(metric, embedding, classified, local=local)
         if self.attributes is None:
             return features
         logits, scores = self.attributes(features.classifier)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from reid_lightning.distances import Metric
 from reid_lightning.errors import InputError
+from reid_lightning.retrieval.aligned import AlignedRerank
 from reid_lightning.retrieval.matches import CameraPolicy, Matches
 from reid_lightning.retrieval.similarities import Similarities
 
@@ -32,6 +33,7 @@ def nearest(
     *,
     metric: Metric = "cosine",
     camera_policy: CameraPolicy = "exclude_same_camera",
+    rerank: AlignedRerank | None = None,
     chunk_size: int | None = None,
 ) -> Neighbours:
     """Find the `k` nearest gallery images of each query; at equal distance the earlier row comes first.
@@ -46,6 +48,7 @@ def nearest(
         gallery_cameras: (G,).
         metric: "cosine", "euclidean" or "sqeuclidean".
         camera_policy: As in `ranking.rank`, so that a list shows what the scores count.
+        rerank: A second look at the nearest images; distances stay those of the features.
         chunk_size: Queries at a time; None chooses by the size of the gallery.
 
     Raises:
@@ -76,7 +79,11 @@ def nearest(
             rows, columns, counted = matches.of_queries(queries)
             removed_pairs = (torch.from_numpy(side[~counted]).to(chunk.device) for side in (rows, columns))
             chunk[tuple(removed_pairs)] = -torch.inf
-        nearest_columns = _largest(chunk, min(k, len(gallery)))
+        compared = chunk
+        if rerank is not None:
+            compared = chunk.clone()
+            rerank.apply(similarities, queries, compared)
+        nearest_columns = _largest(compared, min(k, len(gallery)))
         values = chunk.gather(1, nearest_columns)
         removed = values.isneginf()
         indices.append(nearest_columns.masked_fill(removed, -1))

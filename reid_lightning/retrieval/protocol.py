@@ -8,12 +8,13 @@ from reid_lightning.distances import Metric
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.matches import CameraPolicy
 
-FeatureName = Literal["embedding", "metric", "descriptor"]
+FeatureName = Literal["embedding", "metric", "descriptor", "stripes"]
 
 _FEATURES = {
     "embedding": "feature after the neck",
     "metric": "feature before the neck",
     "descriptor": "multi-depth descriptor",
+    "stripes": "features of the stripes together",
 }
 
 
@@ -22,8 +23,8 @@ class EvaluationProtocol:
     """How features are taken, compared and scored. The defaults are those of BoT (Luo et al. 2019).
 
     Args:
-        feature: Field of `Features`: "embedding" (after the neck), "metric" (before its normalisation) or "descriptor"
-            (multi-depth, where the model has one).
+        feature: Field of `Features`: "embedding" (after the neck), "metric" (before its normalisation), "descriptor"
+            (multi-depth, where the model has one) or "stripes" (its parts' features one after the other, likewise).
         normalize: Scale features to length 1 before they are compared.
         metric: Distance: "cosine", "euclidean" or "sqeuclidean".
         camera_policy: "exclude_same_camera" removes gallery images of the query's person from the query's own
@@ -34,6 +35,9 @@ class EvaluationProtocol:
         single_shot: Draws of a gallery of one random image per identity, over which scores are averaged
             (`single_shot.rank_single_shot`); None ranks the whole gallery.
         single_shot_seed: Another seed draws other galleries.
+        aligned: How many of the nearest images are ordered anew with the aligned distance of their stripes
+            (`aligned.AlignedRerank`); None leaves them.
+        aligned_weight: Factor of that distance beside the features' own.
 
     Raises:
         InputError: A value is not one of these.
@@ -52,6 +56,8 @@ class EvaluationProtocol:
     tracklets: Literal["pool"] | None = None
     single_shot: int | None = None
     single_shot_seed: int = 0
+    aligned: int | None = None
+    aligned_weight: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ranks", tuple(self.ranks))
@@ -78,6 +84,21 @@ class EvaluationProtocol:
                 "gallery."
             )
 
+        if self.aligned is not None:
+            self._check_aligned()
+
+    def _check_aligned(self) -> None:
+        if type(self.aligned) is not int or self.aligned < 1 or self.aligned_weight < 0:
+            raise InputError(
+                f"evaluation.aligned={self.aligned} must be a number of gallery images from 1 on, or null for no second "
+                f"look, and evaluation.aligned_weight={self.aligned_weight} 0 or more."
+            )
+        if self.tracklets or self.single_shot:
+            raise InputError(
+                f"evaluation.aligned={self.aligned} compares the stripes of single images; set evaluation.tracklets=null "
+                "and evaluation.single_shot=null, or leave it out."
+            )
+
     def describe(self) -> str:
         """Return one line that names every choice."""
         return "; ".join(
@@ -91,6 +112,11 @@ class EvaluationProtocol:
                     )
                 ),
                 f"{self.metric} distance",
+                *(
+                    [f"nearest {self.aligned} re-ranked with {self.aligned_weight} x aligned distance"]
+                    if self.aligned
+                    else []
+                ),
                 f"same camera {'excluded' if self.camera_policy == 'exclude_same_camera' else 'allowed'}",
                 *([self._describe_draws()] if self.single_shot else []),
                 "AP as mean precision",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from reid_lightning.distances import Metric
 from reid_lightning.errors import InputError
+from reid_lightning.retrieval.aligned import AlignedRerank
 from reid_lightning.retrieval.matches import CameraPolicy, Integers, Matches
 from reid_lightning.retrieval.similarities import Similarities
 
@@ -87,6 +88,7 @@ def rank(
     *,
     metric: Metric = "cosine",
     camera_policy: CameraPolicy = "exclude_same_camera",
+    rerank: AlignedRerank | None = None,
     chunk_size: int | None = None,
 ) -> Ranking:
     """Rank the gallery for every query and score where the query's person appears.
@@ -106,6 +108,7 @@ def rank(
         metric: "cosine", "euclidean" or "sqeuclidean"; the last two order alike.
         camera_policy: "exclude_same_camera" removes gallery images of the query's person from the query's
             camera, "allow" keeps them.
+        rerank: A second look at the nearest images.
         chunk_size: Queries at a time; None chooses by the size of the gallery.
 
     Raises:
@@ -131,6 +134,10 @@ def rank(
     for queries, chunk in similarities.chunks(chunk_size):
         rows, columns, counted = matches.of_queries(queries)
         same = torch.from_numpy(rows).to(chunk.device), torch.from_numpy(columns).to(chunk.device)
+        if rerank is not None:
+            removed = torch.from_numpy(~counted).to(chunk.device)
+            chunk[same[0][removed], same[1][removed]] = -torch.inf
+            rerank.apply(similarities, queries, chunk)
         thresholds = chunk[same] - similarities.rounding(same[0] + queries.start, same[1])
         chunk[same] = -torch.inf  # what remains finite are the wrong images
         parts.append(_scores(*_ranks_of_matches(chunk, rows[counted], thresholds.cpu().numpy()[counted])))

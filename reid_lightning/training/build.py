@@ -7,6 +7,7 @@ import torch
 
 from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.errors import InputError
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.training.configuration import instantiate
 from reid_lightning.training.module import ReIDModule
@@ -46,6 +47,7 @@ def build_network(config: Mapping[str, Any], num_identities: int) -> ReIDNetwork
         num_identities=num_identities,
         descriptor=instantiate(config.get("descriptor")),
         attributes=instantiate(config["attributes"]["heads"], sizes=schema.sizes) if schema else None,
+        parts=instantiate(config.get("parts")),
     )
     if config["channels_last"]:
         network = network.to(memory_format=torch.channels_last)
@@ -67,6 +69,8 @@ def build_module(
         attribute_counts: Training images of each attribute class; a checkpoint brings its own.
     """
     network = build_network(config, num_identities)
+    local_shape = network.parts.local_shape if network.parts else None
+    _check_stripes(config["evaluation"], local_shape)
     schema, attributes = attribute_schema(config), config.get("attributes") or {}
     objective = build_objective(
         config["loss"],
@@ -75,6 +79,7 @@ def build_module(
         label_smoothing=getattr(network.classifier, "label_smoothing", 0.0),
         num_classes=num_identities,
         embedding_size=network.embedding_size,
+        local_shape=local_shape,
         across_ranks=config["across_ranks"],
         attribute_loss=instantiate(attributes["loss"], sizes=schema.sizes, counts=attribute_counts)
         if schema
@@ -93,3 +98,18 @@ def build_module(
         identity_labels=identity_labels,
         attributes=schema,
     )
+
+
+def _check_stripes(evaluation: Mapping[str, Any], local_shape: tuple[int, int] | None) -> None:
+    """Refuse an evaluation that compares stripes where the network gives none."""
+    if local_shape is not None:
+        return
+    for key, wanted in (
+        ("feature", evaluation["feature"] == "stripes"),
+        ("aligned", evaluation.get("aligned")),
+    ):
+        if wanted:
+            raise InputError(
+                f"evaluation.{key}={evaluation[key]} compares stripes, and this network has none; choose parts=stripes or "
+                f"parts=aligned with a loss that trains them, such as loss=aligned"
+            )

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from reid_lightning.models.features import Features
+
 log = logging.getLogger("reid_lightning")
 
 STUCK = 0.02  # largest distance of a loss from its value for equal vectors, fraction of that value
@@ -73,8 +75,8 @@ def watch_for_collapse(
     watch: CollapseWatch,
     losses: Mapping[str, nn.Module] | nn.ModuleDict,
     terms: Mapping[str, Tensor],
+    features: Features,
     labels: Tensor,
-    embedding_size: int,
 ) -> None:
     """Let a watch look at every metric loss of a step; it waits for the device, so call it where one waits anyway.
 
@@ -84,14 +86,15 @@ def watch_for_collapse(
         watch: Remembers earlier looks.
         losses: By name, with the step's diagnostics.
         terms: The step's values by name.
+        features: Of the step's B images, whose shapes are read.
         labels: (B,) of the step, by which a loss is computed for equal vectors.
-        embedding_size: Dimensions of an embedding.
     """
+    equal = features.each(lambda field: torch.zeros_like(field, dtype=torch.float32))
     for name, loss in losses.items():
         diagnostics = dict(getattr(loss, "diagnostics", {}))
         if "mean_an_distance" not in diagnostics or any(True for _ in loss.buffers()):
             continue
-        value_of_equal = loss(terms[name].new_zeros(len(labels), embedding_size), labels)
+        value_of_equal = loss(equal if getattr(loss, "reads_features", False) else equal.metric, labels)
         loss.diagnostics = diagnostics  # type: ignore[assignment]
         sentence = watch.look(
             name,

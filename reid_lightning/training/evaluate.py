@@ -70,8 +70,9 @@ def load_module(
     """
     checkpoint, entry = read_checkpoint(path, trusted)
     config = override(entry["config"], overrides) | _TRAINING_ONLY
-    if "weights" in config["backbone"]:
-        config["backbone"] = config["backbone"] | {"weights": None}  # the checkpoint's weights follow
+    for part in ("backbone", "parts"):
+        if "weights" in (config.get(part) or {}):
+            config[part] = config[part] | {"weights": None}  # the checkpoint's weights follow
     module = build_module(config, len(entry["identity_labels"]), entry["identity_labels"])
     try:
         module.load_state_dict(checkpoint["state_dict"])

@@ -224,7 +224,8 @@ def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]
 
 def _of_network(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a config says about the network."""
-    parts = {part: config.get(part) for part in ("backbone", "pooling", "neck", "classifier", "descriptor")}
+    groups = ("backbone", "pooling", "neck", "classifier", "descriptor", "parts")
+    parts = {part: config.get(part) for part in groups}
     attributes = config.get("attributes") or {}
     schema = attributes.get("schema") or {}
     heads = list((schema.get("attributes") or {}).items())  # a list: their order is that of the outputs

@@ -1,7 +1,7 @@
 """The torchmetrics metric around the ranking: every process collects embeddings, all of them are ranked."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, wraps
 from typing import Any
 
@@ -12,6 +12,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from reid_lightning.distances import unit_vectors
 from reid_lightning.errors import InputError
+from reid_lightning.retrieval.aligned import AlignedRerank
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking, rank
 from reid_lightning.retrieval.single_shot import rank_single_shot
@@ -32,10 +33,13 @@ class EvaluationRows:
     """(N,) int64 rows of the table."""
     is_query: Tensor
     """(N,) bool."""
+    stripes: Tensor | None = None
+    """(N, S, d) float32, where the protocol compares aligned stripes."""
 
     def select(self, rows: Tensor) -> "EvaluationRows":
         """Return some rows, by a mask or by positions."""
-        return EvaluationRows(*(column[rows] for column in vars(self).values()))
+        columns = {name: column[rows] for name, column in vars(self).items() if column is not None}
+        return replace(self, **columns)
 
     @property
     def query(self) -> "EvaluationRows":
@@ -46,6 +50,15 @@ class EvaluationRows:
     def gallery(self) -> "EvaluationRows":
         """Everything else."""
         return self.select(~self.is_query)
+
+
+def aligned_rerank(
+    query: EvaluationRows, gallery: EvaluationRows, protocol: EvaluationProtocol
+) -> AlignedRerank | None:
+    """Return the second look that a protocol asks for, or None."""
+    if protocol.aligned is None or query.stripes is None or gallery.stripes is None:
+        return None
+    return AlignedRerank(query.stripes, gallery.stripes, protocol.aligned, protocol.aligned_weight)
 
 
 class RetrievalEvaluation(Metric):
@@ -70,6 +83,7 @@ class RetrievalEvaluation(Metric):
     is_differentiable = False
 
     embeddings: list[Tensor]
+    stripes: list[Tensor]  # (N, S, d), none unless the protocol aligns them
     codes: list[Tensor]  # (N, 5): person, camera, index, is_query, tracklet
 
     def __init__(self, protocol: EvaluationProtocol) -> None:
@@ -77,6 +91,8 @@ class RetrievalEvaluation(Metric):
         self.protocol = protocol
         self.rows: EvaluationRows | None = None
         self.add_state("embeddings", [], dist_reduce_fx="cat")
+        if protocol.aligned is not None:
+            self.add_state("stripes", [], dist_reduce_fx="cat")
         self.add_state("codes", [], dist_reduce_fx="cat")
 
     def update(
@@ -87,12 +103,19 @@ class RetrievalEvaluation(Metric):
         index: Tensor,
         is_query: Tensor,
         tracklet_ids: Tensor | None = None,
+        stripes: Tensor | None = None,
     ) -> None:
-        """Add a batch: (B, D) embeddings and (B,) columns of the batch; without tracklets every row stands alone."""
+        """Add a batch: (B, D) embeddings and (B,) columns of the batch; without tracklets every row stands alone.
+
+        Where the protocol aligns stripes, their (B, S, d) features come too.
+        """
         if tracklet_ids is None:
             tracklet_ids = torch.full_like(index, -1)
         embeddings = embeddings.detach().float()
         self.embeddings.append(unit_vectors(embeddings) if self.protocol.normalize else embeddings)
+        if self.protocol.aligned is not None:
+            assert stripes is not None
+            self.stripes.append(stripes.detach().float())
         columns = [person_ids, camera_ids, index, is_query.to(index), tracklet_ids]
         self.codes.append(torch.stack(columns, dim=1))
 
@@ -104,7 +127,7 @@ class RetrievalEvaluation(Metric):
         """
         self.rows = self._gathered()
         query, gallery, protocol = self.rows.query, self.rows.gallery, self.protocol
-        ranker: Callable[..., Ranking] = rank
+        ranker: Callable[..., Ranking] = partial(rank, rerank=aligned_rerank(query, gallery, protocol))
         if protocol.single_shot is not None:
             ranker = partial(rank_single_shot, draws=protocol.single_shot, seed=protocol.single_shot_seed)
         return ranker(
@@ -134,7 +157,8 @@ class RetrievalEvaluation(Metric):
             embeddings, first = self._pooled(embeddings, codes)
             codes = codes[first]
         person_ids, camera_ids, index, is_query, _ = codes.unbind(dim=1)
-        return EvaluationRows(embeddings, person_ids, camera_ids, index, is_query.bool())
+        stripes = None if self.protocol.aligned is None else dim_zero_cat(self.stripes)[order]
+        return EvaluationRows(embeddings, person_ids, camera_ids, index, is_query.bool(), stripes)
 
     def _pooled(self, embeddings: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         is_query, tracklets = codes[:, 3], codes[:, 4]

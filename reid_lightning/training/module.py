@@ -98,9 +98,7 @@ class ReIDModule(LightningModule):
         if self._is_log_step():
             self._log_accuracy(features, labels, batch["attributes"])
             self._raise_if_bad()
-            watch_for_collapse(
-                self._collapse, self.objective.losses, outcome.terms, labels, features.metric.shape[1]
-            )
+            watch_for_collapse(self._collapse, self.objective.losses, outcome.terms, features, labels)
         return outcome.total
 
     def _is_log_step(self) -> bool:
@@ -183,6 +181,18 @@ class ReIDModule(LightningModule):
                 vectors = functional.normalize(vectors)
         return vectors
 
+    def _embed_stripes(self, images: Tensor, features: Features) -> Tensor | None:
+        """Return the (B, S, d) stripe features that the protocol aligns, or None where it does not."""
+        if self.protocol.aligned is None:
+            return None
+        assert features.local is not None
+        stripes = features.local.float()
+        if self.protocol.flip:
+            mirrored = self.network(images.flip(-1)).local
+            assert mirrored is not None
+            stripes = (stripes + mirrored.float()) / 2
+        return stripes
+
     def _vectors(self, features: Features) -> Tensor:
         vectors = getattr(features, self.protocol.feature).float()
         return functional.normalize(vectors) if self.protocol.normalize else vectors
@@ -196,6 +206,7 @@ class ReIDModule(LightningModule):
             batch["index"],
             batch["is_query"],
             batch["tracklet_ids"],
+            self._embed_stripes(batch["images"], features),
         )
         if self.attribute_evaluation is not None:
             self._update_attributes(self.attribute_evaluation, features, batch)

@@ -41,8 +41,8 @@ class MultiTaskObjective(nn.Module):
     logarithms lose their meaning in 16 bits; float64 stays float64.
 
     Args:
-        losses: Metric losses by name, `loss(embeddings, labels, indices_tuple=None) -> scalar`. A loss given as
-            a partial is completed with `num_classes` and `embedding_size` where its signature has them.
+        losses: Metric losses by name, `loss(embeddings, labels, indices_tuple=None) -> scalar`; those with
+            `reads_features` take whole `Features` in place of embeddings, those with `per_image` are means over images.
         weights: Weight per loss name.
         identity_weight: Weight of the identity cross-entropy; 0 leaves the classifier untrained.
         label_smoothing: Fraction of the target spread over the other identities.
@@ -80,7 +80,11 @@ class MultiTaskObjective(nn.Module):
             raise InputError(
                 "nothing to train: choose a loss (loss=triplet) or a classifier (classifier=softmax)"
             )
-        own = [name for name, loss in self.losses.items() if getattr(loss, "forms_own_pairs", False)]
+        own = [
+            name
+            for name, loss in self.losses.items()
+            if getattr(loss, "forms_own_pairs", False) and not getattr(loss, "per_image", False)
+        ]
         if own and self.miner is not None:
             log.info(
                 "the miner does not serve %s, which forms its own pairs from the whole batch",
@@ -122,13 +126,13 @@ class MultiTaskObjective(nn.Module):
                 terms["attributes"] = self.attribute_loss(logits_of_all, gather(attributes))
                 total = total + self.attribute_weight * terms["attributes"]
             if self.losses:
-                own = promote(features.metric), labels
-                joined = gather(own[0]), gather(labels)
+                own = features.each(promote), labels
+                joined = self._joined(own[0], gather), gather(labels)
                 mined: dict[tuple[bool, bool], Any] = {}
                 for name, loss in self.losses.items():
-                    # A loss that keeps something from step to step (centers) keeps it alike in all processes.
-                    joins = self.across_ranks or any(True for _ in loss.buffers())
-                    embeddings, seen_labels = joined if joins else own
+                    joins = self._joins(loss)
+                    seen, seen_labels = joined if joins else own
+                    embeddings = seen.metric
                     indices = None
                     if self.miner is not None and not getattr(loss, "forms_own_pairs", False):
                         unit = compares_unit_vectors(loss)
@@ -138,11 +142,28 @@ class MultiTaskObjective(nn.Module):
                                 unit_vectors(vectors) if unit else vectors, seen_labels
                             )
                         indices = mined[unit, joins]
-                    terms[name] = loss(embeddings, seen_labels, indices)
+                    given = seen if getattr(loss, "reads_features", False) else embeddings
+                    terms[name] = loss(given, seen_labels, indices)
                     total = total + self.weights[name] * terms[name]
                     for key, value in getattr(loss, "diagnostics", {}).items():
                         diagnostics[f"{name}/{key}"] = value
         return Objective(total, terms, diagnostics)
+
+    def _joins(self, loss: nn.Module) -> bool:
+        """Return whether a loss sees the batch of all processes."""
+        if getattr(loss, "per_image", False):
+            return False
+        # A loss that keeps something from step to step (centers) keeps it alike in all processes.
+        return self.across_ranks or any(True for _ in loss.buffers())
+
+    def _joined(self, features: Features, gather: Callable[[Tensor], Tensor]) -> Features:
+        """Join the fields that losses read over all processes: the metric vector, or whole features where any loss does."""
+        whole = any(
+            getattr(loss, "reads_features", False) and self._joins(loss) for loss in self.losses.values()
+        )
+        if not whole:
+            return features._replace(metric=gather(features.metric))
+        return features.each(gather)
 
 
 def build_objective(
@@ -153,6 +174,7 @@ def build_objective(
     num_classes: int,
     embedding_size: int,
     across_ranks: bool = True,
+    local_shape: tuple[int, int] | None = None,
     attribute_loss: AttributeLoss | None = None,
     attribute_weight: float = 1.0,
 ) -> MultiTaskObjective:
@@ -166,15 +188,34 @@ def build_objective(
         num_classes: Training identities.
         embedding_size: Dimensions of `Features.metric`.
         across_ranks: Whether metric losses see the batch of all processes together.
+        local_shape: Number of stripes and dimensions of each in `Features.local`; None without it.
         attribute_loss: Loss of the attribute heads.
         attribute_weight: Its weight.
+
+    A loss given as a partial is completed with `num_classes`, `embedding_size`, `num_parts` and `part_size` where its
+    signature has them.
+
+    Raises:
+        InputError: A loss reads stripes and the network has none, or the other way round.
     """
+    sizes = {"num_classes": num_classes, "embedding_size": embedding_size}
+    sizes |= dict(zip(("num_parts", "part_size"), local_shape, strict=True)) if local_shape else {}
     weights: dict[str, float] = {}
     built: dict[str, nn.Module] = {}
     for name, node in (losses or {}).items():
         weights[name] = float(node.get("weight", 1.0))
         loss = instantiate({key: value for key, value in node.items() if key != "weight"})
-        built[name] = complete(loss, num_classes=num_classes, embedding_size=embedding_size)
+        if local_shape is None and getattr(getattr(loss, "func", loss), "reads_features", False):
+            raise InputError(
+                f"loss={name} reads the features of stripes, which this network does not give; "
+                "choose parts=stripes, parts=aligned or parts=scp"
+            )
+        built[name] = complete(loss, **sizes)
+    if local_shape and not any(getattr(loss, "reads_features", False) for loss in built.values()):
+        raise InputError(
+            "no loss reads the stripes that parts gives, so nothing would train them; add one that does, as in "
+            "loss=[triplet,part_identity], or choose parts=none"
+        )
     return MultiTaskObjective(
         built,
         weights,

@@ -14,7 +14,7 @@ from reid_lightning.reporting.ranked_lists import RankedImage, RankedList, choos
 from reid_lightning.retrieval.neighbours import nearest
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
-from reid_lightning.training.metrics import EvaluationRows
+from reid_lightning.training.metrics import EvaluationRows, aligned_rerank
 
 QUERIES_SHOWN, IMAGES_SHOWN = 10, 10
 
@@ -71,6 +71,7 @@ def ranked_list_rows(
         gallery.camera_ids,
         metric=protocol.metric,
         camera_policy=protocol.camera_policy,
+        rerank=aligned_rerank(query, gallery, protocol),
     )
     lists = []
     for line, (position, label) in enumerate(chosen):
