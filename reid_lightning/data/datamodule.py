@@ -32,6 +32,7 @@ class ReIDDataModule(LightningDataModule):
         image_size: Height and width in pixels.
         sampler: Makes the training batch sampler when given `rows`, `labels`, `cameras` and `seed`.
         train_transform: Augmentation of training images in uint8; None for none.
+        test_transform: What images pass through wherever nothing is augmented; None for nothing.
         batch_size: Images in an evaluation batch of one process.
         num_workers: Loader processes per rank. None: none on a CPU, where they would take the cores from the
             training; up to eight per GPU.
@@ -69,6 +70,7 @@ class ReIDDataModule(LightningDataModule):
         image_size: Sequence[int],
         sampler: Callable[..., EpochSampler],
         train_transform: A.BaseCompose | None = None,
+        test_transform: A.BaseCompose | None = None,
         batch_size: int = 128,
         num_workers: int | None = None,
         cache: bool = True,
@@ -86,6 +88,7 @@ class ReIDDataModule(LightningDataModule):
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.sampler = sampler
         self.train_transform = train_transform
+        self.test_transform = test_transform
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.cache = cache
@@ -171,8 +174,7 @@ class ReIDDataModule(LightningDataModule):
 
     def train_images_dataloader(self) -> Loader:
         """Return all training images once, as an evaluation sees them: what offline mining embeds."""
-        dataset = ReIDDataset(self._open_images(), self._coded())
-        return self._loader(dataset, ShardSampler(self._rows("train"), self.batch_size))
+        return self._loader(self._plain_images(), ShardSampler(self._rows("train"), self.batch_size))
 
     def train_triplets_dataloader(self, triplets: int) -> Loader:
         """Return triplets of training images as an evaluation sees them, always the same: what filters are explored with.
@@ -188,12 +190,11 @@ class ReIDDataModule(LightningDataModule):
             cameras=annotations.camera_ids[rows],
             seed=self.seed,
         )
-        return self._loader(ReIDDataset(self._open_images(), annotations), sampler)
+        return self._loader(self._plain_images(), sampler)
 
     def images_of(self, rows: Sequence[int]) -> Tensor:
         """Return (B, 3, H, W) uint8 images of some rows of the table, as an evaluation sees them."""
-        dataset = ReIDDataset(self._open_images(), self._coded())
-        return dataset.__getitems__([(row, 0) for row in rows])["images"]
+        return self._plain_images().__getitems__([(row, 0) for row in rows])["images"]
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Return the validation identities' queries and gallery, or no loader without validation."""
@@ -252,8 +253,12 @@ class ReIDDataModule(LightningDataModule):
         return np.flatnonzero(self.table["split"].isin(splits))
 
     def _evaluation_loader(self, *splits: str) -> Loader:
-        dataset = ReIDDataset(self._open_images(), self._coded(), evaluation=True)
+        dataset = self._plain_images(evaluation=True)
         return self._loader(dataset, ShardSampler(self._rows(*splits), self.batch_size))
+
+    def _plain_images(self, evaluation: bool = False) -> ReIDDataset:
+        """Images as an evaluation sees them."""
+        return ReIDDataset(self._open_images(), self._coded(), self.test_transform, evaluation)
 
     def _loader(self, dataset: ReIDDataset, batches: EpochSampler | ShardSampler) -> Loader:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

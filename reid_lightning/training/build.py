@@ -26,6 +26,7 @@ def build_datamodule(config: Mapping[str, Any]) -> ReIDDataModule:
         node,
         sampler=instantiate(config["sampler"]),
         train_transform=instantiate(config["augmentation"]),
+        test_transform=instantiate(config.get("test_transform")),
         seed=config["seed"],
     )
 
