@@ -102,3 +102,42 @@ class CosineSchedule(Schedule):
         done = (epoch - self.warmup_epochs) / max(1e-9, epochs - self.warmup_epochs)
         cosine = (1 + math.cos(math.pi * min(1.0, max(0.0, done)))) / 2
         return self.final_factor + (1 - self.final_factor) * cosine
+
+
+class ExponentialSchedule(Schedule):
+    """Constant, then an exponential decay to the end of the run (Hermans et al. 2017, eq. 10).
+
+    Args:
+        start: Where the decay begins, as a fraction of the run's length.
+        final_factor: Fraction of the learning rate at the end, above 0.
+        warmup_epochs: Length of the linear warm-up in epochs.
+        warmup_factor: Fraction of the learning rate that the warm-up starts from.
+
+    Raises:
+        InputError: `start` or `final_factor` is out of range.
+
+    Examples:
+        >>> schedule = ExponentialSchedule(start=0.6, final_factor=0.001)
+        >>> [round(schedule.multiplier(epoch, 100), 4) for epoch in (0, 60, 80, 100)]
+        [1.0, 1.0, 0.0316, 0.001]
+    """
+
+    def __init__(
+        self,
+        start: float = 0.6,
+        final_factor: float = 0.001,
+        warmup_epochs: float = 0.0,
+        warmup_factor: float = 0.01,
+    ) -> None:
+        super().__init__(warmup_epochs, warmup_factor)
+        if not 0 <= start < 1 or not 0 < final_factor <= 1:
+            raise InputError(
+                f"scheduler.start={start} must be 0 or more and below 1, and scheduler.final_factor={final_factor} "
+                "above 0 and at most 1."
+            )
+        self.start, self.final_factor = start, final_factor
+
+    def after_warmup(self, epoch: float, epochs: int) -> float:
+        """Return the factor without the warm-up."""
+        done = (epoch / epochs - self.start) / (1 - self.start)
+        return float(self.final_factor ** min(1.0, max(0.0, done)))
