@@ -1,0 +1,309 @@
+"""Who is this: the nearest images of enrolled people vote, and people are enrolled without training (HiQo 2019)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reid_lightning.distances import Metric
+from reid_lightning.errors import InputError
+from reid_lightning.files import atomic_path
+from reid_lightning.retrieval.embeddings import read_arrays
+from reid_lightning.retrieval.neighbours import nearest
+
+Weighting = Literal["similarity", "uniform"]
+
+
+class Candidates(NamedTuple):
+    """The people whom a query's nearest images show, best first; rows are filled up where there are fewer."""
+
+    people: Tensor
+    """(Q, n) int64 people, -1 where there are no more."""
+    scores: Tensor
+    """(Q, n) float64 share of the votes, from 0 to 1; a query's shares add up to 1."""
+    distances: Tensor
+    """(Q, n) to the person's nearest image, infinite where there is no more."""
+    places: Tensor
+    """(Q, n) int64 column of that image among the neighbours, -1 where there is no more."""
+
+
+def vote(
+    people: Tensor, distances: Tensor, metric: Metric = "cosine", weighting: Weighting = "similarity"
+) -> Candidates:
+    """Let the nearest images of each query vote for their people.
+
+    A vote weighs as much as the image is similar: max(0, cosine similarity), or 1 / (1 + distance) of the other
+    metrics; where nobody is similar at all, each vote weighs 1. Of people with equally many votes the one whose nearest
+    image is nearer comes first, at equal distance the one whose image stands earlier.
+
+    Args:
+        people: (Q, k) int64 people of the neighbours, -1 where there is no neighbour.
+        distances: (Q, k), nearest first.
+        metric: The distances' metric.
+        weighting: "similarity", or "uniform": each vote weighs 1.
+
+    Raises:
+        InputError: The weighting is unknown.
+
+    Examples:
+        >>> found = vote(torch.tensor([[3, 5, 5, 8]]), torch.tensor([[0.0, 0.25, 0.5, 0.75]]))
+        >>> found.people.tolist(), found.scores.tolist()  # votes of 1, 0.75, 0.5 and 0.25
+        ([[5, 3, 8]], [[0.5, 0.4, 0.1]])
+    """
+    if weighting not in get_args(Weighting):
+        raise InputError(
+            f"The weighting '{weighting}' is unknown; choose one of {', '.join(get_args(Weighting))}."
+        )
+    who, far = people.cpu().numpy(), distances.cpu().double().numpy()
+    count = len(who)
+    weights = _weights(far, metric) if weighting == "similarity" else np.ones_like(far)
+    weights = np.where(who < 0, 0.0, weights)
+    hopeless = ~weights.any(axis=1)
+    weights[hopeless] = who[hopeless] >= 0
+    rows, columns = np.nonzero(who >= 0)
+    # Neighbours run from the nearest on, so the first of each pair (query, person) is the person's nearest image.
+    span = int(who.max(initial=0)) + 1
+    pairs, first, group = np.unique(rows * span + who[rows, columns], return_index=True, return_inverse=True)
+    votes = np.bincount(group, weights[rows, columns], minlength=len(pairs))
+    of_query, place = pairs // span, columns[first]
+    order = np.lexsort((place, -votes, of_query))
+    of_query, place, votes, person = of_query[order], place[order], votes[order], (pairs % span)[order]
+    counts = np.bincount(of_query, minlength=count)
+    position = np.arange(len(pairs)) - np.repeat(counts.cumsum() - counts, counts)
+    at = of_query, position
+
+    def filled(values: NDArray[np.generic], rest: float) -> Tensor:
+        table = np.full((count, int(counts.max(initial=0))), rest, values.dtype)
+        table[at] = values
+        return torch.from_numpy(table)
+
+    shares = votes / weights.sum(axis=1)[of_query]
+    return Candidates(
+        filled(person, -1), filled(shares, 0), filled(far[of_query, place], np.inf), filled(place, -1)
+    )
+
+
+def _weights(distances: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
+    weights: NDArray[np.float64]
+    weights = (1 - distances).clip(min=0) if metric == "cosine" else 1 / (1 + distances)
+    return weights
+
+
+@dataclass(frozen=True, eq=False)
+class Identification:
+    """Who each query is, of the people enrolled."""
+
+    people: tuple[str, ...]
+    """Names of all people enrolled."""
+    candidates: Candidates
+    """Their numbers are places in `people`."""
+    known: Tensor
+    """(Q,) bool: whether the best candidate's nearest image lies within the threshold."""
+    images: tuple[str, ...]
+    """What the enrolled images are called."""
+    nearest_images: Tensor
+    """(Q, n) int64 row of each candidate's nearest image in `images`, -1 where there is no more."""
+
+    @property
+    def names(self) -> list[str | None]:
+        """The best name of each query; None where it is unknown."""
+        best = self.candidates.people[:, 0].tolist()
+        return [
+            self.people[person] if known else None
+            for person, known in zip(best, self.known.tolist(), strict=True)
+        ]
+
+
+class Enrolment:
+    """People who can be identified: vectors of their images, to which people are added without any training.
+
+    Args:
+        metric: How vectors are compared: "cosine", "euclidean" or "sqeuclidean".
+        model: Mark of the model that the vectors come from; those of another are refused. "" stands for any.
+
+    Examples:
+        >>> enrolment = Enrolment()
+        >>> enrolment.add([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]], ["Ada", "Ada", "Bo"])
+        >>> enrolment.identify([[1.0, 0.2], [-1.0, 0.1]], k=3, threshold=0.5).names
+        ['Ada', None]
+        >>> enrolment.add([[-1.0, 0.0]], ["Cy"])
+        >>> enrolment.identify([[-1.0, 0.1]], k=1, threshold=0.5).names
+        ['Cy']
+    """
+
+    def __init__(self, metric: Metric = "cosine", model: str = "") -> None:
+        if metric not in get_args(Metric):
+            raise InputError(
+                f"Distance metric '{metric}' is unknown; choose one of {', '.join(get_args(Metric))}."
+            )
+        self.metric, self.model = metric, model
+        self.vectors = torch.empty(0, 0)
+        """(N, D) float32, one an enrolled image."""
+        self.names: list[str] = []
+        """(N,) whom each image shows."""
+        self.images: list[str] = []
+        """(N,) what each image is called, "" where it has no name."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """The people enrolled, in the order in which they came."""
+        return tuple(dict.fromkeys(self.names))
+
+    def add(
+        self,
+        vectors: Tensor | Sequence[Sequence[float]],
+        names: Sequence[str],
+        images: Sequence[str] | None = None,
+    ) -> None:
+        """Enrol images of new people, or more images of those enrolled; all of them or, on an error, none.
+
+        Args:
+            vectors: (n, D).
+            names: (n,) whom each image shows.
+            images: (n,) what each is called, such as its file.
+
+        Raises:
+            InputError: A vector has another length than those enrolled or is not finite, a name is empty, lengths
+                differ, or an image is enrolled already (by its name or its very vector).
+        """
+        rows = self._table(vectors)
+        labels = [""] * len(rows) if images is None else list(images)
+        if not len(names) == len(labels) == len(rows):
+            raise InputError(
+                f"{len(rows)} vectors come with {len(names)} names and {len(labels)} image names; give one each."
+            )
+        for row, name in enumerate(names):
+            if not name.strip():
+                raise InputError(f"Row {row} of the people to enrol has no name; give every image a person.")
+        all_vectors = torch.cat([self.vectors, rows]) if len(self) else rows.clone()
+        all_names, all_images = [*self.names, *names], [*self.images, *labels]
+        _refuse_duplicates(all_vectors, all_names, all_images)
+        self.vectors, self.names, self.images = all_vectors, all_names, all_images
+
+    def remove(self, name: str) -> int:
+        """Forget a person and return how many images that were.
+
+        Raises:
+            InputError: Nobody of this name is enrolled.
+        """
+        keep = [row for row, other in enumerate(self.names) if other != name]
+        gone = len(self) - len(keep)
+        if not gone:
+            raise InputError(f"{name} is not enrolled; {self._who()}.")
+        self.vectors = self.vectors[keep]
+        self.names = [self.names[row] for row in keep]
+        self.images = [self.images[row] for row in keep]
+        return gone
+
+    def identify(
+        self,
+        vectors: Tensor | Sequence[Sequence[float]],
+        k: int = 5,
+        threshold: float | None = None,
+        weighting: Weighting = "similarity",
+        chunk_size: int | None = None,
+    ) -> Identification:
+        """Name the person of each query by the votes of its nearest enrolled images (see `vote`).
+
+        Args:
+            vectors: (Q, D).
+            k: Nearest images that vote; cut to the number enrolled.
+            threshold: Largest distance of the best candidate's nearest image at which the query is known; None names
+                every query.
+            weighting: "similarity" or "uniform".
+            chunk_size: Queries at a time; None chooses by the number enrolled.
+
+        Raises:
+            InputError: Nobody is enrolled, the vectors have another length than those enrolled or are not finite, or k
+                is below 1.
+        """
+        if not len(self):
+            raise InputError("Nobody is enrolled; add people before you identify queries.")
+        queries = self._table(vectors)
+        people = self.people
+        number = {name: place for place, name in enumerate(people)}
+        shown = torch.tensor([number[name] for name in self.names])
+        indices, distances = nearest(queries, self.vectors, k, metric=self.metric, chunk_size=chunk_size)
+        indices, distances = indices.cpu(), distances.cpu()
+        voters = torch.where(indices >= 0, shown[indices], -1)
+        found = vote(voters, distances, self.metric, weighting)
+        best = found.distances[:, 0]
+        known = torch.ones(len(best), dtype=torch.bool) if threshold is None else best <= threshold
+        rows = torch.where(found.places >= 0, indices.gather(1, found.places.clamp(min=0)), -1)
+        return Identification(people, found, known, tuple(self.images), rows)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one `.npz` file, whole or not at all."""
+        with atomic_path(path) as temporary, temporary.open("wb") as handle:
+            np.savez(
+                handle,
+                vectors=self.vectors.numpy(),
+                names=np.array(self.names, dtype=np.str_),
+                images=np.array(self.images, dtype=np.str_),
+                metric=np.array(self.metric),
+                model=np.array(self.model),
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Enrolment":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: The file is absent or is not one of enrolled people.
+        """
+        keys = ["vectors", "names", "images", "metric", "model"]
+        found = read_arrays(path, keys, "enrolled people", "reid enrol")
+        enrolment = cls(str(found["metric"]), str(found["model"]))  # type: ignore[arg-type]
+        names = [str(name) for name in found["names"]]
+        if len(names):
+            images = [str(image) for image in found["images"]]
+            enrolment.add(torch.from_numpy(found["vectors"]), names, images)
+        return enrolment
+
+    def _table(self, vectors: Tensor | Sequence[Sequence[float]]) -> Tensor:
+        """Return vectors as (n, D) float32 on the CPU, checked against those enrolled."""
+        rows = torch.as_tensor(vectors).detach().float().cpu()
+        if rows.ndim != 2:
+            raise InputError(
+                f"Vectors have the shape {tuple(rows.shape)}; give a table with a row per image."
+            )
+        if len(self) and rows.shape[1] != self.vectors.shape[1]:
+            raise InputError(
+                f"Vectors of {rows.shape[1]} numbers do not fit those enrolled, of {self.vectors.shape[1]}; embed both "
+                "with the same model."
+            )
+        if not rows.isfinite().all():
+            bad = int(rows.isfinite().all(dim=1).logical_not().nonzero()[0])
+            raise InputError(
+                f"Vector {bad} is not finite; the model has diverged, or a cast to half precision overflowed."
+            )
+        return rows
+
+    def _who(self) -> str:
+        people = self.people
+        return (
+            f"enrolled are {', '.join(people[:5])}{' ...' if len(people) > 5 else ''}"
+            if people
+            else "nobody is"
+        )
+
+
+def _refuse_duplicates(vectors: Tensor, names: Sequence[str], images: Sequence[str]) -> None:
+    """Raise where an image stands twice: it would vote twice, or for two people."""
+    keys: dict[bytes | str, int] = {}
+    for row, (vector, image) in enumerate(zip(vectors.numpy(), images, strict=True)):
+        for key in (vector.tobytes(), *([image] if image else [])):
+            other = keys.setdefault(key, row)
+            if other != row:
+                raise InputError(
+                    f"{image or f'Image {row}'} of {names[row]} is enrolled already, as "
+                    f"{images[other] or f'image {other}'} of {names[other]}; leave it out, or remove {names[other]} first."
+                )

@@ -1,0 +1,213 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+
+from reid_lightning.errors import InputError
+from reid_lightning.retrieval.identification import Enrolment, vote
+
+WEIGHTS = {
+    "cosine": lambda distances: (1 - distances).clip(min=0),
+    "euclidean": lambda distances: 1 / (1 + distances),
+    "sqeuclidean": lambda distances: 1 / (1 + distances),
+}
+
+
+def people_around_centres(seed, people=12, images=6, queries=40, noise=1.0):
+    """Vectors of enrolled images with their people, and queries of the same people."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(people, 8)) + 0.5
+    names = np.arange(people * images) % people
+    asked = random.integers(people, size=queries)
+    enrolled = centres[names] + noise * random.normal(size=(len(names), 8))
+    return (
+        enrolled.astype(np.float32),
+        [f"p{name:02d}" for name in names],
+        (centres[asked] + noise * random.normal(size=(queries, 8))).astype(np.float32),
+    )
+
+
+def by_loops(enrolled, names, query, k, metric, weighting):
+    """Candidates of one query as (name, share, distance), best first, by sorting every distance."""
+    if metric == "cosine":
+        far = [
+            1 - float(row @ query / np.linalg.norm(row) / np.linalg.norm(query))
+            for row in enrolled.astype(float)
+        ]
+    else:
+        far = [float(np.linalg.norm(row.astype(float) - query)) for row in enrolled]
+        far = [d * d for d in far] if metric == "sqeuclidean" else far
+    order = sorted(range(len(far)), key=lambda row: (far[row], row))[:k]
+    weights = [
+        float(WEIGHTS[metric](np.array(far[row]))) if weighting == "similarity" else 1.0 for row in order
+    ]
+    if not any(weights):
+        weights = [1.0] * len(weights)
+    votes, first = {}, {}
+    for place, (row, weight) in enumerate(zip(order, weights, strict=True)):
+        votes[names[row]] = votes.get(names[row], 0.0) + weight
+        first.setdefault(names[row], place)
+    ranked = sorted(votes, key=lambda name: (-round(votes[name], 9), first[name]))
+    return [(name, votes[name] / sum(weights), far[order[first[name]]]) for name in ranked]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "sqeuclidean"])
+@pytest.mark.parametrize("weighting", ["similarity", "uniform"])
+@pytest.mark.parametrize("k", [1, 4, 15, 500])
+def test_candidates_equal_those_of_plain_loops(metric, weighting, k):
+    enrolled, names, queries = people_around_centres(k)
+    enrolment = Enrolment(metric)
+    enrolment.add(torch.from_numpy(enrolled), names)
+    found = enrolment.identify(torch.from_numpy(queries), k=k, weighting=weighting, chunk_size=7)
+    for row, query in enumerate(queries):
+        expected = by_loops(enrolled, names, query, k, metric, weighting)
+        taken = found.candidates.people[row] >= 0
+        assert [found.people[i] for i in found.candidates.people[row][taken]] == [e[0] for e in expected]
+        assert found.candidates.scores[row][taken].tolist() == pytest.approx(
+            [e[1] for e in expected], abs=1e-5
+        )
+        assert found.candidates.distances[row][taken].tolist() == pytest.approx(
+            [e[2] for e in expected], abs=1e-4
+        )
+        assert found.candidates.scores[row][~taken].sum() == 0
+        assert found.candidates.distances[row][~taken].isinf().all()
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("k", [1, 5, 20])
+def test_shares_equal_those_of_scikit_learn(metric, k):
+    enrolled, names, queries = people_around_centres(3, queries=200, noise=1.5)
+    enrolment = Enrolment(metric)
+    enrolment.add(torch.from_numpy(enrolled), names)
+    found = enrolment.identify(torch.from_numpy(queries), k=k)
+    oracle = KNeighborsClassifier(k, metric=metric, weights=WEIGHTS[metric]).fit(enrolled, names)
+    shares = np.zeros((len(queries), len(oracle.classes_)))
+    column = {name: place for place, name in enumerate(oracle.classes_)}
+    for row in range(len(queries)):
+        for person, score in zip(found.candidates.people[row], found.candidates.scores[row], strict=True):
+            if person >= 0:
+                shares[row, column[found.people[person]]] = score
+    np.testing.assert_allclose(shares, oracle.predict_proba(queries), atol=1e-5)
+    assert found.names == oracle.predict(queries).tolist()
+    assert found.candidates.scores.sum(dim=1).tolist() == pytest.approx([1.0] * len(queries))
+
+
+def test_of_equal_votes_the_nearer_image_wins_then_the_earlier():
+    people, distances = (
+        torch.tensor([[4, 2, 2, 4], [7, 7, 1, 1]]),
+        torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.5] * 4]),
+    )
+    found = vote(people, distances, weighting="uniform")
+    assert found.people.tolist() == [[4, 2], [7, 1]]
+    assert found.places.tolist() == [[0, 1], [0, 2]]
+    assert found.scores.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
+def test_neighbours_that_resemble_nobody_still_vote():
+    found = vote(torch.tensor([[1, 2, 2, -1]]), torch.tensor([[1.2, 1.4, 1.6, torch.inf]]))
+    assert found.people.tolist() == [[2, 1]]
+    assert found.scores.tolist() == [[pytest.approx(2 / 3), pytest.approx(1 / 3)]]
+
+
+def test_a_query_beyond_the_threshold_is_unknown_and_one_on_it_is_known():
+    enrolment = Enrolment("euclidean")
+    enrolment.add(torch.tensor([[0.0, 0.0], [10.0, 0.0]]), ["a", "b"])
+    queries = torch.tensor([[3.0, 0.0], [4.0, 0.0], [9.0, 0.0]])
+    assert enrolment.identify(queries, k=1).names == ["a", "a", "b"]
+    assert enrolment.identify(queries, k=1, threshold=3.0).names == ["a", None, "b"]
+
+
+def test_people_come_and_go_without_training():
+    torch.manual_seed(0)
+    centres = 10 * torch.eye(6)
+    enrolment = Enrolment()
+    for person in range(3):
+        enrolment.add(centres[[person, person]] + torch.rand(2, 6), [f"p{person}"] * 2)
+    queries = centres + torch.rand(6, 6)
+    assert enrolment.identify(queries, k=2, threshold=0.3).names == ["p0", "p1", "p2", None, None, None]
+    enrolment.add(centres[3:] + torch.rand(3, 6), ["p3", "p4", "p5"])
+    assert enrolment.identify(queries, k=1, threshold=0.3).names == ["p0", "p1", "p2", "p3", "p4", "p5"]
+    assert enrolment.remove("p1") == 2
+    assert enrolment.people == ("p0", "p2", "p3", "p4", "p5")
+    assert enrolment.identify(queries, k=1, threshold=0.3).names[1] is None
+
+
+def test_a_file_gives_everything_again(tmp_path):
+    enrolled, names, queries = people_around_centres(0)
+    names = [name.replace("p", "Zoë ") for name in names]
+    enrolment = Enrolment("euclidean", model="0123abcd")
+    enrolment.add(torch.from_numpy(enrolled), names, [f"{i}.jpg" for i in range(len(names))])
+    path = tmp_path / "people.npz"
+    enrolment.save(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["people.npz"]
+    again = Enrolment.load(path)
+    assert (again.metric, again.model, again.names, again.images) == (
+        "euclidean", "0123abcd", enrolment.names, enrolment.images,
+    )  # fmt: skip
+    one, other = (each.identify(torch.from_numpy(queries), k=3) for each in (enrolment, again))
+    assert one.names == other.names
+    assert torch.equal(one.nearest_images, other.nearest_images)
+
+
+def test_a_failed_write_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    enrolment, path = Enrolment(), tmp_path / "people.npz"
+    enrolment.add(torch.eye(2), ["a", "b"])
+    enrolment.save(path)
+    enrolment.remove("a")
+
+    def full_disk(handle, **_):
+        handle.write(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(np, "savez", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        enrolment.save(path)
+    assert Enrolment.load(path).people == ("a", "b")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_bad_input_is_named_and_changes_nothing(tmp_path):
+    enrolment = Enrolment()
+    with pytest.raises(InputError, match="Nobody is enrolled"):
+        enrolment.identify(torch.eye(2))
+    enrolment.add(torch.eye(2), ["Ada", "Bo"], ["a.jpg", "b.jpg"])
+    for vectors, names, images, message in (
+        ([[1.0, 2.0, 3.0]], ["Cy"], None, "of 3 numbers do not fit those enrolled, of 2"),
+        ([[1.0, 2.0]], ["Cy", "Di"], None, "1 vectors come with 2 names"),
+        ([[1.0, 2.0]], [" "], None, "Row 0 of the people to enrol has no name"),
+        ([[1.0, float("nan")]], ["Cy"], None, "Vector 0 is not finite"),
+        ([[1.0, 2.0]], ["Cy"], ["a.jpg"], "a.jpg of Cy is enrolled already, as a.jpg of Ada"),
+        ([[1.0, 2.0], [0.0, 1.0]], ["Cy", "Cy"], ["c", "d"], "d of Cy is enrolled already, as b.jpg of Bo"),
+        ([[1.0, 2.0], [1.0, 2.0]], ["Cy", "Cy"], ["c", "d"], "d of Cy is enrolled already, as c of Cy"),
+        ([1.0, 2.0], ["Cy"], None, "a row per image"),
+    ):
+        with pytest.raises(InputError, match=message):
+            enrolment.add(vectors, names, images)
+    assert (len(enrolment), enrolment.people) == (2, ("Ada", "Bo"))
+    with pytest.raises(InputError, match="Eve is not enrolled; enrolled are Ada, Bo"):
+        enrolment.remove("Eve")
+    with pytest.raises(InputError, match="of 3 numbers do not fit"):
+        enrolment.identify(torch.ones(1, 3))
+    with pytest.raises(InputError, match="k=0"):
+        enrolment.identify(torch.eye(2), k=0)
+    with pytest.raises(InputError, match="weighting 'votes' is unknown"):
+        enrolment.identify(torch.eye(2), weighting="votes")
+    with pytest.raises(InputError, match="metric 'manhattan' is unknown"):
+        Enrolment("manhattan")
+    with pytest.raises(InputError, match="There is no file"):
+        Enrolment.load(tmp_path / "nobody.npz")
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 not a file of ours")
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    for name in ("broken.npz", "other.npz"):
+        with pytest.raises(InputError, match=f"{name} is not a file of enrolled people"):
+            Enrolment.load(tmp_path / name)
+
+
+def test_nobody_enrolled_is_a_file_too(tmp_path):
+    enrolment = Enrolment()
+    enrolment.add(torch.eye(2), ["a", "a"])
+    enrolment.remove("a")
+    enrolment.save(tmp_path / "empty.npz")
+    again = Enrolment.load(tmp_path / "empty.npz")
+    again.add(torch.ones(1, 5), ["b"])  # of another length than those who went
+    assert again.people == ("b",)
