@@ -98,7 +98,7 @@ class AdditiveGaussianNoise(A.ImageOnlyTransform):
         rows, columns, channels = img.shape
         noise: np.ndarray = np.empty((rows, columns if self.monochrome else columns * channels), np.int16)
         cv2.setRNGSeed(noise_seed)  # a quarter of the time that the sample's own generator would take
-        cv2.randn(noise, 0, sigma)
+        cv2.randn(noise, np.zeros(1), np.array([sigma]))
         noise = cv2.merge((noise,) * channels) if self.monochrome else noise.reshape(img.shape)
         return cv2.add(img, noise, dtype=cv2.CV_8U)
 

@@ -84,7 +84,7 @@ def soft_light(image: np.ndarray, colours: np.ndarray, share: float) -> np.ndarr
     """
     luminance = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     moved = cv2.LUT(cv2.merge((luminance,) * 3), ((2 * colours - 1) * np.float32(share)).reshape(1, 256, 3))
-    moved *= cv2.LUT(image, _ROOM)
+    cv2.multiply(moved, cv2.LUT(image, _ROOM), dst=moved)
     return cv2.add(image, moved, dtype=cv2.CV_8U)
 
 

@@ -1,7 +1,5 @@
 """The tree of generated people: written once, whole or not at all, and read as a Market-1501."""
 
-import hashlib
-import json
 import logging
 import os
 import pickle
@@ -16,16 +14,15 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from reid_lightning.data.generated import describe, generated_tree
 from reid_lightning.data.pedestrians.annotation import write_attributes, write_keypoints
 from reid_lightning.data.pedestrians.plan import Settings
 from reid_lightning.data.pedestrians.worker import Task, draw_task, start_process
 from reid_lightning.data.readers.market1501 import FOLDERS, read_market1501
-from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path, cache_dir, file_lock
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION, KEYPOINT_FILE, ATTRIBUTE_FILE = "pedestrians.json", "keypoints.npz", "market_attribute.mat"
+KIND, KEYPOINT_FILE, ATTRIBUTE_FILE = "pedestrians", "keypoints.npz", "market_attribute.mat"
 _IDENTITIES_PER_TASK, _OTHERS_PER_TASK = 8, 64
 _IMAGES_PER_PROCESS = 1500  # fewer are drawn before another process has started
 
@@ -68,11 +65,9 @@ def read_pedestrians(
     settings = Settings(
         train_identities, test_identities, cameras, images_per_camera, occlusion, misalignment, seed
     )
-    folder = Path(root).expanduser() if root is not None else cache_dir() / f"pedestrians-{_digest(settings)}"
-    with file_lock(folder.with_name(f".{folder.name}.lock")):
-        if not _is_complete(folder, settings):
-            with atomic_path(folder) as temporary:
-                write_pedestrians(temporary, settings, processes)
+    folder = generated_tree(
+        KIND, root, settings.described(), lambda new: write_pedestrians(new, settings, processes)
+    )
     table = read_market1501(folder)
     return table.assign(
         source="pedestrians", keypoints=pd.Series(str(folder / KEYPOINT_FILE), table.index, dtype="string")
@@ -107,7 +102,7 @@ def write_pedestrians(folder: Path, settings: Settings, processes: int | None = 
             progress.advance(shown, task.stop - task.start)
     write_keypoints(folder / KEYPOINT_FILE, names, np.concatenate(points))
     write_attributes(folder / ATTRIBUTE_FILE, settings)
-    (folder / DESCRIPTION).write_text(json.dumps(settings.described(), indent=1) + "\n")
+    describe(KIND, folder, settings.described())
 
 
 def _draw_all(
@@ -153,33 +148,3 @@ def _worker_process() -> Iterator[subprocess.Popen[bytes]]:
         process.terminate()
         with process:
             pass
-
-
-def _is_complete(folder: Path, settings: Settings) -> bool:
-    """Tell whether the tree is there; refuse a folder that holds something else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        if folder.exists():
-            folder.rmdir()
-        return False
-    try:
-        found = json.loads((folder / DESCRIPTION).read_text())
-    except (OSError, ValueError):
-        raise InputError(
-            f"{folder} holds no generated pedestrians: choose an empty or a new folder as root."
-        ) from None
-    wanted = settings.described()
-    if found != wanted:
-        differing = [
-            f"{key}={found.get(key)} instead of {value}"
-            for key, value in wanted.items()
-            if found.get(key) != value
-        ]
-        raise InputError(
-            f"{folder} holds pedestrians of other parameters ({', '.join(differing)}): remove it or choose "
-            "another root."
-        )
-    return True
-
-
-def _digest(settings: Settings) -> str:
-    return hashlib.sha256(json.dumps(settings.described(), sort_keys=True).encode()).hexdigest()[:12]

@@ -64,7 +64,7 @@ def _read_persons(folder: Path, split: str, pattern: re.Pattern[str] | None) -> 
     for person in sorted(entry for entry in os.listdir(folder) if entry[0] != "."):
         if person.lower().endswith(_IMAGE_SUFFIXES):
             raise InputError(f"{folder / person} lies in no person's folder: move it into one.")
-        for path in _images_below(folder / person):
+        for path in images_below(folder / person):
             camera = _camera(pattern, path, folder / person) if pattern else None
             rows.append({"path": str(path), "person_id": person, "split": split, "camera_id": camera})
     if not rows:
@@ -72,7 +72,8 @@ def _read_persons(folder: Path, split: str, pattern: re.Pattern[str] | None) -> 
     return rows
 
 
-def _images_below(folder: Path) -> list[Path]:
+def images_below(folder: Path) -> list[Path]:
+    """Return the image files at any depth of a folder, hidden ones left out, in the order of their names."""
     return sorted(
         Path(parent) / name
         for parent, _, names in os.walk(folder, followlinks=True)

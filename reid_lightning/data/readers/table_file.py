@@ -31,7 +31,7 @@ def read_table_file(root: str | Path, columns: Mapping[str, str] | None = None) 
     path = Path(root).expanduser()
     if not path.is_file():
         raise InputError(f"data.root={path} is no file; data=table reads a .csv, .tsv or .parquet file.")
-    table = _rename(_read(path), dict(columns or {}), path)
+    table = _rename(read_columns(path), dict(columns or {}), path)
     folder = str(path.parent.absolute())
     for name in ("path", "keypoints", "attribute_file"):
         if name in table.columns:
@@ -40,7 +40,12 @@ def read_table_file(root: str | Path, columns: Mapping[str, str] | None = None) 
     return validate_table(table, str(path))
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_columns(path: Path) -> pd.DataFrame:
+    """Return a `.csv`, `.tsv` or `.parquet` file as it stands, text as text.
+
+    Raises:
+        InputError: The file cannot be read as what its ending says.
+    """
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".tsv", ".parquet"):
         raise InputError(f"{path} ends neither in .csv, .tsv nor .parquet.")

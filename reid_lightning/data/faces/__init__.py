@@ -1,0 +1,1 @@
+"""Drawn faces: a data set of portraits that anyone can make."""
