@@ -42,6 +42,56 @@ def evaluate(
     evaluate_checkpoint(checkpoint, output or checkpoint.parent.parent / "evaluation", overrides or [])
 
 
+@app.command()
+def enrol(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run.")],
+    images: Annotated[
+        Path, typer.Argument(help="Folder with a folder per person, or a table (path, person_id).")
+    ],
+    people: Annotated[Path, typer.Argument(help="File of enrolled people (.npz); made, or added to.")],
+    overrides: Overrides = None,
+    name: Annotated[str | None, typer.Option(help="Whom all images show.")] = None,
+) -> None:
+    """Enrol people by their images, without any training, so that `reid identify` knows them."""
+    from reid_lightning.training.enrolment import enrol as enrol_images
+
+    enrol_images(checkpoint, images, people, overrides or [], name)
+
+
+@app.command()
+def forget(
+    people: Annotated[Path, typer.Argument(help="File of enrolled people (.npz).")],
+    name: Annotated[str, typer.Argument(help="Who is removed.")],
+) -> None:
+    """Remove a person from a file of enrolled people."""
+    from reid_lightning.training.enrolment import forget as forget_person
+
+    forget_person(people, name)
+
+
+@app.command()
+def identify(
+    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint with which the people were enrolled.")],
+    people: Annotated[Path, typer.Argument(help="File of enrolled people (.npz).")],
+    images: Annotated[Path, typer.Argument(help="An image, a folder, or a table with a column path.")],
+    overrides: Overrides = None,
+    k: Annotated[int, typer.Option(help="Nearest enrolled images that vote.")] = 5,
+    threshold: Annotated[
+        float | None, typer.Option(help="Largest distance at which a person is known; default: none.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File for the answers: .csv, or JSON lines; default: printed.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="PNG file of the first images and their candidates.")
+    ] = None,
+) -> None:
+    """Name the people of images by their nearest enrolled images."""
+    from reid_lightning.training.enrolment import identify as identify_images
+
+    identify_images(checkpoint, people, images, overrides or [], k, threshold, output, sheet)
+
+
 @data_app.command("check")
 def data_check(overrides: Overrides = None) -> None:
     """Read a data set as a run would and count its images, identities and cameras."""

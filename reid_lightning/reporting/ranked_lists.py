@@ -24,7 +24,8 @@ class RankedImage:
     """One answer: an image of the gallery at its rank."""
 
     path: Path
-    correct: bool
+    correct: bool | None
+    """None where it is not known: the border is grey."""
     distance: float
     caption: str
     """Person and camera, short: "0003 c2"."""
@@ -36,7 +37,8 @@ class RankedList:
 
     query: Path
     caption: str
-    average_precision: float
+    average_precision: float | None
+    """None where there is none to tell."""
     images: tuple[RankedImage, ...]
     label: str = ""
     """Why it is shown: "worst", "typical"."""
@@ -87,12 +89,12 @@ def ranked_lists(rows: Sequence[RankedList], path: str | Path) -> None:
     for number, row in enumerate(rows):
         bottom = size[1] - (number + 1) * line + CAPTION
         _text(figure, size, 0.12, bottom + IMAGE_HEIGHT - 0.02, row.label, INK, 8)
-        score = f"AP {100 * row.average_precision:.1f}"
+        score = "" if row.average_precision is None else f"AP {100 * row.average_precision:.1f}"
         _text(figure, size, 0.12, bottom + IMAGE_HEIGHT - (0.18 if row.label else 0.02), score, FAINT, 7.5)
         _draw(figure, size, (LABELS, bottom, width), row.query, QUERY, row.caption, "query")
         for position, image in enumerate(row.images):
             left = LABELS + (position + 1) * column + 2 * GAP
-            border, mark = (RIGHT, "") if image.correct else (WRONG, " ✗")
+            border, mark = {True: (RIGHT, ""), False: (WRONG, " ✗"), None: (FAINT, "")}[image.correct]
             distance = f"{image.distance:.3f}" if image.distance < 10 else f"{image.distance:.1f}"
             _draw(figure, size, (left, bottom, width), image.path, border, image.caption, distance + mark)
     save(figure, path)
