@@ -1,8 +1,9 @@
 """Exact retrieval scores (mAP, mINP, CMC) in bounded memory, from the ranks of the true matches alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -130,21 +131,53 @@ def rank(
         camera_policy=camera_policy,
         lengths=(len(query), len(gallery)),
     )
+    second_look = None if rerank is None else partial(rerank.apply, similarities)
+    return rank_pairs(similarities, matches, second_look, chunk_size)
+
+
+class PairSimilarities(Protocol):
+    """Similarities of all queries to a gallery, larger is nearer (`similarities.Similarities` and its like)."""
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Yield a slice of queries and its similarities (chunk, G), which the caller may overwrite."""
+
+    def rounding(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Bound the rounding error of the similarities at (rows, columns)."""
+
+
+@torch.no_grad()
+def rank_pairs(
+    similarities: PairSimilarities,
+    matches: Matches,
+    second_look: Callable[[slice, Tensor], None] | None = None,
+    chunk_size: int | None = None,
+) -> Ranking:
+    """Score any similarities as `rank` does those of features.
+
+    Args:
+        similarities: Of all queries to the gallery.
+        matches: Who matches whom.
+        second_look: Changes the similarities of a slice of queries in place; what the protocol removes is at -inf.
+        chunk_size: Queries at a time; None chooses by the size of the gallery.
+
+    Raises:
+        InputError: No query has a true match.
+    """
     parts = []
     for queries, chunk in similarities.chunks(chunk_size):
         rows, columns, counted = matches.of_queries(queries)
         same = torch.from_numpy(rows).to(chunk.device), torch.from_numpy(columns).to(chunk.device)
-        if rerank is not None:
+        if second_look is not None:
             removed = torch.from_numpy(~counted).to(chunk.device)
             chunk[same[0][removed], same[1][removed]] = -torch.inf
-            rerank.apply(similarities, queries, chunk)
+            second_look(queries, chunk)
         thresholds = chunk[same] - similarities.rounding(same[0] + queries.start, same[1])
         chunk[same] = -torch.inf  # what remains finite are the wrong images
         parts.append(_scores(*_ranks_of_matches(chunk, rows[counted], thresholds.cpu().numpy()[counted])))
     columns_of_all = (np.concatenate(column) for column in zip(*parts, strict=True))
     ranking = Ranking(*map(torch.from_numpy, columns_of_all))
-    if ranking.queries_without_match == len(query):
-        raise InputError(no_match_message(matches, len(query)))
+    if ranking.queries_without_match == len(matches.query_ids):
+        raise InputError(no_match_message(matches, len(matches.query_ids)))
     return ranking
 
 
