@@ -35,11 +35,56 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option(help="Folder for the results; default: beside the checkpoint.")
     ] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="File (.npz) for the vectors of the test set, with who is who.")
+    ] = None,
 ) -> None:
     """Rank a test set with a trained model, its own or another (data=market1501 data.root=DIR)."""
     from reid_lightning.training.evaluate import evaluate as evaluate_checkpoint
 
-    evaluate_checkpoint(checkpoint, output or checkpoint.parent.parent / "evaluation", overrides or [])
+    folder = output or checkpoint.parent.parent / "evaluation"
+    evaluate_checkpoint(checkpoint, folder, overrides or [], embeddings)
+
+
+@app.command()
+def embed(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run.")],
+    images: Annotated[Path, typer.Argument(help="An image, a folder, or a table with a column path.")],
+    output: Annotated[Path, typer.Argument(help="File (.npz) for the vectors.")],
+    overrides: Overrides = None,
+) -> None:
+    """Write the vectors of any images, such as the faces in the images of a test set."""
+    from reid_lightning.training.embedder import embed as embed_images
+
+    embed_images(checkpoint, images, output, overrides or [])
+
+
+@app.command()
+def fuse(
+    body: Annotated[Path, typer.Argument(help="Vectors of a test set, by `reid evaluate --embeddings`.")],
+    face: Annotated[Path, typer.Argument(help="Vectors of faces; an image that is not in it has none.")],
+    weight: Annotated[float, typer.Option(help="Of the face, from 0 to 1.")] = 0.5,
+    normalisation: Annotated[str, typer.Option(help="z_score or min_max.")] = "z_score",
+    rule: Annotated[str, typer.Option(help="sum, or product (with min_max).")] = "sum",
+    key: Annotated[
+        str, typer.Option(help="What joins images: stem of the file's name, name or path.")
+    ] = "stem",
+    camera_policy: Annotated[str, typer.Option(help="exclude_same_camera or allow.")] = "exclude_same_camera",
+    output: Annotated[Path | None, typer.Option(help="JSON file for the scores.")] = None,
+) -> None:
+    """Rank a test set by body and face together, by the body alone where a face is missing."""
+    from reid_lightning.training.fusion import fuse_files
+
+    fuse_files(
+        body,
+        face,
+        weight=weight,
+        normalisation=normalisation,  # type: ignore[arg-type]
+        rule=rule,  # type: ignore[arg-type]
+        key=key,  # type: ignore[arg-type]
+        camera_policy=camera_policy,  # type: ignore[arg-type]
+        output=output,
+    )
 
 
 @app.command()

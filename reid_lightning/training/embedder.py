@@ -15,7 +15,9 @@ from reid_lightning.data.image_cache import decode_image
 from reid_lightning.data.readers.identity_folder import images_below
 from reid_lightning.data.readers.table_file import read_columns
 from reid_lightning.errors import InputError
+from reid_lightning.retrieval.embeddings import Embeddings
 from reid_lightning.training.evaluate import load_module
+from reid_lightning.training.quiet import quiet
 
 TABLES = (".csv", ".tsv", ".parquet")
 
@@ -59,6 +61,28 @@ class Embedder:
                 images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
                 parts.append(self.module.embed(images).float().cpu())
         return torch.cat(parts)
+
+
+def embed(checkpoint: Path, images: Path, output: Path, overrides: Sequence[str] = ()) -> None:
+    """Write the embeddings of images that belong to no data set, such as the faces found in another's images.
+
+    Args:
+        checkpoint: A checkpoint file written by a run.
+        images: An image, a folder, or a table with a column `path` and, where known, `person_id`.
+        output: The `.npz` file.
+        overrides: Hydra overrides of the checkpoint's config.
+    """
+    quiet()
+    table, embedder = list_images(images), Embedder(checkpoint, overrides)
+    unknown = np.full(len(table), "")
+    Embeddings(
+        embedder(table["path"].tolist()),
+        table["path"].to_numpy(np.str_),
+        table["person_id"].to_numpy(np.str_) if "person_id" in table.columns else unknown,
+        unknown,
+        np.zeros(len(table), bool),
+        embedder.protocol.metric,
+    ).save(output)
 
 
 def list_images(where: str | Path, name: str | None = None, people: bool = False) -> pd.DataFrame:

@@ -1,0 +1,188 @@
+"""A test set ranked by body and face together, from two files of embeddings: what `reid fuse` does."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from reid_lightning.errors import InputError
+from reid_lightning.files import atomic_path
+from reid_lightning.retrieval.embeddings import Embeddings
+from reid_lightning.retrieval.fusion import FusedSimilarities, Normalisation, Rule, check_choices
+from reid_lightning.retrieval.matches import CameraPolicy, Matches
+from reid_lightning.retrieval.ranking import PairSimilarities, rank_pairs
+from reid_lightning.retrieval.similarities import Similarities
+
+Key = Literal["stem", "name", "path"]
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Scores of a test set by body, by face and by both together, as fractions.
+
+    Attributes:
+        body: By the body alone.
+        face: By the face alone, of the queries that have one, among the gallery images that have one.
+        body_with_faces: By the body, of these same queries and images.
+        fused_with_faces: By both, of these same.
+        fused: By both.
+        queries_with_faces: Fraction of the queries that have a face.
+        gallery_with_faces: Fraction of the gallery images.
+    """
+
+    body: dict[str, float]
+    face: dict[str, float]
+    body_with_faces: dict[str, float]
+    fused_with_faces: dict[str, float]
+    fused: dict[str, float]
+    queries_with_faces: float
+    gallery_with_faces: float
+
+
+def fuse_files(
+    body_file: Path,
+    face_file: Path,
+    *,
+    weight: float = 0.5,
+    normalisation: Normalisation = "z_score",
+    rule: Rule = "sum",
+    key: Key = "stem",
+    camera_policy: CameraPolicy = "exclude_same_camera",
+    output: Path | None = None,
+) -> Fused:
+    """Rank a test set by body and face together.
+
+    Args:
+        body_file: Embeddings of the test set, as `reid evaluate --embeddings` writes them. It says who is who, from which
+            camera, and what is a query.
+        face_file: Embeddings of faces; an image of the body's file that it lacks has no face.
+        weight: Of the face, from 0 to 1.
+        normalisation: "z_score" or "min_max".
+        rule: "sum" or "product".
+        key: What an image of one file has in common with its face in the other: the "stem" of its name (without
+            folder and ending), its "name" (without folder), or its "path".
+        camera_policy: As in an evaluation.
+        output: JSON file for the scores.
+
+    Raises:
+        InputError: A file or choice cannot be used, or no image of one file is in the other.
+    """
+    check_choices(weight, normalisation, rule)
+    body, face = Embeddings.load(body_file), Embeddings.load(face_file)
+    if not body.is_query.any() or body.is_query.all():
+        raise InputError(
+            f"{body_file} does not hold both queries and a gallery; write it with `reid evaluate --embeddings`."
+        )
+    places = _places(_keys(body, key, body_file), _keys(face, key, face_file))
+    has_face = places >= 0
+    if not has_face.any():
+        raise InputError(
+            f"No image of {body_file} has a face in {face_file} (their first are {body.paths[0]} and {face.paths[0]}); name "
+            "them alike, or choose another --key."
+        )
+    vectors = torch.zeros(len(body.paths), face.vectors.shape[1])
+    vectors[torch.from_numpy(has_face)] = face.vectors[torch.from_numpy(places[has_face])]
+    people, cameras = body.codes()
+    everyone = np.ones(len(has_face), bool)
+
+    def scores(kind: str, among: NDArray[np.bool_]) -> dict[str, float]:
+        query, gallery = (
+            torch.from_numpy(np.flatnonzero(among & side)) for side in (body.is_query, ~body.is_query)
+        )
+        by_body = Similarities.of(body.vectors[query], body.vectors[gallery], body.metric)
+        by_face = Similarities.of(vectors[query], vectors[gallery], face.metric)
+        faces = torch.from_numpy(has_face)
+        compared: PairSimilarities = by_face if kind == "face" else by_body
+        if kind == "fused":
+            compared = FusedSimilarities.of(
+                by_body,
+                by_face,
+                faces[query],
+                faces[gallery],
+                weight=weight,
+                normalisation=normalisation,
+                rule=rule,
+            )
+        matches = Matches.of(
+            people[query],
+            people[gallery],
+            cameras[query],
+            cameras[gallery],
+            camera_policy=camera_policy,
+            lengths=(len(query), len(gallery)),
+        )
+        return rank_pairs(compared, matches).summary()
+
+    result = Fused(
+        body=scores("body", everyone),
+        face=scores("face", has_face),
+        body_with_faces=scores("body", has_face),
+        fused_with_faces=scores("fused", has_face),
+        fused=scores("fused", everyone),
+        queries_with_faces=float(has_face[body.is_query].mean()),
+        gallery_with_faces=float(has_face[~body.is_query].mean()),
+    )
+    if output is not None:
+        choices = {
+            "weight": weight,
+            "normalisation": normalisation,
+            "rule": rule,
+            "camera_policy": camera_policy,
+        }
+        with atomic_path(output) as temporary:
+            temporary.write_text(json.dumps(choices | asdict(result), indent=2) + "\n")
+    _print(result)
+    return result
+
+
+def _keys(embeddings: Embeddings, key: Key, file: Path) -> list[str]:
+    """Return what each image is joined by; none may stand for two."""
+    if key not in get_args(Key):
+        raise InputError(f"--key {key} is unknown; choose one of {', '.join(get_args(Key))}.")
+    keys = [str(path) if key == "path" else str(getattr(Path(path), key)) for path in embeddings.paths]
+    if len(set(keys)) < len(keys):
+        seen: set[str] = set()
+        twice = next(name for name in keys if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise InputError(
+            f"{file} holds two images with the {key} {twice}; choose another --key, or leave one out."
+        )
+    return keys
+
+
+def _places(wanted: Sequence[str], present: Sequence[str]) -> NDArray[np.int64]:
+    """Return where each wanted key stands among those present, -1 where it does not."""
+    place = {name: row for row, name in enumerate(present)}
+    return np.array([place.get(name, -1) for name in wanted])
+
+
+def _print(result: Fused) -> None:
+    page = Table(show_edge=False, pad_edge=False)
+    names = {"mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "queries": "queries"}
+    page.add_column("")
+    for title in names.values():
+        page.add_column(title, justify="right")
+    lines = {
+        "body": result.body,
+        "fused": result.fused,
+        "images with faces: body": result.body_with_faces,
+        "images with faces: face": result.face,
+        "images with faces: fused": result.fused_with_faces,
+    }
+    for title, scores in lines.items():
+        values = (f"{scores[n]:.0f}" if n == "queries" else f"{100 * scores[n]:.1f}" for n in names)
+        page.add_row(title, *values)
+    console = Console()
+    console.print(page)
+    console.print(
+        f"[dim]{100 * result.queries_with_faces:.0f} % of the queries and {100 * result.gallery_with_faces:.0f} % of the "
+        "gallery have a face[/dim]",
+        highlight=False,
+        soft_wrap=True,
+    )
