@@ -67,7 +67,7 @@ def test_unreadable_image_and_empty_list_are_named(tmp_path, blue):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"not a picture")
     entry = RankedImage(broken, True, 0.1, "0001")
-    with pytest.raises(InputError, match=r"broken\.jpg of a ranked list cannot be read"):
+    with pytest.raises(InputError, match=r"broken\.jpg cannot be read"):
         ranked_lists([RankedList(blue, "0001", 0.5, (entry,))], tmp_path / "lists.png")
     assert not (tmp_path / "lists.png").exists()
     with pytest.raises(InputError, match="no ranked list"):

@@ -7,7 +7,14 @@ from reid_lightning.training.checks import check_annotations, check_config
 from reid_lightning.training.configuration import CONF
 
 LOSSES = sorted(file.stem for file in (CONF / "loss").glob("*.yaml"))
-READ_TRIPLETS = {"triplet", "triplet_squared", "lossless", "improved_triplet", "pml_multi_similarity"}
+READ_TRIPLETS = {
+    "aligned",
+    "triplet",
+    "triplet_squared",
+    "lossless",
+    "improved_triplet",
+    "pml_multi_similarity",
+}
 
 
 @pytest.mark.parametrize("miner", ["offline_random", "offline_hard"])
@@ -34,7 +41,7 @@ def test_an_offline_miner_wants_its_sampler(compose):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_pairs_want_two_images_of_a_person(compose, loss):
     config = compose(f"loss={loss}", "miner=none", "sampler.images_per_identity=1")
-    if loss in ("none", "center", "pml_multi_similarity"):
+    if loss in ("none", "center", "part_identity", "pml_multi_similarity", "spatial_channel"):
         check_config(config)
     else:
         with pytest.raises(InputError, match=r"sampler\.images_per_identity=1 leaves loss="):

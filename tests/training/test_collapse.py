@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from reid_lightning.losses.aligned import AlignedReIDLoss
 from reid_lightning.losses.lossless import LosslessTripletLoss
 from reid_lightning.losses.triplet import TripletLoss
 from reid_lightning.mining.batch_hard import BatchHardMiner
+from reid_lightning.models.features import Features
 from reid_lightning.training.collapse import CollapseWatch, watch_for_collapse
 
 
@@ -28,7 +30,9 @@ def train(loss, learnable, steps=400, lr=0.01):
         value.backward()
         optimizer.step()
         if step % 10 == 9:
-            watch_for_collapse(watch, {"triplet": loss}, {"triplet": value}, labels, 8)
+            watch_for_collapse(
+                watch, {"triplet": loss}, {"triplet": value}, Features(vectors, vectors, vectors), labels
+            )
     return float(value.detach())
 
 
@@ -65,10 +69,28 @@ def test_looking_changes_neither_the_diagnostics_nor_the_gradient():
     vectors = torch.randn(4, 3, requires_grad=True)
     value = loss(vectors, labels)
     before = dict(loss.diagnostics)
-    watch_for_collapse(CollapseWatch(), {"triplet": loss}, {"triplet": value}, labels, 3)
+    features = Features(vectors, vectors, vectors)
+    watch_for_collapse(CollapseWatch(), {"triplet": loss}, {"triplet": value}, features, labels)
     assert loss.diagnostics == before
     value.backward()
     assert vectors.grad.abs().sum() > 0
+
+
+def test_a_loss_of_whole_features_is_watched_too(caplog):
+    """AlignedReID's loss of vectors and stripes that are all nearly equal: both margins, 0.3 + 0.5 x 0.3."""
+    loss, labels, watch = (
+        AlignedReIDLoss(local_weight=0.5),
+        torch.arange(4).repeat_interleave(2),
+        CollapseWatch(),
+    )
+    vectors, stripes = 1 + 1e-5 * torch.randn(8, 3), 1 + 1e-5 * torch.randn(8, 4, 2)
+    features = Features(vectors, vectors, vectors, local=stripes)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            watch_for_collapse(
+                watch, {"aligned": loss}, {"aligned": loss(features, labels)}, features, labels
+            )
+    assert "loss=aligned has collapsed: it is stuck at 0.45" in caplog.text
 
 
 def test_one_healthy_look_starts_the_count_anew():

@@ -32,11 +32,12 @@ def files(tmp_path, faces=0.6, seed=0):
         np.array([f"set/{person}" for person in ids]),
         np.array([f"set/{camera}" for camera in cameras]),
         np.arange(180) % 6 == 0,
+        np.zeros(180, bool),
     )
     chosen = random.permutation(np.flatnonzero(random.random(180) < faces))
     paths = np.array([f"faces/{i:04d}.png" for i in range(180)])
     nobody = np.full(180, "")
-    face = Embeddings(vectors[1], paths, nobody, nobody, np.zeros(180, bool)).select(chosen)
+    face = Embeddings(vectors[1], paths, nobody, nobody, *[np.zeros(180, bool)] * 2).select(chosen)
     body.save(tmp_path / "body.npz")
     face.save(tmp_path / "face.npz")
     return body, face
@@ -47,10 +48,10 @@ def test_a_file_gives_everything_again(tmp_path):
     again = Embeddings.load(tmp_path / "body.npz")
     assert torch.equal(again.vectors, body.vectors)
     assert again.metric == "cosine"
-    for name in ("paths", "people", "cameras", "is_query"):
+    for name in ("paths", "people", "cameras", "is_query", "distractor"):
         assert np.array_equal(getattr(again, name), getattr(body, name))
     unknown = Embeddings(
-        torch.eye(2), *(np.array(["a", "b"]),) * 2, np.array(["", "c"]), np.array([True, False])
+        torch.eye(2), *(np.array(["a", "b"]),) * 2, np.array(["", "c"]), *(np.array([True, False]),) * 2
     )
     assert unknown.codes()[1].tolist() == [-1, 1]
 
@@ -101,6 +102,7 @@ def test_rows_of_an_evaluation_are_named_by_their_table():
             "person_id": ["1", "2", "3"],
             "camera_id": ["x", None, "y"],
             "source": "s",
+            "distractor": [False, False, True],
         }
     )
     rows = EvaluationRows(
@@ -115,6 +117,7 @@ def test_rows_of_an_evaluation_are_named_by_their_table():
     assert found.people.tolist() == ["s/2", "s/3"]
     assert found.cameras.tolist() == ["", "s/y"]
     assert found.is_query.tolist() == [False, True]
+    assert found.distractor.tolist() == [False, True]
 
 
 @pytest.mark.slow

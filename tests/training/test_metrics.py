@@ -3,6 +3,7 @@ import torch
 from torch import distributed, multiprocessing
 
 from reid_lightning.errors import InputError
+from reid_lightning.retrieval.aligned import AlignedRerank
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import rank
 from reid_lightning.retrieval.single_shot import rank_single_shot
@@ -31,10 +32,17 @@ def expected(columns, **options):
     )
 
 
+def stripes_of(columns):
+    """Stripes of the images of a table."""
+    return torch.randn(len(columns[0]), 4, 3, generator=torch.Generator().manual_seed(1))
+
+
 def evaluated(columns, parts, protocol):
-    evaluation = RetrievalEvaluation(protocol)
+    evaluation, stripes = RetrievalEvaluation(protocol), stripes_of(columns)
     for part in parts:
-        evaluation.update(*(column[part] for column in columns))
+        evaluation.update(
+            *(column[part] for column in columns), stripes=stripes[part] if protocol.aligned else None
+        )
     return evaluation, evaluation.compute()
 
 
@@ -49,10 +57,22 @@ def test_batches_in_any_order_with_duplicates_equal_one_ranking():
     parts = [shuffled[:10], shuffled[10:], torch.tensor([3, 4, 0])]
     evaluation, ranking = evaluated(columns, parts, EvaluationProtocol(normalize=False, metric="euclidean"))
     assert_equal(ranking, expected(columns, metric="euclidean"))
-    for column, original in zip(vars(evaluation.rows).values(), columns, strict=True):
+    *found, stripes = vars(evaluation.rows).values()
+    for column, original in zip(found, columns, strict=True):
         assert torch.equal(column, original)
+    assert stripes is None
     assert torch.equal(evaluation.rows.query.index, columns[3][columns[4]])
     assert torch.equal(evaluation.rows.gallery.person_ids, columns[1][~columns[4]])
+
+
+def test_stripes_stay_with_their_images():
+    columns, protocol = table(), EvaluationProtocol(aligned=9, aligned_weight=2.0)
+    shuffled = torch.randperm(41)
+    ranking = evaluated(columns, [shuffled[:10], shuffled[10:], torch.tensor([3, 4, 0])], protocol)[1]
+    stripes, is_query = stripes_of(columns), columns[4]
+    rerank = AlignedRerank(stripes[is_query], stripes[~is_query], 9, 2.0)
+    assert_equal(ranking, expected(columns, rerank=rerank))
+    assert ranking.mean_ap != expected(columns).mean_ap
 
 
 def test_protocol_is_followed():
@@ -138,7 +158,7 @@ def evaluate_shards(process, folder):
     distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=process, world_size=2)
     for name, shards in SHARDS.items():
         evaluation, ranking = evaluated(
-            table(), [torch.tensor(list(part)) for part in shards[process]], EvaluationProtocol()
+            table(), [torch.tensor(list(part)) for part in shards[process]], EvaluationProtocol(aligned=9)
         )
         torch.save((vars(ranking), tuple(vars(evaluation.rows).values())), folder / f"{name}-{process}.pt")
         assert sum(map(len, evaluation.codes)) == sum(map(len, shards[process]))  # its own rows again
@@ -148,8 +168,7 @@ def evaluate_shards(process, folder):
 def test_two_processes_give_the_ranking_of_one(tmp_path):
     multiprocessing.spawn(evaluate_shards, (tmp_path,), nprocs=2)
     columns = table()
-    whole, ranking = evaluated(columns, [torch.arange(41)], EvaluationProtocol())
-    assert_equal(ranking, expected(columns))
+    whole, ranking = evaluated(columns, [torch.arange(41)], EvaluationProtocol(aligned=9))
     for name in SHARDS:
         for process in (0, 1):
             scores, rows = torch.load(tmp_path / f"{name}-{process}.pt")

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.necks import LinearNeck
 from reid_lightning.models.network import ReIDNetwork
+from reid_lightning.models.parts import Parts, stripe_means
 from reid_lightning.models.pooling import GeMPooling
 from reid_lightning.training.configuration import CONF
 from reid_lightning.training.gather import join_ranks
@@ -33,12 +34,32 @@ class TwoConvolutions(nn.Sequential):
         super().__init__(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 3, 2))
 
 
+class TwoStripes(Parts):
+    """Stripe features without batch statistics, together as long as the embedding."""
+
+    local_shape = (2, 64)
+
+    def __init__(self, in_features):
+        super().__init__()
+        self.reduction = nn.Linear(in_features, 64)
+
+    def forward(self, images, maps):
+        return None, self.reduction(stripe_means(maps, 2))
+
+
 class Step(nn.Module):
     """Network and objective as the LightningModule runs them, for DistributedDataParallel to wrap."""
 
-    def __init__(self, loss, miner, across_ranks):
+    def __init__(self, loss, miner, parts, across_ranks):
         super().__init__()
-        self.network = ReIDNetwork(TwoConvolutions(), GeMPooling(), LinearNeck, SoftmaxClassifier, IDENTITIES)
+        self.network = ReIDNetwork(
+            TwoConvolutions(),
+            GeMPooling(),
+            LinearNeck,
+            SoftmaxClassifier,
+            IDENTITIES,
+            parts=TwoStripes if parts else None,
+        )
         self.objective = build_objective(
             loss,
             {"weight": 1.0},
@@ -46,6 +67,7 @@ class Step(nn.Module):
             label_smoothing=0.1,
             num_classes=IDENTITIES,
             embedding_size=128,
+            local_shape=TwoStripes.local_shape if parts else None,
             across_ranks=across_ranks,
         )
 
@@ -62,7 +84,7 @@ def nodes(loss, miner):
 
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", [f"loss=[{loss}]", f"miner={miner or 'none'}", "output_dir=none"])
-        return plain(config.loss), plain(config.miner)
+        return plain(config.loss), plain(config.miner), plain(config.parts)
 
 
 def outcome(loss, miner, rank, world, share=None, across_ranks=True):
