@@ -16,6 +16,7 @@ from reid_lightning.data.readers.identity_folder import images_below
 from reid_lightning.data.readers.table_file import read_columns
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.embeddings import Embeddings
+from reid_lightning.training.configuration import instantiate
 from reid_lightning.training.evaluate import load_module
 from reid_lightning.training.quiet import quiet
 
@@ -35,11 +36,13 @@ class Embedder:
         self.protocol = self.module.protocol
         height, width = config["data"]["image_size"]
         self.image_size = (int(height), int(width))
+        self.transform = instantiate(config.get("test_transform"))
         self.batch_size = int(config["data"]["batch_size"])
         on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
         self.device = torch.device("cuda" if on_gpu else "cpu")
         self.module.to(self.device)
-        chosen = (self.protocol.feature, self.protocol.normalize, self.protocol.flip, self.image_size)
+        how = (self.protocol.feature, self.protocol.normalize, self.protocol.flip, self.image_size)
+        chosen = (*how, config["test_transform"]) if self.transform is not None else how
         with Path(checkpoint).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
         digest.update(repr(chosen).encode())
@@ -57,10 +60,14 @@ class Embedder:
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(paths), self.batch_size):
                 batch = paths[start : start + self.batch_size]
-                pixels = np.stack(list(pool.map(lambda path: decode_image(path, self.image_size), batch)))
+                decoded = pool.map(lambda path: decode_image(path, self.image_size), batch)
+                pixels = np.stack([self._as_evaluated(image) for image in decoded])
                 images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
                 parts.append(self.module.embed(images).float().cpu())
         return torch.cat(parts)
+
+    def _as_evaluated(self, image: np.ndarray) -> np.ndarray:
+        return image if self.transform is None else self.transform(image=image)["image"]
 
 
 def embed(checkpoint: Path, images: Path, output: Path, overrides: Sequence[str] = ()) -> None:

@@ -9,6 +9,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.training.build import build_datamodule, build_module
 from reid_lightning.training.checks import check_config
 from reid_lightning.training.configuration import instantiate
+from reid_lightning.training.embedder import Embedder
 from reid_lightning.training.evaluate import evaluate
 from reid_lightning.training.job import run_job
 from reid_lightning.training.schedules import ExponentialSchedule
@@ -117,5 +118,14 @@ def test_a_checkpoint_keeps_its_rescaling_and_another_choice_changes_the_ranking
     # Another data set replaces the whole group `data`, and the transform stays.
     again = evaluate(checkpoint, tmp_path / "again", ["data=faces", *FACES[:4]])
     assert again.test["mAP"] == pytest.approx(trained.test["mAP"], abs=1e-6)
+    embedder, plain_embedder = Embedder(checkpoint), Embedder(checkpoint, ["test_transform=none"])
+    data = build_datamodule(config)
+    data.setup()
+    paths = data.table["path"].tolist()[:3]
+    with torch.no_grad():
+        expected = embedder.module.embed(data.images_of([0, 1, 2]))
+    torch.testing.assert_close(embedder(paths), expected)
+    assert not torch.allclose(plain_embedder(paths), expected, atol=1e-3)
+    assert embedder.mark != plain_embedder.mark  # vectors that may not be compared
     plain = evaluate(checkpoint, tmp_path / "plain", ["test_transform=none"])
     assert plain.test["mAP"] != pytest.approx(trained.test["mAP"], abs=1e-4)
