@@ -137,6 +137,22 @@ def identify(
     identify_images(checkpoint, people, images, overrides or [], k, threshold, output, sheet)
 
 
+@report_app.command("map")
+def report_map(
+    embeddings: Annotated[Path, typer.Argument(help="Vectors, by `reid evaluate --embeddings`.")],
+    output: Annotated[Path, typer.Argument(help="PNG file to write.")],
+    people: Annotated[int, typer.Option(help="People named, those with the most images.")] = 12,
+    images: Annotated[int, typer.Option(help="Images laid out, of others than these at random.")] = 2000,
+    perplexity: Annotated[float, typer.Option(help="About how many neighbours each point minds.")] = 30.0,
+    seed: Annotated[int, typer.Option(help="The same gives the same map.")] = 0,
+    thumbnails: Annotated[bool, typer.Option(help="Draw the images on the map.")] = False,
+) -> None:
+    """Draw vectors as a map (t-SNE), coloured by person."""
+    from reid_lightning.training.maps import map_file
+
+    map_file(embeddings, output, people, images, perplexity, seed, thumbnails)
+
+
 @data_app.command("check")
 def data_check(overrides: Overrides = None) -> None:
     """Read a data set as a run would and count its images, identities and cameras."""

@@ -100,7 +100,12 @@ def ranked_lists(rows: Sequence[RankedList], path: str | Path) -> None:
     save(figure, path)
 
 
-def _open(path: Path) -> np.ndarray:
+def read_image(path: Path) -> np.ndarray:
+    """Return an image as uint8 (H, W, 3), at most 512 pixels wide and high.
+
+    Raises:
+        InputError: It cannot be read.
+    """
     from PIL import Image
 
     try:
@@ -108,11 +113,11 @@ def _open(path: Path) -> np.ndarray:
             image.thumbnail((512, 512))
             return np.asarray(image.convert("RGB"))
     except OSError as error:
-        raise InputError(f"The image {path} of a ranked list cannot be read: {error}.") from error
+        raise InputError(f"The image {path} cannot be read: {error}.") from error
 
 
 def _aspect(path: Path) -> float:
-    height, width = _open(path).shape[:2]
+    height, width = read_image(path).shape[:2]
     return float(np.clip(width / height, 0.3, 2.0))
 
 
@@ -137,7 +142,7 @@ def _draw(
     left, bottom, width = cell
     axes = figure.add_axes((left / size[0], bottom / size[1], width / size[0], IMAGE_HEIGHT / size[1]))
     axes.set_facecolor("#f2f2f2")
-    image = _open(path)
+    image = read_image(path)
     # The cell's shape is kept, so a differently shaped image is padded and not stretched.
     height, natural = image.shape[:2]
     cell_width = max(natural, height * width / IMAGE_HEIGHT)

@@ -31,6 +31,8 @@ class Embeddings:
     """(N,) cameras, "" where unknown."""
     is_query: NDArray[np.bool_]
     """(N,); everything else is the gallery."""
+    distractor: NDArray[np.bool_]
+    """(N,), nobody's images."""
     metric: Metric = "cosine"
 
     def save(self, path: str | Path) -> None:
@@ -60,6 +62,7 @@ class Embeddings:
             self.people[rows],
             self.cameras[rows],
             self.is_query[rows],
+            self.distractor[rows],
             self.metric,
         )
 

@@ -38,6 +38,7 @@ class EvaluationProtocol:
         aligned: How many of the nearest images are ordered anew with the aligned distance of their stripes
             (`aligned.AlignedRerank`); None leaves them.
         aligned_weight: Factor of that distance beside the features' own.
+        map: Draw the vectors as a map (t-SNE) beside the scores, which it does not change.
 
     Raises:
         InputError: A value is not one of these.
@@ -58,6 +59,7 @@ class EvaluationProtocol:
     single_shot_seed: int = 0
     aligned: int | None = None
     aligned_weight: float = 1.0
+    map: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ranks", tuple(self.ranks))
@@ -67,6 +69,7 @@ class EvaluationProtocol:
             ("camera_policy", get_args(CameraPolicy)),
             ("normalize", (True, False)),
             ("flip", (True, False)),
+            ("map", (True, False)),
             ("tracklets", ("pool", None)),
         ):
             value = getattr(self, name)

@@ -81,13 +81,14 @@ def embed(checkpoint: Path, images: Path, output: Path, overrides: Sequence[str]
     """
     quiet()
     table, embedder = list_images(images), Embedder(checkpoint, overrides)
-    unknown = np.full(len(table), "")
+    unknown, no = np.full(len(table), ""), np.zeros(len(table), bool)
     Embeddings(
         embedder(table["path"].tolist()),
         table["path"].to_numpy(np.str_),
         table["person_id"].to_numpy(np.str_) if "person_id" in table.columns else unknown,
         unknown,
-        np.zeros(len(table), bool),
+        no,
+        no,
         embedder.protocol.metric,
     ).save(output)
 

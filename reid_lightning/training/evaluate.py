@@ -4,20 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
 from reid_lightning.data.annotations import AttributeForm
-from reid_lightning.data.table import camera_keys, identity_keys
-from reid_lightning.distances import Metric
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.embeddings import Embeddings
 from reid_lightning.training.build import build_datamodule, build_module
 from reid_lightning.training.configuration import CONF, check_targets, nearest_key, plain
-from reid_lightning.training.metrics import EvaluationRows
+from reid_lightning.training.embeddings import embeddings_of
 from reid_lightning.training.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.training.quiet import quiet
 from reid_lightning.training.results import RunResult, Stopwatch, write_results
@@ -129,19 +124,6 @@ def evaluate(
     if embeddings is not None and module.evaluated is not None:
         embeddings_of(module.evaluated[1], datamodule.table, module.protocol.metric).save(embeddings)
     return write_results(trainer, module, datamodule, Path(output_dir), config, watch.seconds)
-
-
-def embeddings_of(rows: EvaluationRows, table: pd.DataFrame, metric: Metric) -> Embeddings:
-    """Return what was ranked, with the names of the table that the rows refer to."""
-    who = table.iloc[rows.index.cpu().numpy()]
-    return Embeddings(
-        rows.embeddings.float().cpu(),
-        who["path"].to_numpy(np.str_),
-        identity_keys(who).to_numpy(np.str_),
-        camera_keys(who).fillna("").to_numpy(np.str_),
-        rows.is_query.cpu().numpy(),
-        metric,
-    )
 
 
 def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from reid_lightning.training.attribute_files import draw_attributes, write_attri
 from reid_lightning.training.callbacks import Cost
 from reid_lightning.training.filter_pages import draw_filters
 from reid_lightning.training.loggers import log_images
+from reid_lightning.training.maps import draw_test_map
 from reid_lightning.training.metrics import EvaluationRows
 from reid_lightning.training.module import ReIDModule
 from reid_lightning.training.pages import draw_pictures, write_page
@@ -127,6 +128,7 @@ def _write(
         with atomic_path(output_dir / "queries.csv") as temporary:
             per_query(ranking, rows, datamodule.table).to_csv(temporary, index=False)
         pictures = draw_pictures(ranking, rows, module.protocol, datamodule.table, output_dir)
+        pictures += draw_test_map(rows, datamodule.table, module.protocol, output_dir)
         pictures += draw_filters(module, datamodule, output_dir)
         pictures += _attributes(module, datamodule, output_dir, config)
         log_images(trainer.loggers, {f"test/{picture.path.stem}": picture.path for picture in pictures})

@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from reid_lightning.cli import app
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.embeddings import Embeddings
 from reid_lightning.retrieval.ranking import rank
 from reid_lightning.training.embedder import embed
-from reid_lightning.training.evaluate import embeddings_of, evaluate
+from reid_lightning.training.embeddings import embeddings_of
+from reid_lightning.training.evaluate import evaluate
 from reid_lightning.training.fusion import fuse_files
 from reid_lightning.training.job import run_job
 from reid_lightning.training.metrics import EvaluationRows
@@ -122,7 +125,9 @@ def test_rows_of_an_evaluation_are_named_by_their_table():
 
 @pytest.mark.slow
 def test_an_evaluation_writes_what_it_ranked(compose, tiny, tmp_path):
-    run_job(compose(*tiny, "trainer.max_epochs=1"))
+    run_job(compose(*tiny, "trainer.max_epochs=1", "evaluation.map=true"))
+    assert (tmp_path / "run" / "map.png").read_bytes().startswith(b"\x89PNG")
+    assert ">Map</h2>" in (tmp_path / "run" / "report.html").read_text()
     checkpoint, file = tmp_path / "run/checkpoints/best.ckpt", tmp_path / "test.npz"
     result = evaluate(checkpoint, tmp_path / "again", embeddings=file)
     found = Embeddings.load(file)
@@ -142,5 +147,9 @@ def test_an_evaluation_writes_what_it_ranked(compose, tiny, tmp_path):
     torch.testing.assert_close(
         Embeddings.load(tmp_path / "same.npz").vectors, found.vectors, rtol=0, atol=1e-4
     )
+    command = ("report", "map", file, tmp_path / "map.png", "--people", 3, "--thumbnails")
+    shown = CliRunner().invoke(app, [str(argument) for argument in command], catch_exceptions=False)
+    assert shown.exit_code == 0
+    assert (tmp_path / "map.png").stat().st_size > 10_000
     with_itself = fuse_files(file, tmp_path / "same.npz")
     assert with_itself.fused["mAP"] == pytest.approx(result.test["mAP"], abs=1e-3)
