@@ -74,6 +74,20 @@ def test_several_tables_train_together(compose):
     assert set(build_datamodule(config).sources) == {"market1501", "identity_folder"}
 
 
+@pytest.mark.parametrize(("optimizer", "named", "lr"), [("adam", "Adam", 1e-3), ("sgd", "SGD", 0.05)])
+@pytest.mark.parametrize("embedding", [64, 128])
+def test_the_table_compares_what_it_names(compose, optimizer, named, lr, embedding):
+    choices = (f"experiment/hiqo/optimizer={optimizer}", f"neck.embedding_size={embedding}")
+    config = compose("experiment=hiqo/table", *choices)
+    check_config(config)
+    module = build_module(config, num_identities=20)
+    made = module._optimizer(module.network, module.objective)
+    assert type(made).__name__ == named
+    assert {(group["lr"], group["weight_decay"]) for group in made.param_groups} == {(lr, 0.0)}
+    assert module.network.embedding_size == embedding
+    assert module.objective.losses["triplet"].soft_margin
+
+
 @pytest.mark.parametrize("settings", [{"start": 1.0}, {"start": -0.1}, {"final_factor": 0.0}])
 def test_a_decay_out_of_range_is_named(settings):
     with pytest.raises(InputError, match=f"scheduler.{next(iter(settings))}"):
@@ -101,7 +115,20 @@ def test_images_are_rescaled_wherever_they_are_evaluated(compose):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("choice", [("data=faces",), ("experiment=hiqo/face", "backbone=resnet10")])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        ("data=faces",),
+        ("experiment=hiqo/face", "backbone=resnet10"),
+        (
+            "experiment=hiqo/body",
+            "backbone=resnet10",
+            "data=[pedestrians,faces]",
+            "data.sources.pedestrians.train_identities=10",
+            "data.sources.pedestrians.test_identities=6",
+        ),
+    ],
+)
 def test_faces_train_and_are_ranked(compose, choice):
     result = run_job(compose(*choice, *FACES, "trainer.fast_dev_run=2"))
     assert 0 < result.test["mAP"] <= 1
