@@ -1,5 +1,6 @@
 """The tree of drawn faces: a folder per person below train, query and gallery."""
 
+import logging
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,8 @@ from reid_lightning.data.faces.portrait import draw_portrait
 from reid_lightning.data.generated import describe, generated_tree
 from reid_lightning.data.readers.identity_folder import read_identity_folder
 from reid_lightning.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 #: Changes whenever the same parameters would give other files.
 GENERATOR = 1
@@ -60,6 +63,7 @@ def read_faces(
 
 def _write(folder: Path, parameters: dict[str, int]) -> None:
     people = parameters["train_identities"] + parameters["test_identities"]
+    logger.info("Drawing %d faces into %s.", people, folder.parent)
     for person in range(people):
         face = sample_face(np.random.default_rng([parameters["seed"], 0, person]))
         rng = np.random.default_rng([parameters["seed"], 1, person])
