@@ -124,6 +124,7 @@ def identify(
     threshold: Annotated[
         float | None, typer.Option(help="Largest distance at which a person is known; default: none.")
     ] = None,
+    search: Annotated[str, typer.Option(help="exact, faiss, faiss_hnsw or faiss_ivf.")] = "exact",
     output: Annotated[
         Path | None, typer.Option(help="File for the answers: .csv, or JSON lines; default: printed.")
     ] = None,
@@ -134,7 +135,17 @@ def identify(
     """Name the people of images by their nearest enrolled images."""
     from reid_lightning.training.enrolment import identify as identify_images
 
-    identify_images(checkpoint, people, images, overrides or [], k, threshold, output, sheet)
+    identify_images(
+        checkpoint,
+        people,
+        images,
+        overrides or [],
+        k,
+        threshold,
+        search,  # type: ignore[arg-type]
+        output,
+        sheet,
+    )
 
 
 @report_app.command("map")

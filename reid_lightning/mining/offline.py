@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from reid_lightning.data.triplet_sampler import NegativePools
 from reid_lightning.distances import Metric
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.neighbours import nearest
+from reid_lightning.retrieval.search import Search, build_index, check_search
 
 
 class OfflineMiner(nn.Module):
@@ -39,7 +39,7 @@ class OfflineHardMiner(OfflineMiner):
     """Triplets whose negatives come in part from the wrong neighbours of the person (FH Kiel 2020, second round).
 
     The first round trains on random triplets. Then, and again every few epochs, the whole training set is embedded and
-    each image's nearest neighbours are found exactly. Those that show somebody else are the wrong neighbours of its
+    each image's nearest neighbours are found. Those that show somebody else are the wrong neighbours of its
     person, from which a share of the negatives is drawn until they are found anew.
 
     Args:
@@ -47,13 +47,19 @@ class OfflineHardMiner(OfflineMiner):
         every: Epochs from one search to the next.
         neighbours: Nearest neighbours of each image that are looked at.
         share: Fraction of a batch's triplets whose negative is a wrong neighbour.
+        search: How neighbours are found, see `search.build_index`: "exact", or by FAISS.
 
     Raises:
-        InputError: A setting is out of range.
+        InputError: A setting is out of range, or FAISS is wanted and not installed.
     """
 
     def __init__(
-        self, first_round: float = 0.5, every: int = 5, neighbours: int = 10, share: float = 0.3
+        self,
+        first_round: float = 0.5,
+        every: int = 5,
+        neighbours: int = 10,
+        share: float = 0.3,
+        search: Search = "exact",
     ) -> None:
         super().__init__()
         for name, value, sound in (
@@ -67,7 +73,9 @@ class OfflineHardMiner(OfflineMiner):
                     f"miner.{name}={value} is out of range; first_round lies in [0, 1), every and neighbours are "
                     "at least 1, share lies in (0, 1]."
                 )
+        check_search(search, "miner.search")
         self.first_round, self.every, self.neighbours, self.share = first_round, every, neighbours, share
+        self.search = search
 
     def is_due(self, epochs_done: int, epochs: int) -> bool:
         """Return whether neighbours are searched after so many epochs of so many.
@@ -82,17 +90,22 @@ class OfflineHardMiner(OfflineMiner):
 
 @torch.no_grad()
 def wrong_neighbours(
-    embeddings: Tensor, labels: Tensor, neighbours: int = 10, metric: Metric = "euclidean"
+    embeddings: Tensor,
+    labels: Tensor,
+    neighbours: int = 10,
+    metric: Metric = "euclidean",
+    search: Search = "exact",
 ) -> NegativePools:
     """Collect, for each identity, the nearest neighbours of its images that show somebody else.
 
-    Exact; memory grows with the images times `neighbours`, beside one chunk of similarities.
+    Memory grows with the images times `neighbours`, beside one chunk of similarities.
 
     Args:
         embeddings: (N, D) of all training images.
         labels: (N,) contiguous from 0.
         neighbours: Neighbours of each image, itself left out.
         metric: How embeddings are compared.
+        search: How neighbours are found; an approximate one may miss some.
 
     Returns:
         A pool per identity; each image stands in it once, in increasing order.
@@ -102,12 +115,12 @@ def wrong_neighbours(
         >>> pools.starts.tolist(), pools.members.tolist()  # 0: none; 1: image 1; 2: image 2
         ([0, 1, 2, 3], [2, 1, 2])
     """
-    found = nearest(embeddings, embeddings, neighbours + 1, metric=metric).indices
+    found = build_index(embeddings, metric, search).nearest(embeddings, neighbours + 1).indices
     itself = found == torch.arange(len(found), device=found.device)[:, None]
     # An image may miss in its own list behind so many equal ones; then the last of them goes instead.
     itself[:, -1] |= ~itself.any(dim=1)
     others = found[~itself].view(len(found), -1)
-    wrong = labels[others] != labels[:, None]
+    wrong = (labels[others] != labels[:, None]) & (others >= 0)
     pairs = torch.stack([labels[:, None].expand_as(others)[wrong], others[wrong]], dim=1).unique(dim=0)  # type: ignore[no-untyped-call]
     counts = torch.bincount(pairs[:, 0], minlength=int(labels.max()) + 1).cpu().numpy()
     return NegativePools(np.concatenate([[0], np.cumsum(counts)]), pairs[:, 1].cpu().numpy())

@@ -14,7 +14,7 @@ from reid_lightning.distances import Metric
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.retrieval.embeddings import read_arrays
-from reid_lightning.retrieval.neighbours import nearest
+from reid_lightning.retrieval.search import NeighbourIndex, Search, build_index, check_search
 
 Weighting = Literal["similarity", "uniform"]
 
@@ -78,7 +78,7 @@ def vote(
     at = of_query, position
 
     def filled(values: NDArray[np.generic], rest: float) -> Tensor:
-        table = np.full((count, int(counts.max(initial=0))), rest, values.dtype)
+        table = np.full((count, int(counts.max(initial=1))), rest, values.dtype)
         table[at] = values
         return torch.from_numpy(table)
 
@@ -124,7 +124,8 @@ class Enrolment:
 
     Args:
         metric: How vectors are compared: "cosine", "euclidean" or "sqeuclidean".
-        model: Mark of the model that the vectors come from; those of another are refused. "" stands for any.
+        model: Mark of the model that the vectors come from, which a file keeps; "" where it is not known.
+        search: How neighbours are found, see `search.build_index`.
 
     Examples:
         >>> enrolment = Enrolment()
@@ -136,12 +137,14 @@ class Enrolment:
         ['Cy']
     """
 
-    def __init__(self, metric: Metric = "cosine", model: str = "") -> None:
+    def __init__(self, metric: Metric = "cosine", model: str = "", search: Search = "exact") -> None:
         if metric not in get_args(Metric):
             raise InputError(
                 f"Distance metric '{metric}' is unknown; choose one of {', '.join(get_args(Metric))}."
             )
-        self.metric, self.model = metric, model
+        check_search(search)
+        self.metric, self.model, self.search = metric, model, search
+        self._index: NeighbourIndex | None = None  # of the vectors as they are
         self.vectors = torch.empty(0, 0)
         """(N, D) float32, one an enrolled image."""
         self.names: list[str] = []
@@ -186,7 +189,7 @@ class Enrolment:
         all_vectors = torch.cat([self.vectors, rows]) if len(self) else rows.clone()
         all_names, all_images = [*self.names, *names], [*self.images, *labels]
         _refuse_duplicates(all_vectors, all_names, all_images)
-        self.vectors, self.names, self.images = all_vectors, all_names, all_images
+        self.vectors, self.names, self.images, self._index = all_vectors, all_names, all_images, None
 
     def remove(self, name: str) -> int:
         """Forget a person and return how many images that were.
@@ -201,6 +204,7 @@ class Enrolment:
         self.vectors = self.vectors[keep]
         self.names = [self.names[row] for row in keep]
         self.images = [self.images[row] for row in keep]
+        self._index = None
         return gone
 
     def identify(
@@ -209,7 +213,6 @@ class Enrolment:
         k: int = 5,
         threshold: float | None = None,
         weighting: Weighting = "similarity",
-        chunk_size: int | None = None,
     ) -> Identification:
         """Name the person of each query by the votes of its nearest enrolled images (see `vote`).
 
@@ -219,7 +222,6 @@ class Enrolment:
             threshold: Largest distance of the best candidate's nearest image at which the query is known; None names
                 every query.
             weighting: "similarity" or "uniform".
-            chunk_size: Queries at a time; None chooses by the number enrolled.
 
         Raises:
             InputError: Nobody is enrolled, the vectors have another length than those enrolled or are not finite, or k
@@ -231,12 +233,13 @@ class Enrolment:
         people = self.people
         number = {name: place for place, name in enumerate(people)}
         shown = torch.tensor([number[name] for name in self.names])
-        indices, distances = nearest(queries, self.vectors, k, metric=self.metric, chunk_size=chunk_size)
-        indices, distances = indices.cpu(), distances.cpu()
+        if self._index is None:
+            self._index = build_index(self.vectors, self.metric, self.search)
+        indices, distances = self._index.nearest(queries, k)
         voters = torch.where(indices >= 0, shown[indices], -1)
         found = vote(voters, distances, self.metric, weighting)
         best = found.distances[:, 0]
-        known = torch.ones(len(best), dtype=torch.bool) if threshold is None else best <= threshold
+        known = best.isfinite() if threshold is None else best <= threshold
         rows = torch.where(found.places >= 0, indices.gather(1, found.places.clamp(min=0)), -1)
         return Identification(people, found, known, tuple(self.images), rows)
 
@@ -253,15 +256,15 @@ class Enrolment:
             )
 
     @classmethod
-    def load(cls, path: str | Path) -> "Enrolment":
-        """Read what `save` wrote.
+    def load(cls, path: str | Path, search: Search = "exact") -> "Enrolment":
+        """Read what `save` wrote, to be searched in any way.
 
         Raises:
             InputError: The file is absent or is not one of enrolled people.
         """
         keys = ["vectors", "names", "images", "metric", "model"]
         found = read_arrays(path, keys, "enrolled people", "reid enrol")
-        enrolment = cls(str(found["metric"]), str(found["model"]))  # type: ignore[arg-type]
+        enrolment = cls(str(found["metric"]), str(found["model"]), search)  # type: ignore[arg-type]
         names = [str(name) for name in found["names"]]
         if len(names):
             images = [str(image) for image in found["images"]]

@@ -13,6 +13,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.reporting.ranked_lists import RankedImage, RankedList, ranked_lists
 from reid_lightning.retrieval.identification import Enrolment, Identification
+from reid_lightning.retrieval.search import Search
 from reid_lightning.training.embedder import Embedder, list_images
 from reid_lightning.training.quiet import quiet
 
@@ -72,6 +73,7 @@ def identify(
     overrides: Sequence[str] = (),
     k: int = 5,
     threshold: float | None = None,
+    search: Search = "exact",
     output: Path | None = None,
     sheet: Path | None = None,
 ) -> Identification:
@@ -84,6 +86,7 @@ def identify(
         overrides: Hydra overrides of the checkpoint's config.
         k: Nearest enrolled images that vote.
         threshold: Largest distance at which a person is known; None names everybody.
+        search: How neighbours are found, see `search.build_index`.
         output: A `.csv` file, or any other for JSON lines; None prints JSON lines.
         sheet: Picture of the first queries with their candidates.
 
@@ -92,7 +95,7 @@ def identify(
     """
     quiet()
     paths = list_images(images)["path"].tolist()
-    enrolment = Enrolment.load(people)
+    enrolment = Enrolment.load(people, search)
     embedder = Embedder(checkpoint, overrides)
     _check_model(enrolment, embedder, people)
     found = enrolment.identify(embedder(paths), k, threshold)

@@ -38,6 +38,7 @@ class OfflineMining(Callback):
                 labels,
                 _miner(pl_module).neighbours,
                 pl_module.protocol.metric,  # type: ignore[union-attr, arg-type]
+                _miner(pl_module).search,
             )
             self._hand_over(trainer, pl_module)
             if trainer.is_global_zero:

@@ -58,7 +58,7 @@ def test_candidates_equal_those_of_plain_loops(metric, weighting, k):
     enrolled, names, queries = people_around_centres(k)
     enrolment = Enrolment(metric)
     enrolment.add(torch.from_numpy(enrolled), names)
-    found = enrolment.identify(torch.from_numpy(queries), k=k, weighting=weighting, chunk_size=7)
+    found = enrolment.identify(torch.from_numpy(queries), k=k, weighting=weighting)
     for row, query in enumerate(queries):
         expected = by_loops(enrolled, names, query, k, metric, weighting)
         taken = found.candidates.people[row] >= 0

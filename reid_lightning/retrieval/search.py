@@ -1,0 +1,136 @@
+"""Searching many vectors for the nearest: exactly, or by an index of FAISS (the extra `faiss`)."""
+
+import math
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reid_lightning.distances import Metric, unit_vectors
+from reid_lightning.errors import InputError
+from reid_lightning.retrieval.neighbours import Neighbours, nearest
+from reid_lightning.retrieval.similarities import Similarities
+
+Search = Literal["exact", "faiss", "faiss_hnsw", "faiss_ivf"]
+
+LINKS = 32  # of each vector in a graph
+EXPLORED = 64  # candidates kept while a graph is built and, at least, while it is searched
+TRAINED_ON = 40  # vectors per list: FAISS warns from 39 downwards
+PROBED = 0.1  # share of the lists that are searched
+
+
+class NeighbourIndex(Protocol):
+    """Vectors that are searched again and again."""
+
+    def nearest(self, query: Tensor, k: int) -> Neighbours:
+        """Return the `k` nearest of the vectors, nearest first; fewer where there are no more, filled up with -1."""
+
+
+def build_index(vectors: Tensor, metric: Metric = "cosine", search: Search = "exact") -> NeighbourIndex:
+    """Return an index of (N, D) vectors.
+
+    - "exact" compares every pair, a chunk of queries at a time, on the vectors' own device.
+    - "faiss" compares every pair too, by FAISS's flat index on the CPU.
+    - "faiss_hnsw" walks a graph of neighbours (Malkov and Yashunin 2018): approximate, the fastest to search.
+    - "faiss_ivf" searches a tenth of about 4 sqrt(N) clusters: approximate, and quicker to build than a graph. It
+      misses many where vectors form no groups.
+
+    Args:
+        vectors: (N, D).
+        metric: "cosine", "euclidean" or "sqeuclidean".
+        search: How.
+
+    Raises:
+        InputError: The search is unknown or FAISS is not installed; or, as in `neighbours.nearest`, of the vectors.
+
+    Examples:
+        >>> index = build_index(torch.tensor([[3.0], [1.0], [2.0]]), "euclidean")
+        >>> index.nearest(torch.zeros(1, 1), 2).indices.tolist()
+        [[1, 2]]
+    """
+    check_search(search)
+    Similarities.of(vectors.new_zeros(1, *vectors.shape[1:]), vectors, metric)  # for its checks
+    return ExactIndex(vectors, metric) if search == "exact" else FaissIndex(vectors, metric, search)
+
+
+def check_search(search: str, key: str = "search") -> None:
+    """Raise `InputError` where a search, set by `key`, is unknown or needs what is not installed."""
+    if search not in get_args(Search):
+        raise InputError(f"{key}={search} is unknown; choose one of {', '.join(get_args(Search))}.")
+    if search != "exact":
+        _faiss(f"{key}={search}")
+
+
+class ExactIndex:
+    """Every pair is compared."""
+
+    def __init__(self, vectors: Tensor, metric: Metric) -> None:
+        self.vectors, self.metric = vectors, metric
+
+    def nearest(self, query: Tensor, k: int) -> Neighbours:
+        """Return the `k` nearest, at equal distance the earlier row first."""
+        return nearest(query, self.vectors, k, metric=self.metric)
+
+
+class FaissIndex:
+    """An index of FAISS over Euclidean distances; of unit vectors, whose order is that of their cosines, for cosine."""
+
+    def __init__(self, vectors: Tensor, metric: Metric, search: Search) -> None:
+        self.metric = metric
+        rows = self._rows(vectors)
+        self.index = _new_index(_faiss(f"search={search}"), rows, search)
+        self.index.add(rows)
+
+    def nearest(self, query: Tensor, k: int) -> Neighbours:
+        """Return the `k` nearest on the query's device; equal distances come in any order.
+
+        Raises:
+            InputError: k is below 1, or the queries do not fit the vectors.
+        """
+        if k < 1:
+            raise InputError(f"A ranked list needs at least one image; got k={k}.")
+        Similarities.of(query, query.new_zeros(1, self.index.d), self.metric)  # for its checks
+        k = min(k, self.index.ntotal)
+        if hasattr(self.index, "hnsw"):
+            self.index.hnsw.efSearch = max(EXPLORED, 2 * k)
+        squared, indices = self.index.search(self._rows(query), k)
+        distances = torch.from_numpy(squared).clamp(min=0)
+        if self.metric == "euclidean":
+            distances = distances.sqrt()
+        elif self.metric == "cosine":
+            distances = distances / 2  # |a - b|² = 2 (1 - ab) of unit vectors
+        found = torch.from_numpy(indices)
+        return Neighbours(
+            found.to(query.device), distances.masked_fill(found < 0, torch.inf).to(query.device)
+        )
+
+    def _rows(self, vectors: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+        rows = vectors.detach().float()
+        rows = unit_vectors(rows) if self.metric == "cosine" else rows
+        return np.ascontiguousarray(rows.cpu().numpy())
+
+
+def _new_index(faiss: Any, rows: np.ndarray[Any, np.dtype[np.float32]], search: Search) -> Any:
+    count, width = rows.shape
+    if search == "faiss":
+        return faiss.IndexFlatL2(width)
+    if search == "faiss_hnsw":
+        index = faiss.IndexHNSWFlat(width, LINKS)
+        index.hnsw.efConstruction = EXPLORED
+        return index
+    lists = max(1, min(round(4 * math.sqrt(count)), count // TRAINED_ON))
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, lists)
+    index.nprobe = max(1, math.ceil(PROBED * lists))
+    index.train(rows)
+    return index
+
+
+def _faiss(setting: str) -> Any:
+    try:
+        import faiss
+    except ImportError:
+        raise InputError(
+            f"{setting} needs FAISS: install it with `pip install reid-lightning[faiss]`, or choose search=exact."
+        ) from None
+    return faiss
