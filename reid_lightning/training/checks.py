@@ -27,6 +27,9 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise InputError(
             "evaluation.feature=descriptor needs a model that has one: add descriptor=multi_depth"
         )
+    parts = config.get("parts") or {}
+    if config.get("pretraining") and not str(parts.get("_target_")).endswith(".PoseBilinear"):
+        raise InputError("pretraining=pose trains the part branch of parts=pose: add that, or pretraining=none")
     if config["refit"] and str(config["data"].get("validation")).lower() in ("none", "0", "0.0"):
         raise InputError(
             "refit=true needs a validation split to choose the number of epochs; set data.validation=0.1"

@@ -25,6 +25,7 @@ from reid_lightning.training.callbacks import HoldBackbone, StopAfter
 from reid_lightning.training.checks import check_annotations, check_config, differences
 from reid_lightning.training.configuration import instantiate
 from reid_lightning.training.module import CHECKPOINT_KEY, ReIDModule
+from reid_lightning.training.pose import BRANCH_FILE
 from reid_lightning.training.quiet import quiet
 from reid_lightning.training.results import RunResult, Stopwatch, write_results
 from reid_lightning.training.strategy import Children, JobDDPStrategy, processes_of_one_job, world_size
@@ -121,6 +122,9 @@ def _fit(
             module.attribute_form = form_of(datamodule.table, module.schema)
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
         trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resume)
+    if config.get("pretraining") and not config["parts"]["weights"] and resume is None:
+        with watch.stage("pose"):
+            _pretrain(config, module, datamodule, trainer)
     with watch.stage("fit"):
         trainer.fit(module, datamodule, ckpt_path=resume)
     if trainer.interrupted:
@@ -130,6 +134,21 @@ def _fit(
         return Fitted(trainer, module, datamodule, None, trainer.current_epoch, None)
     best, score = Path(watching.best_model_path), float(watching.best_model_score)
     return Fitted(trainer, module, datamodule, best, _epochs_of(best), score)
+
+
+@rank_zero_only
+def _pretrain(
+    config: Mapping[str, Any], module: ReIDModule, datamodule: ReIDDataModule, trainer: Trainer
+) -> None:
+    """Train the part branch in the first process alone, whose weights all others start from."""
+    instantiate(config["pretraining"])(
+        module.network,
+        datamodule,
+        Path(config["output_dir"]) / BRANCH_FILE,
+        config["seed"],
+        trainer.strategy.root_device,
+        steps=int(config["trainer"]["fast_dev_run"]) or None,
+    )
 
 
 def _callbacks(

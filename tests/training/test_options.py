@@ -76,10 +76,13 @@ def _companions(choice: str) -> list[str]:
         "backbone=vgg16": ["data.image_size=[64,32]"],  # it halves five times
         "backbone=mildnet": ["data.image_size=[64,32]"],
         "experiment=kiel/mildnet": ["data.image_size=[64,32]"],
+        "experiment=small/kiel_mildnet": ["data.image_size=[64,32]"],
+        "experiment=small/trento": ["data.validation_queries=5"],
         "experiment=birjand": ["data.image_size=[64,32]"],
         "experiment=best": ["backbone.name=resnet18"],
         "experiment=transformer": ["backbone.name=test_vit", "data.image_size=[32,16]"],
         "experiment=trento": ["data.validation_queries=5"],  # of a handful of people
         "sampler=shuffle": ["sampler.batch_size=4"],
+        "pretraining=pose": ["parts=pose"],
     }
     return companions.get(choice, [])
