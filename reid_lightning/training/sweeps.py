@@ -20,8 +20,16 @@ log = logging.getLogger("reid_lightning")
 SPLIT = "data.split"  # protocols of random splits are averaged over them as over seeds
 FAILURE = "failure.txt"  # in a job's folder: why the job has no result
 SELECTED_BY = "validation/mAP"
-# Columns that a summary holds, and their headings; the last ones where some job has attribute heads.
-NUMBERS = {SELECTED_BY: "val mAP", "test/mAP": "test mAP", "test/rank1": "test Rank-1"}
+# Columns that a summary holds, and their headings where they are printed; attributes where some job has heads for them.
+NUMBERS = {
+    SELECTED_BY: "val mAP",
+    "test/mAP": "test mAP",
+    "test/rank1": "Rank-1",
+    "test/rank5": None,
+    "test/rank10": None,
+    "cost/images_per_second": "im/s",
+    "cost/parameters": "M",
+}
 ATTRIBUTE_NUMBERS = {"attributes/accuracy": "attributes", "attributes/mean_accuracy": "mA"}
 
 
@@ -141,8 +149,8 @@ def summarise(jobs: pd.DataFrame) -> pd.DataFrame:
     return ordered.rename_axis("option").reset_index()
 
 
-def numbers_of(jobs: pd.DataFrame) -> dict[str, str]:
-    """Return the numbers that a summary of these jobs holds, and their headings."""
+def numbers_of(jobs: pd.DataFrame) -> dict[str, str | None]:
+    """Return the numbers that a summary of these jobs holds, and their headings where they are printed."""
     return NUMBERS | {name: heading for name, heading in ATTRIBUTE_NUMBERS.items() if name in jobs}
 
 
@@ -169,10 +177,13 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def print_summary(jobs: pd.DataFrame, summary: pd.DataFrame, console: Console) -> None:
-    """Print a line per option, in percent, and the jobs that failed with their reasons."""
+    """Print a line per option, scores in percent, and the jobs that failed with their reasons.
+
+    Costs are images a second in training and millions of parameters.
+    """
     page = Table(title=None, show_edge=False, pad_edge=False)
     page.add_column("option", overflow="fold", min_width=12)
-    numbers = numbers_of(jobs)
+    numbers = {name: heading for name, heading in numbers_of(jobs).items() if heading}
     for heading in numbers.values():
         page.add_column(heading, justify="right", no_wrap=True)
     counts = summary[[f"{name}/count" for name in numbers]].max(axis=1)
@@ -180,7 +191,7 @@ def print_summary(jobs: pd.DataFrame, summary: pd.DataFrame, console: Console) -
     if differ:
         page.add_column("seeds", justify="right", no_wrap=True)
     for (_, row), count in zip(summary.iterrows(), counts, strict=True):
-        cells = [_mean_and_spread(row[f"{name}/mean"], row[f"{name}/std"]) for name in numbers]
+        cells = [_cell(name, row[f"{name}/mean"], row[f"{name}/std"]) for name in numbers]
         page.add_row(str(row["option"]), *cells, *([str(count)] if differ else []))
     failed = jobs[jobs["failure"].notna()]
     console.print()
@@ -207,9 +218,12 @@ def _seeds(counts: "pd.Series[int]") -> str:
     return f"± is the standard deviation over {f'{counts.max()} ' if counts.nunique() == 1 else ''}seeds"
 
 
-def _mean_and_spread(mean: float, std: float) -> str:
+def _cell(name: str, mean: float, std: float) -> str:
+    """Write a fraction in percent with its spread, and what a job costs in its unit."""
     if pd.isna(mean):
         return ""
+    if name.startswith("cost/"):
+        return f"{mean / 1e6:.2f}" if name == "cost/parameters" else f"{mean:.0f}"
     return f"{100 * mean:.1f}" + ("" if pd.isna(std) else f" ± {100 * std:.1f}")
 
 

@@ -35,7 +35,7 @@ def write_job(folder, overrides, seed=1, numbers=None, failure=None):
         content = {
             "validation": {"mAP": validation},
             "test": {"mAP": test, "rank1": rank1},
-            "cost": {"parameters": 7, "seconds": {"fit": 1.0}},
+            "cost": {"parameters": 2_100_000, "images_per_second": 120.4, "seconds": {"fit": 1.0}},
         }
         (folder / "metrics.json").write_text(json.dumps(content))
     if failure is not None:
@@ -80,7 +80,7 @@ def test_a_row_holds_everything_about_its_job(sweep):
     assert first["override/experiment"] == "kiel/tables/loss"
     assert first["override/a"] == "b"
     assert first["test/rank1"] == 0.60
-    assert first["cost/parameters"] == 7
+    assert first["cost/parameters"] == 2_100_000
 
 
 def test_one_seed_has_no_spread(tmp_path):
@@ -97,6 +97,8 @@ def test_one_seed_has_no_spread(tmp_path):
         "50.0",
         "40.0",
         "60.0",
+        "120",
+        "2.10",
     ]
     assert "one seed each, which has no spread" in printed(tmp_path)
 
