@@ -57,7 +57,7 @@ class Embeddings:
     def select(self, rows: NDArray[np.generic]) -> "Embeddings":
         """Return some rows, by a mask or by positions."""
         return Embeddings(
-            self.vectors[torch.from_numpy(rows)],
+            self.vectors[torch.tensor(rows)],
             self.paths[rows],
             self.people[rows],
             self.cameras[rows],

@@ -38,6 +38,8 @@ class EvaluationProtocol:
         aligned: How many of the nearest images are ordered anew with the aligned distance of their stripes
             (`aligned.AlignedRerank`); None leaves them.
         aligned_weight: Factor of that distance beside the features' own.
+        identification: How many nearest images vote to name each query, beside the ranking
+            (`open_set.identification_summary`); None measures no identification.
         map: Draw the vectors as a map (t-SNE) beside the scores, which it does not change.
 
     Raises:
@@ -59,6 +61,7 @@ class EvaluationProtocol:
     single_shot_seed: int = 0
     aligned: int | None = None
     aligned_weight: float = 1.0
+    identification: int | None = None
     map: bool = False
 
     def __post_init__(self) -> None:
@@ -86,7 +89,13 @@ class EvaluationProtocol:
                 f"evaluation.single_shot={self.single_shot} must be a number of draws from 1 on, or null for the whole "
                 "gallery."
             )
-
+        if self.identification is not None and (
+            type(self.identification) is not int or self.identification < 1
+        ):
+            raise InputError(
+                f"evaluation.identification={self.identification} must be a number of images that vote from 1 on, or null "
+                "for no identification."
+            )
         if self.aligned is not None:
             self._check_aligned()
 

@@ -125,9 +125,13 @@ def test_rows_of_an_evaluation_are_named_by_their_table():
 
 @pytest.mark.slow
 def test_an_evaluation_writes_what_it_ranked(compose, tiny, tmp_path):
-    run_job(compose(*tiny, "trainer.max_epochs=1", "evaluation.map=true"))
+    run_job(compose(*tiny, "trainer.max_epochs=1", "evaluation.map=true", "evaluation.identification=3"))
     assert (tmp_path / "run" / "map.png").read_bytes().startswith(b"\x89PNG")
-    assert ">Map</h2>" in (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert ">Map</h2>" in page
+    assert "named right with all enrolled" in page
+    identified = json.loads((tmp_path / "run" / "metrics.json").read_text())["identification"]
+    assert all(0 <= identified[name] <= 1 for name in ("rate", "detected_at_1", "detected_at_10"))
     checkpoint, file = tmp_path / "run/checkpoints/best.ckpt", tmp_path / "test.npz"
     result = evaluate(checkpoint, tmp_path / "again", embeddings=file)
     found = Embeddings.load(file)

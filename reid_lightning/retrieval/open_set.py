@@ -1,0 +1,136 @@
+"""How often people are identified: all of them enrolled, and with strangers among those who are asked about."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reid_lightning.distances import Metric
+from reid_lightning.errors import InputError
+from reid_lightning.retrieval.identification import vote
+from reid_lightning.retrieval.matches import CameraPolicy, Matches
+from reid_lightning.retrieval.neighbours import nearest
+
+ENROLLED = 0.5  # share of the people who are enrolled where strangers are asked about too
+
+
+class OpenSetRate(NamedTuple):
+    """What a threshold gives."""
+
+    false_alarms: float
+    """Largest share of the strangers who may be taken for somebody (FPIR)."""
+    threshold: float
+    """Largest distance at which a query is known."""
+    detected: float
+    """Share of the enrolled who are known, and by their own name (DIR, or TPIR at rank 1)."""
+
+
+def open_set_rates(
+    distances: Tensor, correct: Tensor, enrolled: Tensor, false_alarms: Sequence[float] = (0.01, 0.1)
+) -> list[OpenSetRate]:
+    """Return detection and identification rates at given false alarm rates (Grother, Ngan and Hanaoka, NIST IR 8271, 2019).
+
+    The threshold for a false alarm rate is the largest at which no larger share of the strangers is known; strangers at
+    equal distances are known together or not at all.
+
+    Args:
+        distances: (Q,) of each query's best candidate, infinite without one.
+        correct: (Q,) bool, whether this candidate is the query's person.
+        enrolled: (Q,) bool, whether the query's person is enrolled; the others are strangers.
+        false_alarms: Rates asked for, each from 0 to 1.
+
+    Raises:
+        InputError: There are no enrolled queries or no strangers, or a rate is no share.
+
+    Examples:
+        >>> distances, correct = torch.tensor([0.1, 0.2, 0.6, 0.3, 0.5]), torch.tensor([True, False, True, False, False])
+        >>> enrolled = torch.tensor([True, True, True, False, False])
+        >>> [round(rate.detected, 2) for rate in open_set_rates(distances, correct, enrolled, (0.0, 0.5, 1.0))]
+        [0.33, 0.33, 0.67]
+    """
+    far, right, known = distances.double().numpy(), correct.numpy(), enrolled.numpy()
+    if known.all() or not known.any():
+        raise InputError(
+            "Open-set rates need queries of people enrolled and of people who are not; "
+            f"of {len(known)} queries {int(known.sum())} are enrolled."
+        )
+    strangers = np.sort(far[~known])
+    rates = []
+    for rate in false_alarms:
+        if not 0 <= rate <= 1:
+            raise InputError(f"The false alarm rate {rate} is no share between 0 and 1.")
+        allowed = int(np.floor(rate * len(strangers) + 1e-9))  # 0.29 x 100 is 28.999...
+        threshold = np.inf if allowed >= len(strangers) else np.nextafter(strangers[allowed], -np.inf)
+        detected = (right & (far <= threshold))[known].mean()
+        rates.append(OpenSetRate(rate, float(threshold), float(detected)))
+    return rates
+
+
+@torch.no_grad()
+def identification_summary(
+    query: Tensor,
+    gallery: Tensor,
+    query_ids: Tensor,
+    gallery_ids: Tensor,
+    query_cameras: Tensor | None = None,
+    gallery_cameras: Tensor | None = None,
+    *,
+    k: int = 5,
+    metric: Metric = "cosine",
+    camera_policy: CameraPolicy = "exclude_same_camera",
+    seed: int = 0,
+) -> dict[str, float]:
+    """Identify the queries of a test set by the votes of the gallery's images, first all enrolled, then half of them.
+
+    Args:
+        query: (Q, D).
+        gallery: (G, D), without distractors: nobody enrols them.
+        query_ids: (Q,) integer identities.
+        gallery_ids: (G,).
+        query_cameras: (Q,) integer cameras, -1 where unknown.
+        gallery_cameras: (G,).
+        k: Nearest images that vote.
+        metric: "cosine", "euclidean" or "sqeuclidean".
+        camera_policy: As in `ranking.rank`; a query whose person has no other image left is not counted.
+        seed: Which half of the people is enrolled.
+
+    Returns:
+        `rate`: share of the queries whose best candidate is right when everybody is enrolled. `detected_at_1` and
+        `detected_at_10`: share of the enrolled who are known and named right where 1 % and 10 % of the others are taken for
+        somebody, with `threshold_at_1` and `threshold_at_10`.
+
+    Raises:
+        InputError: No query can be identified, or there is nobody to enrol or nobody else.
+    """
+    people = gallery_ids.unique()  # type: ignore[no-untyped-call]
+    half = torch.randperm(len(people), generator=torch.Generator().manual_seed(seed)).to(people.device)
+    some = people[half[: round(ENROLLED * len(people))]]
+
+    def best(enrolled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return distance and correctness of each query's best candidate, and whether it has an image to be found."""
+        rows = torch.isin(gallery_ids, enrolled)
+        cameras = None if gallery_cameras is None else gallery_cameras[rows]
+        sides = query_ids, gallery_ids[rows], query_cameras, cameras
+        found = nearest(query, gallery[rows], k, *sides, metric=metric, camera_policy=camera_policy)
+        shown = torch.where(found.indices >= 0, gallery_ids[rows][found.indices], -1)
+        candidates = vote(shown, found.distances, metric)
+        matches = Matches.of(*sides, camera_policy=camera_policy, lengths=(len(query), int(rows.sum())))
+        pairs, _, counted = matches.of_queries(slice(0, len(query)))
+        present = torch.from_numpy(np.bincount(pairs[counted], minlength=len(query)) > 0)
+        return candidates.distances[:, 0], candidates.people[:, 0] == query_ids.cpu(), present
+
+    _, correct, present = best(people)
+    if not present.any():
+        raise InputError(
+            "No query has an enrolled image of its person left; check the cameras or the identities."
+        )
+    summary = {"rate": correct[present].double().mean().item()}
+    distances, correct, present = best(some)
+    stranger = ~torch.isin(query_ids, some).cpu()
+    counted = present | stranger
+    for rate in open_set_rates(distances[counted], correct[counted], present[counted]):
+        percent = round(100 * rate.false_alarms)
+        summary |= {f"detected_at_{percent}": rate.detected, f"threshold_at_{percent}": rate.threshold}
+    return summary
