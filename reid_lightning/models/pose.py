@@ -1,6 +1,7 @@
 """Pose-bilinear network: an appearance map and a part map, multiplied and summed over all positions."""
 
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ class PoseBilinear(Parts):
         weights: File of the part branch's weights (`part_branch.pt` of a run), or None.
         normalize: Scale the vector to length 1.
         signed_root: Take the root of each entry's size first (Lin et al. 2015, "Bilinear CNNs", Sec. 3).
+        frozen: Keep the part branch as it was pre-trained, its batch statistics included.
 
     Examples:
         >>> pose = PoseBilinear(in_features=32, channels=8, joints=17, width=4)
@@ -44,6 +46,7 @@ class PoseBilinear(Parts):
         weights: str | Path | None = None,
         normalize: bool = True,
         signed_root: bool = False,
+        frozen: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("channels", channels), ("joints", joints), ("width", width)):
@@ -54,9 +57,16 @@ class PoseBilinear(Parts):
         self.appearance = nn.Sequential(
             nn.Conv2d(in_features, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
         )
-        self.branch = PartBranch(joints, width)
+        self.frozen = frozen
+        self.branch = PartBranch(joints, width).requires_grad_(not frozen)
         if weights is not None:
             load_weights(self.branch, weights, "parts.weights")
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch the mode of all but a frozen part branch."""
+        super().train(mode)
+        self.branch.train(mode and not self.frozen)
+        return self
 
     def forward(self, images: Tensor, maps: Tensor) -> tuple[Tensor, None]:
         """Return the (B, channels x joints) bilinear vector, and no stripe features."""

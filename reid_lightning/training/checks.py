@@ -29,7 +29,14 @@ def check_config(config: Mapping[str, Any]) -> None:
         )
     parts = config.get("parts") or {}
     if config.get("pretraining") and not str(parts.get("_target_")).endswith(".PoseBilinear"):
-        raise InputError("pretraining=pose trains the part branch of parts=pose: add that, or pretraining=none")
+        raise InputError(
+            "pretraining=pose trains the part branch of parts=pose: add that, or pretraining=none"
+        )
+    if parts.get("frozen") and not parts.get("weights") and not config.get("pretraining"):
+        raise InputError(
+            "parts.frozen=true keeps a part branch that nothing has trained: add pretraining=pose, name its file with "
+            "parts.weights=FILE, or set parts.frozen=false"
+        )
     if config["refit"] and str(config["data"].get("validation")).lower() in ("none", "0", "0.0"):
         raise InputError(
             "refit=true needs a validation split to choose the number of epochs; set data.validation=0.1"

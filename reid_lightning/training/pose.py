@@ -145,7 +145,9 @@ class PartPretraining:
         assert isinstance(network.parts, PoseBilinear)
         posed = self.images(datamodule, network.parts.branch.joints)
         network.to(device)
+        network.parts.branch.requires_grad_(True)
         self._train(network, posed, seed, steps)
+        network.parts.branch.requires_grad_(not network.parts.frozen)
         if steps is None:
             with atomic_path(file) as temporary:
                 torch.save({k: v.cpu() for k, v in network.parts.branch.state_dict().items()}, temporary)
