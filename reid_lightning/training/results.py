@@ -1,6 +1,7 @@
 """What a run leaves: numbers with their protocol, per-query results, pictures and a page."""
 
 import json
+import logging
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from lightning import Trainer
 from rich.console import Console
 from rich.table import Table
@@ -18,8 +20,10 @@ from reid_lightning import __version__
 from reid_lightning.data.annotations import AttributeForm
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.table import describe_protocols
+from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.reporting.page import Picture
+from reid_lightning.retrieval.open_set import identification_summary
 from reid_lightning.retrieval.ranking import Ranking
 from reid_lightning.training.attribute_files import draw_attributes, write_attribute_files
 from reid_lightning.training.callbacks import Cost
@@ -31,6 +35,8 @@ from reid_lightning.training.module import ReIDModule
 from reid_lightning.training.pages import draw_pictures, write_page
 from reid_lightning.training.pose import describe_scores
 from reid_lightning.training.skeleton_pages import draw_skeletons, measure_parts
+
+log = logging.getLogger("reid_lightning")
 
 
 @dataclass
@@ -59,6 +65,8 @@ class RunResult:
         cost: Throughput, memory, parameters and seconds per stage.
         attributes: Scores of the attribute heads in the last evaluation (see `AttributeScores.summary`); empty without
             heads.
+        identification: How often the queries of the last evaluation are named right (see `identification_summary`); empty
+            unless `evaluation.identification` asks for it.
         pose: PCK of the part branch, as fractions; empty without one, and without key points.
     """
 
@@ -68,6 +76,7 @@ class RunResult:
     protocol: str
     cost: dict[str, Any]
     attributes: dict[str, float] = field(default_factory=dict)
+    identification: dict[str, float] = field(default_factory=dict)
     pose: dict[str, float] = field(default_factory=dict)
 
 
@@ -107,6 +116,7 @@ def write_results(
         protocol="; ".join([*describe_protocols(datamodule.table), module.protocol.describe()]),
         cost=cost,
         attributes=module.attributes_evaluated[0].summary() if module.attributes_evaluated else {},
+        identification=_identify(module, datamodule),
         pose=measure_parts(module, datamodule) if trainer.is_global_zero else {},
     )
     if trainer.is_global_zero and not config["trainer"]["fast_dev_run"]:
@@ -140,6 +150,31 @@ def _write(
         log_images(trainer.loggers, {f"test/{picture.path.stem}": picture.path for picture in pictures})
     scores = {"validation": result.validation, "test": result.test}
     write_page(output_dir, result.protocol, scores, _facts(result, config), pictures, config)
+
+
+def _identify(module: ReIDModule, datamodule: ReIDDataModule) -> dict[str, float]:
+    """Return how often the queries of the last evaluation are named right, where the protocol asks for it."""
+    protocol = module.protocol
+    if protocol.identification is None or module.evaluated is None:
+        return {}
+    rows = module.evaluated[1]
+    nobody = torch.tensor(datamodule.table["distractor"].to_numpy(bool))
+    gallery = rows.gallery.select(~nobody[rows.gallery.index.cpu()].to(rows.index.device))
+    try:
+        return identification_summary(
+            rows.query.embeddings,
+            gallery.embeddings,
+            rows.query.person_ids,
+            gallery.person_ids,
+            rows.query.camera_ids,
+            gallery.camera_ids,
+            k=protocol.identification,
+            metric=protocol.metric,
+            camera_policy=protocol.camera_policy,
+        )
+    except InputError as error:  # of a handful of people; the run's other results stand
+        log.warning("evaluation.identification is not measured: %s", error)
+        return {}
 
 
 def _attributes(
@@ -183,6 +218,8 @@ def _facts(result: RunResult, config: Mapping[str, Any]) -> dict[str, str]:
     }
     if result.attributes:
         facts["Attributes"] = _attribute_line(result.attributes).removeprefix("attributes: ")
+    if result.identification:
+        facts["Identification"] = _identification_line(result.identification).removeprefix("identification: ")
     if "images_per_second" in cost:
         facts["Training"] = f"{cost['images_per_second']:.0f} images/s"
     return facts
@@ -208,6 +245,15 @@ def _attribute_line(scores: Mapping[str, float]) -> str:
         f"{100 * scores['majority']:.1f}), balanced {100 * scores['balanced_accuracy']:.1f}, "
         f"mA {100 * scores['mean_accuracy']:.1f}"
     )
+
+
+def _identification_line(scores: Mapping[str, float]) -> str:
+    parts = [
+        f"{100 * scores[f'detected_at_{percent}']:.1f} within {scores[f'threshold_at_{percent}']:.3f}, where {percent} % of "
+        "strangers are taken for somebody"
+        for percent in (1, 10)
+    ]
+    return f"identification: {100 * scores['rate']:.1f} named right with all enrolled; of half enrolled {'; '.join(parts)}"
 
 
 def _print(result: RunResult, output_dir: Path) -> None:
@@ -236,6 +282,8 @@ def _print(result: RunResult, output_dir: Path) -> None:
         console.print(f"joints in sight: {describe_scores(result.pose)}", highlight=False, soft_wrap=True)
     if result.attributes:
         console.print(_attribute_line(result.attributes), highlight=False, soft_wrap=True)
+    if result.identification:
+        console.print(_identification_line(result.identification), highlight=False, soft_wrap=True)
     console.print(
         f"[dim]{result.cost['parameters'] / 1e6:.2f} M parameters; "
         f"{', '.join(f'{stage} {value:.0f} s' for stage, value in result.cost['seconds'].items())}[/dim]",
