@@ -1,8 +1,10 @@
 """The part branch learns body key points before the training that fine-tunes it."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -145,9 +147,7 @@ class PartPretraining:
         assert isinstance(network.parts, PoseBilinear)
         posed = self.images(datamodule, network.parts.branch.joints)
         network.to(device)
-        network.parts.branch.requires_grad_(True)
         self._train(network, posed, seed, steps)
-        network.parts.branch.requires_grad_(not network.parts.frozen)
         if steps is None:
             with atomic_path(file) as temporary:
                 torch.save({k: v.cpu() for k, v in network.parts.branch.state_dict().items()}, temporary)
@@ -183,13 +183,11 @@ class PartPretraining:
 
     def _train(self, network: ReIDNetwork, posed: PosedImages, seed: int, steps: int | None) -> None:
         assert isinstance(network.parts, PoseBilinear)
-        branch, device = network.parts.branch.train(), network.normalize.mean.device
+        branch, device = network.parts.branch.train().requires_grad_(True), network.normalize.mean.device
         per_epoch = -(-len(posed) // self.batch_size)
         total = min(self.epochs * per_epoch, steps or self.epochs * per_epoch)
         optimizer = torch.optim.AdamW(branch.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.lr, total_steps=max(total, 10), pct_start=0.1, cycle_momentum=False
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, total=total))
         generator = torch.Generator().manual_seed(seed)
         mirror = mirrored_joints(posed.joints)
         for step, chosen in zip(
@@ -208,7 +206,10 @@ class PartPretraining:
             optimizer.step()
             schedule.step()
             if (step + 1) % per_epoch == 0 and not loss.isfinite():
-                raise FloatingPointError("the loss of pretraining=pose became infinite; lower pretraining.lr")
+                raise FloatingPointError(
+                    "the loss of pretraining=pose became NaN or infinite; lower pretraining.lr"
+                )
+        branch.requires_grad_(not network.parts.frozen)
 
     def _batches(self, images: int, generator: torch.Generator) -> Iterator[Tensor]:
         for _ in range(self.epochs):
@@ -244,6 +245,14 @@ class PartPretraining:
         positions = 0.5 + (positions - 0.5) * factors[:, None] + shifts[:, None]
         inside = ((positions >= 0) & (positions < 1)).all(dim=2)
         return images, positions, seen * inside
+
+
+def _rate(step: int, total: int) -> float:
+    """Return the learning rate of a step, as a fraction of the highest."""
+    warm = max(1, total // 10)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, total - warm))
 
 
 def _shown(batches: Iterator[Tensor], total: int) -> Iterator[Tensor]:
