@@ -9,9 +9,9 @@ from torch import Tensor
 
 from reid_lightning.distances import Metric
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.identification import vote
 from reid_lightning.retrieval.matches import CameraPolicy, Matches
 from reid_lightning.retrieval.neighbours import nearest
+from reid_lightning.retrieval.voting import vote
 
 ENROLLED = 0.5  # share of the people who are enrolled where strangers are asked about too
 

@@ -4,7 +4,8 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.identification import Enrolment, vote
+from reid_lightning.retrieval.identification import Enrolment
+from reid_lightning.retrieval.voting import vote
 
 WEIGHTS = {
     "cosine": lambda distances: (1 - distances).clip(min=0),

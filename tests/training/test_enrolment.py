@@ -87,7 +87,18 @@ def test_commands_enrol_add_forget_and_identify(checkpoint, folder):
     # The enrolled images themselves, as a table: each is its own nearest.
     enrolled = Enrolment.load(people)
     pd.DataFrame({"path": enrolled.images}).to_csv(folder / "asked.csv", index=False)
-    shown = run("identify", checkpoint, people, folder / "asked.csv", "--k", 1, "--threshold", 1e-3)
+    shown = run(
+        "identify",
+        checkpoint,
+        people,
+        folder / "asked.csv",
+        "--k",
+        1,
+        "--threshold",
+        1e-3,
+        "--search",
+        "faiss",
+    )
     answers = [json.loads(line) for line in shown.stdout.splitlines()]
     assert [answer["name"] for answer in answers] == enrolled.names
     assert [answer["candidates"][0]["image"] for answer in answers] == enrolled.images

@@ -80,6 +80,27 @@ def test_two_files_joined_by_the_names_of_their_images(tmp_path):
     assert alone.fused["mAP"] == pytest.approx(result.body["mAP"])
 
 
+def test_the_command_writes_what_it_prints(tmp_path):
+    files(tmp_path)
+    names = [str(tmp_path / name) for name in ("body.npz", "face.npz", "fused.json")]
+    choices = [
+        "--weight",
+        "0.3",
+        "--normalisation",
+        "min_max",
+        "--rule",
+        "product",
+        "--camera-policy",
+        "allow",
+    ]
+    shown = CliRunner().invoke(
+        app, ["fuse", *names[:2], *choices, "--output", names[2]], catch_exceptions=False
+    )
+    written = json.loads((tmp_path / "fused.json").read_text())
+    assert (written["weight"], written["rule"], written["camera_policy"]) == (0.3, "product", "allow")
+    assert f"{100 * written['fused']['mAP']:.1f}" in shown.stdout
+
+
 def test_bad_input_is_named(tmp_path):
     body, face = files(tmp_path)
     both = tmp_path / "body.npz", tmp_path / "face.npz"
