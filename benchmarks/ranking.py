@@ -10,18 +10,16 @@ from reid_lightning.retrieval.ranking import rank
 QUERIES, GALLERY, DISTRACTORS, WIDTH, REPEATS = 3368, 15913, 2798, 512, 7
 
 
-def problem(noise):
+def problem(noise, queries=QUERIES, images=GALLERY):
     """Unit vectors around an identity's centre; the more noise, the harder."""
     torch.manual_seed(0)
     centers = torch.randn(751, WIDTH)
     centers[0] = 0  # a distractor is nobody
-    query_ids = torch.randint(1, 751, (QUERIES,))
-    gallery_ids = torch.cat(
-        [torch.zeros(DISTRACTORS).long(), torch.randint(1, 751, (GALLERY - DISTRACTORS,))]
-    )
+    query_ids = torch.randint(1, 751, (queries,))
+    gallery_ids = torch.cat([torch.zeros(DISTRACTORS).long(), torch.randint(1, 751, (images - DISTRACTORS,))])
     features = (centers[ids] + noise * torch.randn(len(ids), WIDTH) for ids in (query_ids, gallery_ids))
     query, gallery = (torch.nn.functional.normalize(x) for x in features)
-    return query, gallery, query_ids, gallery_ids, torch.randint(6, (QUERIES,)), torch.randint(6, (GALLERY,))
+    return query, gallery, query_ids, gallery_ids, torch.randint(6, (queries,)), torch.randint(6, (images,))
 
 
 def fastest(*calls):

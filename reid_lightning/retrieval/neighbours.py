@@ -1,6 +1,8 @@
 """The nearest gallery images of each query: the ranked lists that a person looks at."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from reid_lightning.distances import Metric
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.aligned import AlignedRerank
 from reid_lightning.retrieval.matches import CameraPolicy, Matches
+from reid_lightning.retrieval.ranking import PairSimilarities
 from reid_lightning.retrieval.similarities import Similarities
 
 
@@ -73,6 +76,34 @@ def nearest(
             camera_policy=camera_policy,
             lengths=(len(query), len(gallery)),
         )
+    second_look = None if rerank is None else partial(rerank.apply, similarities)
+    return nearest_pairs(similarities, k, matches, second_look, chunk_size)
+
+
+class Distances(PairSimilarities, Protocol):
+    """Similarities that can be told as distances."""
+
+    def distances(self, rows: slice, similarities: Tensor) -> Tensor:
+        """Turn similarities (len(rows), n) into distances."""
+
+
+@torch.no_grad()
+def nearest_pairs(
+    similarities: Distances,
+    k: int,
+    matches: Matches | None = None,
+    second_look: Callable[[slice, Tensor], None] | None = None,
+    chunk_size: int | None = None,
+) -> Neighbours:
+    """Find neighbours by any similarities as `nearest` does by those of features.
+
+    Args:
+        similarities: Of all queries to the gallery.
+        k: Length of each list; cut to the gallery's.
+        matches: Who matches whom, for what the protocol removes; None removes nothing.
+        second_look: Changes the order of the similarities of a slice of queries in place; distances stay what they were.
+        chunk_size: Queries at a time; None chooses by the size of the gallery.
+    """
     indices, distances = [], []
     for queries, chunk in similarities.chunks(chunk_size):
         if matches is not None:
@@ -80,10 +111,10 @@ def nearest(
             removed_pairs = (torch.from_numpy(side[~counted]).to(chunk.device) for side in (rows, columns))
             chunk[tuple(removed_pairs)] = -torch.inf
         compared = chunk
-        if rerank is not None:
+        if second_look is not None:
             compared = chunk.clone()
-            rerank.apply(similarities, queries, compared)
-        nearest_columns = _largest(compared, min(k, len(gallery)))
+            second_look(queries, compared)
+        nearest_columns = _largest(compared, min(k, chunk.shape[1]))
         values = chunk.gather(1, nearest_columns)
         removed = values.isneginf()
         indices.append(nearest_columns.masked_fill(removed, -1))

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from reid_lightning.distances import Metric
 from reid_lightning.errors import InputError
+from reid_lightning.retrieval.k_reciprocal import KReciprocal
 from reid_lightning.retrieval.matches import CameraPolicy
 
 FeatureName = Literal["embedding", "metric", "descriptor", "stripes"]
@@ -38,6 +39,8 @@ class EvaluationProtocol:
         aligned: How many of the nearest images are ordered anew with the aligned distance of their stripes
             (`aligned.AlignedRerank`); None leaves them.
         aligned_weight: Factor of that distance beside the features' own.
+        k_reciprocal: (k1, k2, weight) of re-ranking by reciprocal neighbours (`k_reciprocal.KReciprocal`); None leaves
+            the distances as they are.
         identification: How many nearest images vote to name each query, beside the ranking
             (`open_set.identification_summary`); None measures no identification.
         map: Draw the vectors as a map (t-SNE) beside the scores, which it does not change.
@@ -61,6 +64,7 @@ class EvaluationProtocol:
     single_shot_seed: int = 0
     aligned: int | None = None
     aligned_weight: float = 1.0
+    k_reciprocal: Sequence[float] | None = None
     identification: int | None = None
     map: bool = False
 
@@ -98,6 +102,8 @@ class EvaluationProtocol:
             )
         if self.aligned is not None:
             self._check_aligned()
+        if self.k_reciprocal is not None:
+            self._check_k_reciprocal()
 
     def _check_aligned(self) -> None:
         if type(self.aligned) is not int or self.aligned < 1 or self.aligned_weight < 0:
@@ -109,6 +115,20 @@ class EvaluationProtocol:
             raise InputError(
                 f"evaluation.aligned={self.aligned} compares the stripes of single images; set evaluation.tracklets=null "
                 "and evaluation.single_shot=null, or leave it out."
+            )
+
+    def _check_k_reciprocal(self) -> None:
+        given = list(self.k_reciprocal or ())
+        if len(given) != 3 or any(type(k) is not int for k in given[:2]):
+            raise InputError(
+                f"evaluation.k_reciprocal={given} must be [k1,k2,weight], as in [20,6,0.3], or null for no re-ranking."
+            )
+        KReciprocal(*given)  # type: ignore[arg-type]
+        object.__setattr__(self, "k_reciprocal", tuple(given))
+        if self.aligned or self.single_shot:
+            raise InputError(
+                f"evaluation.k_reciprocal={given} re-ranks a whole gallery by itself; set evaluation.aligned=null and "
+                "evaluation.single_shot=null, or leave it out."
             )
 
     def describe(self) -> str:
@@ -124,6 +144,11 @@ class EvaluationProtocol:
                     )
                 ),
                 f"{self.metric} distance",
+                *(
+                    ["re-ranked by k-reciprocal neighbours ({}/{}/{})".format(*self.k_reciprocal)]
+                    if self.k_reciprocal
+                    else []
+                ),
                 *(
                     [f"nearest {self.aligned} re-ranked with {self.aligned_weight} x aligned distance"]
                     if self.aligned

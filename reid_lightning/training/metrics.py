@@ -13,8 +13,10 @@ from torchmetrics.utilities import dim_zero_cat
 from reid_lightning.distances import unit_vectors
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.aligned import AlignedRerank
+from reid_lightning.retrieval.k_reciprocal import KReciprocal, ReciprocalSimilarities
+from reid_lightning.retrieval.matches import Matches
 from reid_lightning.retrieval.protocol import EvaluationProtocol
-from reid_lightning.retrieval.ranking import Ranking, rank
+from reid_lightning.retrieval.ranking import Ranking, rank, rank_pairs
 from reid_lightning.retrieval.single_shot import rank_single_shot
 from reid_lightning.retrieval.tracklets import pool_tracklets
 
@@ -59,6 +61,26 @@ def aligned_rerank(
     if protocol.aligned is None or query.stripes is None or gallery.stripes is None:
         return None
     return AlignedRerank(query.stripes, gallery.stripes, protocol.aligned, protocol.aligned_weight)
+
+
+def reciprocal_similarities(
+    query: EvaluationRows, gallery: EvaluationRows, protocol: EvaluationProtocol
+) -> ReciprocalSimilarities:
+    """Return the similarities of a protocol that re-ranks by reciprocal neighbours."""
+    settings = KReciprocal(*protocol.k_reciprocal or ())  # type: ignore[arg-type]
+    return ReciprocalSimilarities.of(query.embeddings, gallery.embeddings, settings, protocol.metric)
+
+
+def matches(query: EvaluationRows, gallery: EvaluationRows, protocol: EvaluationProtocol) -> Matches:
+    """Return who matches whom."""
+    return Matches.of(
+        query.person_ids,
+        gallery.person_ids,
+        query.camera_ids,
+        gallery.camera_ids,
+        camera_policy=protocol.camera_policy,
+        lengths=(len(query.index), len(gallery.index)),
+    )
 
 
 class RetrievalEvaluation(Metric):
@@ -127,6 +149,10 @@ class RetrievalEvaluation(Metric):
         """
         self.rows = self._gathered()
         query, gallery, protocol = self.rows.query, self.rows.gallery, self.protocol
+        if protocol.k_reciprocal is not None:
+            return rank_pairs(
+                reciprocal_similarities(query, gallery, protocol), matches(query, gallery, protocol)
+            )
         ranker: Callable[..., Ranking] = partial(rank, rerank=aligned_rerank(query, gallery, protocol))
         if protocol.single_shot is not None:
             ranker = partial(rank_single_shot, draws=protocol.single_shot, seed=protocol.single_shot_seed)

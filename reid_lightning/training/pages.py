@@ -1,20 +1,23 @@
 """The pictures and the page of a run, from its last evaluation."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 import yaml
+from torch import Tensor
 
 from reid_lightning.reporting.figures import cmc_curve, learning_curves
 from reid_lightning.reporting.page import Picture, write_report
 from reid_lightning.reporting.ranked_lists import RankedImage, RankedList, choose_queries, ranked_lists
-from reid_lightning.retrieval.neighbours import nearest
+from reid_lightning.retrieval.neighbours import Neighbours, nearest_pairs
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
-from reid_lightning.training.metrics import EvaluationRows, aligned_rerank
+from reid_lightning.retrieval.similarities import Similarities
+from reid_lightning.training.metrics import EvaluationRows, aligned_rerank, matches, reciprocal_similarities
 
 QUERIES_SHOWN, IMAGES_SHOWN = 10, 10
 
@@ -60,19 +63,9 @@ def ranked_list_rows(
 ) -> list[RankedList]:
     """Return the worst and some typical queries with their nearest gallery images."""
     chosen = choose_queries(ranking.average_precision.numpy(), QUERIES_SHOWN)
-    query, gallery = rows.query.select(torch.tensor([position for position, _ in chosen])), rows.gallery
-    found = nearest(
-        query.embeddings,
-        gallery.embeddings,
-        IMAGES_SHOWN,
-        query.person_ids,
-        gallery.person_ids,
-        query.camera_ids,
-        gallery.camera_ids,
-        metric=protocol.metric,
-        camera_policy=protocol.camera_policy,
-        rerank=aligned_rerank(query, gallery, protocol),
-    )
+    positions = torch.tensor([position for position, _ in chosen])
+    query, gallery = rows.query.select(positions), rows.gallery
+    found = _nearest(rows, positions, protocol)
     lists = []
     for line, (position, label) in enumerate(chosen):
         images = []
@@ -87,6 +80,19 @@ def ranked_list_rows(
         precision = float(ranking.average_precision[position])
         lists.append(RankedList(Path(row["path"]), _caption(row), precision, tuple(images), label))
     return lists
+
+
+def _nearest(rows: EvaluationRows, positions: Tensor, protocol: EvaluationProtocol) -> Neighbours:
+    """Return the nearest gallery images of some queries, in the order that the protocol scores."""
+    query, gallery = rows.query.select(positions), rows.gallery
+    known = matches(query, gallery, protocol)
+    if protocol.k_reciprocal is not None:
+        pairs = reciprocal_similarities(rows.query, gallery, protocol).of_queries(positions)
+        return nearest_pairs(pairs, IMAGES_SHOWN, known)
+    similarities = Similarities.of(query.embeddings, gallery.embeddings, protocol.metric)
+    rerank = aligned_rerank(query, gallery, protocol)
+    second_look = None if rerank is None else partial(rerank.apply, similarities)
+    return nearest_pairs(similarities, IMAGES_SHOWN, known, second_look)
 
 
 def _caption(row: pd.Series) -> str:

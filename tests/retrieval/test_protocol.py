@@ -56,7 +56,10 @@ def test_description_tells_every_choice_apart():
         ({"tracklets": "mean"}, r"evaluation.tracklets=mean is unknown; choose one of pool, None"),
         ({"single_shot": 0}, r"evaluation.single_shot=0 must be a number of draws from 1 on, or null"),
         ({"single_shot": True}, r"evaluation.single_shot=True"),
-        ({"identification": 0}, r"evaluation.identification=0 must be a number of images that vote from 1 on, or null"),
+        (
+            {"identification": 0},
+            r"evaluation.identification=0 must be a number of images that vote from 1 on, or null",
+        ),
         ({"map": "yes"}, r"evaluation.map=yes is unknown; choose one of True, False"),
     ],
 )

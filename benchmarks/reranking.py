@@ -1,0 +1,137 @@
+"""Re-ranking by k-reciprocal neighbours beside the published N x N program: `python benchmarks/reranking.py`.
+
+The baseline is the algorithm of Zhong et al. (2017) as their program and its many descendants run it: dense numpy matrices
+of all pairs of images, a loop over images. `--msmt17` takes the size of MSMT17, where the baseline does not fit.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from ranking import problem
+
+from reid_lightning.retrieval.k_reciprocal import KReciprocal, ReciprocalSimilarities
+
+K1, K2, WEIGHT = 20, 6, 0.3
+MSMT17 = (11659, 82161)
+
+
+def published(query, gallery):
+    """The (Q, G) distances of the dense algorithm."""
+    images = torch.cat([query, gallery])
+    squares = (2 - 2 * images @ images.T).clamp_(min=0).numpy()
+    scaled = squares / squares.max(axis=1, keepdims=True)
+    del squares
+    order = np.argpartition(scaled, range(1, K1 + 1), axis=1)[:, : K1 + 1]
+    weights = np.zeros_like(scaled)
+
+    def mutual(image, size):
+        forward = order[image, : size + 1]
+        return forward[np.nonzero(order[forward, : size + 1] == image)[0]]
+
+    for image in range(len(images)):
+        members = mutual(image, K1)
+        expanded = members
+        for member in members:
+            half = mutual(member, round(K1 / 2))
+            if len(np.intersect1d(half, members)) > 2 / 3 * len(half):
+                expanded = np.append(expanded, half)
+        expanded = np.unique(expanded)
+        weight = np.exp(-scaled[image, expanded])
+        weights[image, expanded] = weight / weight.sum()
+    averaged = np.zeros_like(weights)
+    for image in range(len(images)):
+        averaged[image] = weights[order[image, :K2]].mean(axis=0)
+    del weights
+    holders = [np.nonzero(averaged[:, column])[0] for column in range(len(images))]
+    scaled = scaled[: len(query)]
+    jaccard = np.zeros_like(scaled)
+    for row in range(len(query)):
+        shared = np.zeros(len(images), np.float32)
+        for column in np.nonzero(averaged[row])[0]:
+            shared[holders[column]] += np.minimum(averaged[row, column], averaged[holders[column], column])
+        jaccard[row] = 1 - shared / (2 - shared)
+    return (jaccard * (1 - WEIGHT) + scaled * WEIGHT)[:, len(query) :]
+
+
+def sparse(query, gallery, keep):
+    """Ours; its distances are kept only to compare them."""
+    found = ReciprocalSimilarities.of(query, gallery, KReciprocal(K1, K2, WEIGHT))
+    parts = [-chunk if keep else None for _, chunk in found.chunks()]
+    return torch.cat(parts).numpy() if keep else None
+
+
+def measured(name, sizes, file):
+    """Run one program in this process; print seconds and the memory that it took beside torch and the vectors."""
+    query, gallery = problem(2.3, *sizes)[:2]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    distances = (
+        published(query, gallery) if name == "published" else sparse(query, gallery, keep=file is not None)
+    )
+    seconds = time.perf_counter() - start
+    megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    if file:
+        np.save(file, distances)
+    print(json.dumps({"program": name, "seconds": seconds, "megabytes": megabytes}))
+
+
+def alone(name, sizes, file=None):
+    """Run one program in a process of its own, whose memory is its own."""
+    command = [sys.executable, __file__, "--program", name, "--sizes", *map(str, sizes)]
+    command += ["--save", str(file)] if file else []
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5, help="of ours")
+    parser.add_argument("--msmt17", action="store_true", help="the size of MSMT17, ours alone")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--program", help=argparse.SUPPRESS)
+    parser.add_argument("--sizes", type=int, nargs=2, default=(3368, 15913), help=argparse.SUPPRESS)
+    parser.add_argument("--save", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.program:
+        return measured(options.program, options.sizes, options.save)
+    sizes = MSMT17 if options.msmt17 else options.sizes
+    ours = [alone("sparse", sizes) for _ in range(options.repeats)]
+    seconds = sorted(run["seconds"] for run in ours)
+    median = seconds[len(seconds) // 2]
+    row = {
+        "queries": sizes[0], "gallery": sizes[1], "seconds": median, "fastest": seconds[0], "slowest": seconds[-1],
+        "megabytes": max(run["megabytes"] for run in ours),
+    }  # fmt: skip
+    print(
+        f"{sizes[0]} x {sizes[1]}: {median:.1f} s ({seconds[0]:.1f} to {seconds[-1]:.1f}), {row['megabytes']:.0f} MB"
+    )
+    if not options.msmt17:
+        with tempfile.TemporaryDirectory() as folder:
+            files = [Path(folder) / f"{name}.npy" for name in ("published", "sparse")]
+            theirs = alone("published", sizes, files[0])
+            alone("sparse", sizes, files[1])
+            apart = np.abs(np.load(files[0]) - np.load(files[1]))
+        row |= {"published_seconds": theirs["seconds"], "published_megabytes": theirs["megabytes"]}
+        row |= {
+            "ratio": theirs["seconds"] / median,
+            "apart": float(apart.max()),
+            "pairs_apart": float((apart > 1e-5).mean()),
+        }
+        print(
+            f"published program: {theirs['seconds']:.1f} s, {theirs['megabytes']:.0f} MB, {row['ratio']:.1f} times ours; "
+            f"largest difference {apart.max():.1e}, above 1e-5 in {row['pairs_apart']:.1e} of the pairs"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(row, indent=1) + "\n")
+    return None
+
+
+if __name__ == "__main__":
+    main()
