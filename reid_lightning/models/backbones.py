@@ -36,12 +36,15 @@ def resnet(
     return _resnet(model, model.fc.in_features, weights, frozen_layers)
 
 
-def resnet10(width: float = 0.5, weights: str | None = None, frozen_layers: int = 0) -> Backbone:
+def resnet10(
+    width: float = 0.5, weights: str | None = None, instance_norm: bool = False, frozen_layers: int = 0
+) -> Backbone:
     """Return a ResNet of one basic block per stage, last stride 1: the quickest of its kind to learn on a CPU.
 
     Args:
         width: Factor of the channels, which are 64 to 512 at 1.0.
         weights: A file, or None.
+        instance_norm: IBN-a, as of `resnet`.
         frozen_layers: First layers to freeze: the stem, then each of the four blocks.
     """
     if weights == IMAGENET:
@@ -51,6 +54,8 @@ def resnet10(width: float = 0.5, weights: str | None = None, frozen_layers: int 
     model = resnet_of(
         timm.models.resnet.BasicBlock, (1, 1, 1, 1), num_classes=0, output_stride=16, channels=channels
     )
+    if instance_norm:
+        add_instance_norm(model)
     return _resnet(model, channels[-1], weights, frozen_layers)
 
 

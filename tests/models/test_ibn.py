@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from reid_lightning.errors import InputError
-from reid_lightning.models.backbones import resnet
+from reid_lightning.models.backbones import resnet, resnet10
 from reid_lightning.models.ibn import InstanceBatchNorm
 
 
@@ -41,6 +41,12 @@ def test_ibn_a_is_in_the_first_norm_of_every_block_of_three_stages():
     plain = resnet("resnet50", None).body
     assert sum(p.numel() for p in body.parameters()) == sum(p.numel() for p in plain.parameters())
     assert not any(isinstance(module, nn.InstanceNorm2d) for module in body.layer4.modules())
+
+
+def test_the_small_resnet_takes_it_too():
+    body = resnet10(instance_norm=True).body
+    halves = [type(stage[0].bn1).__name__ for stage in (body.layer1, body.layer2, body.layer3, body.layer4)]
+    assert halves == ["InstanceBatchNorm"] * 3 + ["BatchNorm2d"]
 
 
 def test_imagenet_weights_are_the_authors(monkeypatch):
