@@ -1,6 +1,7 @@
 """A trained model from its checkpoint alone, evaluated on its own data or on any other."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 from reid_lightning.data.annotations import AttributeForm
 from reid_lightning.errors import InputError
+from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.training.build import build_datamodule, build_module
 from reid_lightning.training.configuration import CONF, check_targets, nearest_key, plain
 from reid_lightning.training.embeddings import embeddings_of
@@ -24,6 +26,16 @@ _TRAINING_ONLY: dict[str, Any] = {
     "compile": False,
     "callbacks": {},
     "logger": {},
+}
+# Keys that checkpoints of earlier versions lack, as they were trained.
+_ADDED_LATER: dict[str, Any] = {
+    "descriptor": None,
+    "parts": None,
+    "attributes": None,
+    "pretraining": None,
+    "test_transform": None,
+    "across_ranks": True,
+    "frozen_epochs": 0,
 }
 # Keys of `evaluation` that the config sets to what suits the data.
 _FOLLOWS_DATA = ("tracklets", "single_shot")
@@ -52,8 +64,19 @@ def read_checkpoint(path: str | Path, trusted: tuple[str, ...] = ()) -> tuple[di
     if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
         raise InputError(f"{path} is not a checkpoint of reid-lightning: it carries no config")
     entry = checkpoint[CHECKPOINT_KEY]
+    entry["config"] = _completed(entry["config"])
     check_targets(entry["config"], trusted)
     return checkpoint, entry
+
+
+def _completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of an earlier version with what has been added since."""
+    completed = _ADDED_LATER | dict(config)
+    evaluation = completed["evaluation"]
+    if str(evaluation["_target_"]).endswith(f".{EvaluationProtocol.__name__}"):
+        defaults = {field.name: field.default for field in fields(EvaluationProtocol)}
+        completed["evaluation"] = defaults | {"ranks": list(EvaluationProtocol().ranks)} | dict(evaluation)
+    return completed
 
 
 def load_module(
