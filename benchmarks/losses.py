@@ -4,16 +4,10 @@ Forward and backward on random unit vectors, 4 images per identity, 512 dimensio
 bare N x N matrix products the loss costs. Memory is what a call holds at its highest above what was held before it.
 """
 
-import argparse
-import ctypes
-import gc
-import json
-import statistics
-import time
 from functools import partial
-from pathlib import Path
 
 import torch
+from measure import arguments, median_times, peak_mebibytes, write_rows
 from pytorch_metric_learning import distances, losses, miners
 
 from reid_lightning.losses.center import CenterLoss
@@ -75,42 +69,6 @@ def cases(batch, device):
 def step(call, embeddings, labels):
     embeddings.grad = None
     call(embeddings, labels).backward()
-    if embeddings.is_cuda:
-        torch.cuda.synchronize()
-
-
-def median_times(calls, seconds):
-    """Median seconds of each call; the calls take turns, so that a busy machine slows all of them alike."""
-    taken = [[] for _ in calls]
-    stop = time.perf_counter() + seconds
-    while time.perf_counter() < stop or len(taken[0]) < 5:
-        for times, call in zip(taken, calls, strict=True):
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-    return [statistics.median(times) for times in taken]
-
-
-def peak_mebibytes(call, embeddings):
-    """Highest memory during a call above that before it; on a CPU the resident memory of the process (Linux)."""
-    embeddings.grad = None
-    gc.collect()
-    if embeddings.is_cuda:
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    before = resident("VmRSS")
-    call()
-    return (resident("VmHWM") - before) / 1024
-
-
-def resident(field):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
 def measure(batch, device, seconds):
@@ -120,15 +78,13 @@ def measure(batch, device, seconds):
 
     def product():
         torch.mm(embeddings.detach(), embeddings.detach().T)
-        if embeddings.is_cuda:
-            torch.cuda.synchronize()
 
     (bare,) = median_times([product], seconds)
     for name, ours, theirs in cases(batch, device):
         losses = [ours] + ([theirs] if theirs is not None else [])
         calls = [partial(step, loss, embeddings, labels) for loss in losses]
         median_times(calls, 0)  # warms up
-        memory = [peak_mebibytes(call, embeddings) for call in calls]
+        memory = [peak_mebibytes(call, device) for call in calls]
         times = median_times(calls, seconds)
         row = {
             "case": name,
@@ -155,28 +111,24 @@ def verdict(row):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
+    parser = arguments(__doc__)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="processor threads")
     parser.add_argument("--seconds", type=float, default=1.0, help="time spent on each line at least")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     rows = []
     print(
         f"{'case':20} {'batch':>5} {'ms':>9} {'MiB':>7} {'products':>9} {'PML ms':>9} {'PML MiB':>8} {'faster':>7}"
     )
     for batch in SIZES:
-        for row in measure(batch, arguments.device, arguments.seconds):
+        for row in measure(batch, options.device, options.seconds):
             rows.append(row)
             line = f"{row['case']:20} {batch:5} {row['milliseconds']:9.2f} {row['mebibytes']:7.1f} {row['products']:9.1f}"
             if "times_faster" in row:
                 line += f" {row['their_milliseconds']:9.2f} {row['their_mebibytes']:8.1f} {row['times_faster']:6.1f}x"
             print(f"{line}  {verdict(row)}".rstrip(), flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    write_rows(options.json, rows)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Re-ranking by k-reciprocal neighbours beside the published N x N program: `python benchmarks/reranking.py`.
 
 The baseline is the algorithm of Zhong et al. (2017) as their program and its many descendants run it: dense numpy matrices
-of all pairs of images, a loop over images. `--msmt17` takes the size of MSMT17, where the baseline does not fit.
+of all pairs of images, a loop over images. `--size msmt17` is where the baseline does not fit.
 """
 
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ranking import problem
+from measure import arguments, write_rows
+from ranking import NOISE, SIZES, problem
 
 from reid_lightning.retrieval.k_reciprocal import KReciprocal, ReciprocalSimilarities
 
 K1, K2, WEIGHT = 20, 6, 0.3
-MSMT17 = (11659, 82161)
 
 
 def published(query, gallery):
@@ -68,9 +69,9 @@ def sparse(query, gallery, keep):
     return torch.cat(parts).numpy() if keep else None
 
 
-def measured(name, sizes, file):
+def measured(name, size, file):
     """Run one program in this process; print seconds and the memory that it took beside torch and the vectors."""
-    query, gallery = problem(2.3, *sizes)[:2]
+    query, gallery = problem(NOISE["realistic"], size)[:2]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     distances = (
@@ -83,54 +84,61 @@ def measured(name, sizes, file):
     print(json.dumps({"program": name, "seconds": seconds, "megabytes": megabytes}))
 
 
-def alone(name, sizes, file=None):
+def alone(name, size, file=None):
     """Run one program in a process of its own, whose memory is its own."""
-    command = [sys.executable, __file__, "--program", name, "--sizes", *map(str, sizes)]
+    command = [sys.executable, __file__, "--program", name, "--size", size]
     command += ["--save", str(file)] if file else []
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
+    parser.add_argument(
+        "--size",
+        choices=("market", "msmt17"),
+        default="market",
+        help="the published program runs at market's",
+    )
     parser.add_argument("--repeats", type=int, default=5, help="of ours")
-    parser.add_argument("--msmt17", action="store_true", help="the size of MSMT17, ours alone")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--program", help=argparse.SUPPRESS)
-    parser.add_argument("--sizes", type=int, nargs=2, default=(3368, 15913), help=argparse.SUPPRESS)
     parser.add_argument("--save", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.program:
-        return measured(options.program, options.sizes, options.save)
-    sizes = MSMT17 if options.msmt17 else options.sizes
-    ours = [alone("sparse", sizes) for _ in range(options.repeats)]
+        measured(options.program, options.size, options.save)
+        return
+    ours = [alone("sparse", options.size) for _ in range(options.repeats)]
     seconds = sorted(run["seconds"] for run in ours)
-    median = seconds[len(seconds) // 2]
+    queries, gallery = SIZES[options.size][:2]
     row = {
-        "queries": sizes[0], "gallery": sizes[1], "seconds": median, "fastest": seconds[0], "slowest": seconds[-1],
-        "megabytes": max(run["megabytes"] for run in ours),
+        "queries": queries, "gallery": gallery, "seconds": statistics.median(seconds), "fastest": seconds[0],
+        "slowest": seconds[-1], "megabytes": max(run["megabytes"] for run in ours),
     }  # fmt: skip
     print(
-        f"{sizes[0]} x {sizes[1]}: {median:.1f} s ({seconds[0]:.1f} to {seconds[-1]:.1f}), {row['megabytes']:.0f} MB"
+        f"{queries} x {gallery}: {row['seconds']:.1f} s ({row['fastest']:.1f} to {row['slowest']:.1f}), "
+        f"{row['megabytes']:.0f} MB",
+        flush=True,
     )
-    if not options.msmt17:
-        with tempfile.TemporaryDirectory() as folder:
-            files = [Path(folder) / f"{name}.npy" for name in ("published", "sparse")]
-            theirs = alone("published", sizes, files[0])
-            alone("sparse", sizes, files[1])
-            apart = np.abs(np.load(files[0]) - np.load(files[1]))
-        row |= {"published_seconds": theirs["seconds"], "published_megabytes": theirs["megabytes"]}
-        row |= {
-            "ratio": theirs["seconds"] / median,
-            "apart": float(apart.max()),
-            "pairs_apart": float((apart > 1e-5).mean()),
-        }
-        print(
-            f"published program: {theirs['seconds']:.1f} s, {theirs['megabytes']:.0f} MB, {row['ratio']:.1f} times ours; "
-            f"largest difference {apart.max():.1e}, above 1e-5 in {row['pairs_apart']:.1e} of the pairs"
-        )
-    if options.json:
-        options.json.write_text(json.dumps(row, indent=1) + "\n")
-    return None
+    if options.size == "market":
+        row |= beside_the_published(options.size, row["seconds"])
+    write_rows(options.json, [row])
+
+
+def beside_the_published(size, seconds):
+    """Run the published program once and compare the distances."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{name}.npy" for name in ("published", "sparse")]
+        theirs = alone("published", size, files[0])
+        alone("sparse", size, files[1])
+        apart = np.abs(np.load(files[0]) - np.load(files[1]))
+    row = {
+        "published_seconds": theirs["seconds"], "published_megabytes": theirs["megabytes"],
+        "ratio": theirs["seconds"] / seconds, "apart": float(apart.max()), "pairs_apart": float((apart > 1e-5).mean()),
+    }  # fmt: skip
+    print(
+        f"published program: {theirs['seconds']:.1f} s, {theirs['megabytes']:.0f} MB, {row['ratio']:.1f} times ours; "
+        f"largest difference {row['apart']:.1e}, above 1e-5 in {row['pairs_apart']:.1e} of the pairs"
+    )
+    return row
 
 
 if __name__ == "__main__":
