@@ -58,7 +58,7 @@ class PoseBilinear(Parts):
             nn.Conv2d(in_features, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
         )
         self.frozen = frozen
-        self.branch = PartBranch(joints, width).requires_grad_(not frozen)
+        self.branch = PartBranch(joints, width).requires_grad_(not frozen).train(not frozen)
         if weights is not None:
             load_weights(self.branch, weights, "parts.weights")
 

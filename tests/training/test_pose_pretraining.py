@@ -131,6 +131,7 @@ def test_hidden_joints_are_drawn_only_where_asked(hidden):
 
 def test_a_frozen_branch_neither_learns_nor_gathers_statistics():
     frozen = network(frozen=True)
+    assert not frozen.parts.branch.training  # Lightning leaves the modes as they are
     PartPretraining(epochs=1, batch_size=32)._train(frozen, Dots(32).posed(), 0, None)
     parts = frozen.parts.train()
     assert not parts.branch.training
