@@ -70,7 +70,7 @@ def test_normalisation_is_the_same_for_bytes_and_fractions():
     )
     normalize = InputNormalization()
     torch.testing.assert_close(normalize(images)[0].double(), expected, atol=1e-6, rtol=1e-6)
-    assert torch.equal(normalize(images), normalize(images.float() / 255))
+    torch.testing.assert_close(normalize(images), normalize(images.float() / 255), atol=1e-6, rtol=1e-6)
 
 
 class TinyBackbone(nn.Conv2d):
