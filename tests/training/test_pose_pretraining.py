@@ -158,6 +158,25 @@ def test_data_or_settings_that_cannot_be_pretrained_on_are_refused(compose):
         check_config(compose("parts=pose", "parts.frozen=true"))
 
 
+def test_the_experiments_are_what_they_say(compose):
+    system = compose("experiment=megvii/pose", "data.weights=null")
+    assert system["parts"]["_target_"].endswith("PoseBilinear")
+    assert not system["parts"]["frozen"]
+    assert system["pretraining"]["_target_"].endswith("PartPretraining")
+    assert system["loss"].keys() == {"triplet"}
+    assert system["classifier"]
+    for maps, has in (
+        ("none", (0, 0, 0)),
+        ("from_scratch", (1, 0, 0)),
+        ("fine_tuned", (1, 1, 0)),
+        ("frozen", (1, 1, 1)),
+    ):
+        row = compose("experiment=megvii/pose_table", f"experiment/megvii/maps={maps}")
+        parts = row["parts"] or {"frozen": False}
+        assert (bool(row["parts"]), bool(row["pretraining"]), parts["frozen"]) == has
+        assert row["data"]["sources"]["pedestrians"]["occlusion"] == 0.5
+
+
 def saved(folder, name="last"):
     return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
 
