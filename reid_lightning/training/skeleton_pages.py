@@ -71,7 +71,10 @@ def draw_skeletons(
     skeletons(
         _posed(module, datamodule.images_of(rows.tolist()), list(branches.values())), list(branches), path
     )
-    caption = "At each pixel the part map that answers strongest, and lines between the maps' peaks."
+    caption = (
+        "At each pixel the part map that answers strongest, and lines between the maps' peaks. Fine-tuned maps are free to "
+        "leave the joints: identities alone teach them."
+    )
     if scores:
         caption += f" Joints in sight on test images, as trained: {describe_scores(dict(scores))}."
     return [Picture("Part maps", path, caption)]
