@@ -82,6 +82,9 @@ def _companions(choice: str) -> list[str]:
         "experiment=best": ["backbone.name=resnet18"],
         "experiment=transformer": ["backbone.name=test_vit", "data.image_size=[32,16]"],
         "experiment=trento": ["data.validation_queries=5"],  # of a handful of people
+        "parts=stripes": ["loss=[triplet,part_identity]"],  # what trains them
+        "parts=aligned": ["loss=aligned"],
+        "parts=scp": ["loss=[triplet,spatial_channel]"],
         "sampler=shuffle": ["sampler.batch_size=4"],
         "pretraining=pose": ["parts=pose"],
     }
