@@ -178,7 +178,7 @@ def data_sheet(
     overrides: Overrides = None,
     people: Annotated[int, typer.Option(help="Rows: identities.")] = 8,
 ) -> None:
-    """Draw a contact sheet of a data set: people x cameras."""
+    """Draw a contact sheet of a data set: people x cameras, or x images where cameras are unknown."""
     from reid_lightning.training.inspect_data import draw_sheet
 
     draw_sheet(output, overrides or [], people)

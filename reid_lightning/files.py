@@ -9,6 +9,8 @@ from uuid import uuid4
 
 import platformdirs
 
+from reid_lightning.errors import InputError
+
 
 def cache_dir() -> Path:
     """Return the folder for generated data sets and decoded images.
@@ -26,6 +28,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Works for a file and for a folder (the body makes the folder). An existing folder at `path` is kept and the
     new one dropped, because another process has then finished the same work first.
 
+    Raises:
+        InputError: A file is to be written where a folder is.
+
     Examples:
         >>> import tempfile
         >>> target = Path(tempfile.mkdtemp()) / "note.txt"
@@ -39,8 +44,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part{path.suffix}")
     try:
         yield temporary
-        if temporary.is_dir() and path.is_dir():
-            return
+        if path.is_dir():
+            if temporary.is_dir():
+                return
+            raise InputError(f"{path} is a folder; name a file to write.")
         temporary.replace(path)
     finally:
         if temporary.is_dir():

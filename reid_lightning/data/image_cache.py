@@ -14,7 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
@@ -104,7 +104,8 @@ def _refuse_truncated(data: bytes, path: str) -> None:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
     except Exception as error:  # Pillow raises whatever the broken bytes lead to
-        reason = str(error).rstrip(".").replace("<_io.BytesIO object at ", "<")
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "no known kind of image" if unknown else str(error).rstrip(".")
         raise InputError(
             f"{path} is corrupt or ends too early ({reason}): replace it or remove it."
         ) from None

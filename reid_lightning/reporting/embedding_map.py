@@ -124,18 +124,18 @@ def embedding_map(
     axes.scatter(
         positions[others, 0], positions[others, 1], s=size / 3, color=OTHERS, linewidths=0, label="_others"
     )
-    colors = {}
+    styles = {}
     for number, name in enumerate(named):
-        colors[name] = COLORS[number % len(COLORS)]
+        color, marker = COLORS[number % len(COLORS)], MARKERS[number // len(COLORS) % len(MARKERS)]
+        styles[name] = color, marker
         own = positions[people == name]
-        marker = MARKERS[number // len(COLORS) % len(MARKERS)]
         axes.scatter(
-            own[:, 0], own[:, 1], s=size, color=colors[name], marker=marker, linewidths=0.5, edgecolors="white",
+            own[:, 0], own[:, 1], s=size, color=color, marker=marker, linewidths=0.5, edgecolors="white",
             label=f"{name.rsplit('/', 1)[-1]} ({len(own)})",
         )  # fmt: skip
     axes.margins(0.03)
     if images is not None:
-        _draw_thumbnails(axes, positions, [colors.get(str(name), OTHERS) for name in people], images)
+        _draw_thumbnails(axes, positions, [styles.get(str(name), (OTHERS, "")) for name in people], images)
     if others.any():
         axes.scatter([], [], s=size / 3, color=OTHERS, label=f"others ({int(others.sum())})")
     if len(positions):
@@ -147,9 +147,16 @@ def embedding_map(
 
 
 def _draw_thumbnails(
-    axes: "Axes", positions: NDArray[np.floating], colors: Sequence[str], images: Sequence[str | Path]
+    axes: "Axes",
+    positions: NDArray[np.floating],
+    styles: Sequence[tuple[str, str]],
+    images: Sequence[str | Path],
 ) -> None:
-    """Draw the pictures of points from left to right of a grid of cells, one in a cell, so that none covers another."""
+    """Draw the pictures of points from left to right of a grid of cells, one in a cell, so that none covers another.
+
+    `styles` are their colours and markers; a frame has the colour, and its corner the marker that tells people of one
+    colour apart.
+    """
     low, high = np.array([axes.get_xlim(), axes.get_ylim()]).T
     axes.set_xlim(low[0], high[0])
     axes.set_ylim(low[1], high[1])
@@ -160,7 +167,7 @@ def _draw_thumbnails(
     cell = (high - low) / grid
     cells = np.minimum((positions - low) // cell, grid - 1)
     # People named come first, so that a cell shows one of them if it can.
-    order = np.argsort([color == OTHERS for color in colors], kind="stable")
+    order = np.argsort([color == OTHERS for color, _ in styles], kind="stable")
     _, chosen = np.unique(cells[order], axis=0, return_index=True)
     for row in order[chosen]:
         image = read_image(Path(images[row]))
@@ -172,4 +179,10 @@ def _draw_thumbnails(
             image, extent=(left, right, bottom, top), aspect="auto", zorder=3, interpolation="lanczos"
         )
         frame = [left, right, right, left, left], [bottom, bottom, top, top, bottom]
-        axes.plot(*frame, color=colors[row], linewidth=1.2, zorder=4)
+        color, marker = styles[row]
+        axes.plot(*frame, color=color, linewidth=1.2, zorder=4)
+        if marker:
+            axes.plot(
+                left, top, marker, color=color, markersize=5, markeredgecolor="white", markeredgewidth=0.5,
+                zorder=5,
+            )  # fmt: skip

@@ -30,7 +30,14 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def save(figure: "Figure", path: str | Path) -> None:
-    """Write the figure whole or not at all; the file's ending chooses the format."""
+    """Write the figure whole or not at all; the file's ending chooses the format.
+
+    Raises:
+        InputError: The ending is none of a picture.
+    """
+    endings = figure.canvas.get_supported_filetypes()
+    if Path(path).suffix[1:].lower() not in endings:
+        raise InputError(f"{path} names no picture: give it an ending such as .png, .jpg, .pdf or .svg.")
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
 
@@ -121,7 +128,7 @@ def learning_curves(history: pd.DataFrame, path: str | Path) -> None:
             width = 1.8 if name in ("train/loss", "val/mAP") else 1.2
             axes.plot(
                 epochs[values.index], values, color=color, label=_label(name), linewidth=width,
-                marker=marker, markersize=3,
+                marker=marker, markersize=3, clip_on=False,
             )  # fmt: skip
         plain(axes, title, "epoch")
         axes.set_xlim(0, max(epochs.max(), 1))

@@ -69,7 +69,8 @@ class EvaluationProtocol:
     map: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ranks", tuple(self.ranks))
+        ranks = self.ranks if isinstance(self.ranks, Sequence) else (self.ranks,)
+        object.__setattr__(self, "ranks", tuple(ranks))
         for name, choices in (
             ("feature", get_args(FeatureName)),
             ("metric", get_args(Metric)),
@@ -118,10 +119,11 @@ class EvaluationProtocol:
             )
 
     def _check_k_reciprocal(self) -> None:
-        given = list(self.k_reciprocal or ())
-        if len(given) != 3 or any(type(k) is not int for k in given[:2]):
+        given = list(self.k_reciprocal) if isinstance(self.k_reciprocal, Sequence) else []
+        if [type(value) for value in given] not in ([int, int, float], [int, int, int]):
             raise InputError(
-                f"evaluation.k_reciprocal={given} must be [k1,k2,weight], as in [20,6,0.3], or null for no re-ranking."
+                f"evaluation.k_reciprocal={self.k_reciprocal} must be [k1,k2,weight], as in [20,6,0.3], or null for "
+                "no re-ranking."
             )
         KReciprocal(*given)  # type: ignore[arg-type]
         object.__setattr__(self, "k_reciprocal", tuple(given))

@@ -1,5 +1,6 @@
 """Searching many vectors for the nearest: exactly, or by an index of FAISS (the extra `faiss`)."""
 
+import logging
 import math
 from typing import Any, Literal, Protocol, get_args
 
@@ -127,6 +128,7 @@ def _new_index(faiss: Any, rows: np.ndarray[Any, np.dtype[np.float32]], search: 
 
 
 def _faiss(setting: str) -> Any:
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it reports every library that it tries
     try:
         import faiss
     except ImportError:

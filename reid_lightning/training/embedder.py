@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from reid_lightning.data.image_cache import decode_image
@@ -91,6 +92,7 @@ def embed(checkpoint: Path, images: Path, output: Path, overrides: Sequence[str]
         no,
         embedder.protocol.metric,
     ).save(output)
+    Console(stderr=True).print(f"{output}: vectors of {len(table):,} images", highlight=False, soft_wrap=True)
 
 
 def list_images(where: str | Path, name: str | None = None, people: bool = False) -> pd.DataFrame:

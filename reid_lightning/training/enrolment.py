@@ -48,8 +48,8 @@ def enrol(
     enrolment.add(embedder(paths), table["person_id"].tolist(), paths)
     enrolment.save(people)
     _say(
-        f"enrolled {len(paths)} images of {table['person_id'].nunique()} people; "
-        f"{people} holds {len(enrolment)} images of {len(enrolment.people)} people"
+        f"enrolled {_counted(len(paths), table['person_id'].nunique())}; "
+        f"{people} holds {_counted(len(enrolment), len(enrolment.people))}"
     )
     return enrolment
 
@@ -63,7 +63,10 @@ def forget(people: Path, name: str) -> None:
     enrolment = Enrolment.load(people)
     gone = enrolment.remove(name)
     enrolment.save(people)
-    _say(f"removed {gone} images of {name}; {people} holds {len(enrolment.people)} people")
+    _say(
+        f"removed {gone} image{'s' * (gone > 1)} of {name}; "
+        f"{people} holds {_counted(len(enrolment), len(enrolment.people))}"
+    )
 
 
 def identify(
@@ -91,8 +94,12 @@ def identify(
         sheet: Picture of the first queries with their candidates.
 
     Raises:
-        InputError: The file holds vectors of another model, or there are no images.
+        InputError: The file holds vectors of another model, there are no images, or k or the threshold is too small.
     """
+    if k < 1:
+        raise InputError(f"--k {k} lets no image vote; give 1 or more.")
+    if threshold is not None and threshold < 0:
+        raise InputError(f"--threshold {threshold} is no distance: give 0 or more, or leave it out.")
     quiet()
     paths = list_images(images)["path"].tolist()
     enrolment = Enrolment.load(people, search)
@@ -114,6 +121,11 @@ def _check_model(enrolment: Enrolment, embedder: Embedder, people: Path) -> None
         raise InputError(
             f"{people} was written with another checkpoint, or with vectors taken otherwise (evaluation.feature, flip, "
             "data.image_size); use the same, or enrol the people again into a new file."
+        )
+    if enrolment.metric != embedder.protocol.metric:
+        raise InputError(
+            f"{people} compares by evaluation.metric={enrolment.metric}, not {embedder.protocol.metric}; choose that, or "
+            "enrol the people again into a new file."
         )
 
 
@@ -178,6 +190,10 @@ def _lists(answers: Sequence[dict[str, Any]]) -> list[RankedList]:
             RankedList(Path(answer["image"]), Path(answer["image"]).stem, None, tuple(images), label)
         )
     return lists
+
+
+def _counted(images: int, people: int) -> str:
+    return f"{images} image{'s' * (images != 1)} of {people} {'person' if people == 1 else 'people'}"
 
 
 def _say(text: str) -> None:

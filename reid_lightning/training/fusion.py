@@ -87,6 +87,12 @@ def fuse_files(
             f"No image of {body_file} has a face in {face_file} (their first are {body.paths[0]} and {face.paths[0]}); name "
             "them alike, or choose another --key."
         )
+    for side, images in ((body.is_query, "query"), (~body.is_query, "gallery image")):
+        if not has_face[side].any():
+            raise InputError(
+                f"No {images} of {body_file} has a face in {face_file}, so faces cannot be compared; embed the faces of "
+                "queries and gallery."
+            )
     vectors = torch.zeros(len(body.paths), face.vectors.shape[1])
     vectors[torch.from_numpy(has_face)] = face.vectors[torch.from_numpy(places[has_face])]
     people, cameras = body.codes()

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Sequence
 
 import hydra
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
@@ -21,6 +22,8 @@ def hints(arguments: Sequence[str]) -> list[str]:
         "Did you mean 'backbone=resnet50' instead of 'backbone=resnet5'?"
         >>> hints(["experiment=kiel/milnet"])[0]
         "Did you mean 'experiment=kiel/mildnet' instead of 'experiment=kiel/milnet'?"
+        >>> hints(["miner.search=faiss"])[0]
+        "'miner.search' needs an option of its group that has it: 'miner=offline_hard'."
     """
     overrides = dict(
         argument.split("=", 1)
@@ -100,4 +103,18 @@ def _key_hints(keys: Sequence[str], overrides: dict[str, str], options: dict[str
             found.append(f"'{key}' needs an option of its group, such as '{group}={choices[0]}'.")
         elif near and near != key:
             found.append(f"Did you mean '{near}' instead of '{key}'?")
+        elif near is None and (choices := _options_with(key, options)):
+            found.append(f"'{key}' needs an option of its group that has it: '{group}={choices[0]}'.")
+    return found
+
+
+def _options_with(key: str, options: dict[str, list[str]]) -> list[str]:
+    """Return the options of the key's group that have its field, as `miner=offline_hard` has `miner.search`."""
+    group, _, field = key.partition(".")
+    found = []
+    for name in options.get(group, []):
+        node = yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
+        own = node.get(group)
+        if field in node or (isinstance(own, dict) and field in own):
+            found.append(name)
     return found

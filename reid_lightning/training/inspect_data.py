@@ -55,5 +55,5 @@ def print_counts(overrides: Sequence[str]) -> None:
 
 
 def draw_sheet(path: str | Path, overrides: Sequence[str], people: int) -> None:
-    """Write a contact sheet, people x cameras, of the data sets that overrides choose."""
+    """Write a contact sheet, people x cameras (or images), of the data sets that overrides choose."""
     contact_sheet(read_table(overrides)[0], path, people=people)

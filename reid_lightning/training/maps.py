@@ -1,4 +1,4 @@
-"""Maps of embeddings: of the test set on a run's page, and of a file, as `reid map` draws them."""
+"""Maps of embeddings: of the test set on a run's page, and of a file, as `reid report map` draws them."""
 
 import time
 from pathlib import Path
@@ -50,6 +50,7 @@ def draw_map(
     part = embeddings.select(rows)
     vectors = unit_vectors(part.vectors) if part.metric == "cosine" else part.vectors
     who = np.where(part.distractor, "", part.people)
+    perplexity = min(perplexity, (len(rows) - 1) / 3)  # t-SNE can mind no more
     positions = tsne(vectors.numpy(), perplexity, seed)
     title = (
         f"{len(rows):,} of {len(embeddings.paths):,} images"
@@ -58,7 +59,7 @@ def draw_map(
     )
     embedding_map(positions, who, named, path, list(part.paths) if thumbnails else None, title)
     caption = (
-        f"The vectors of {title} by t-SNE (perplexity {perplexity:g}), laid out and drawn in "
+        f"The vectors of {title} by t-SNE (perplexity {perplexity:.3g}), laid out and drawn in "
         f"{time.perf_counter() - start:.0f} s. Close points have close vectors; sizes of groups and distances between them "
         "mean nothing."
     )

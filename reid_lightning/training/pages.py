@@ -44,11 +44,12 @@ def draw_pictures(
     lists, cmc, curves = (output_dir / f"{name}.png" for name in ("ranked_lists", "cmc", "learning_curves"))
     ranked_lists(ranked_list_rows(ranking, rows, protocol, table), lists)
     cmc_curve(ranking.cmc_curve(), cmc)
+    order = " Numbers are distances before the second look, which made the order." if protocol.aligned else ""
     pictures = [
         Picture(
             "Ranked lists",
             lists,
-            "Query black, right matches green, wrong ones red; the worst queries first.",
+            "Query black, right matches green, wrong ones red; the worst queries first." + order,
         ),
         Picture("Cumulative matching characteristic", cmc, width=34),
     ]

@@ -90,6 +90,9 @@ def test_corrupt_and_missing_images_are_named(paths, folder):
     Path(paths[3]).write_bytes(b"\xff\xd8 no picture \xff\xd9")
     with pytest.raises(InputError, match=r"3.jpg cannot be decoded"):
         open_images(paths, SIZE, folder=folder)
+    Path(paths[3]).write_text("no picture")
+    with pytest.raises(InputError, match=r"3.jpg is corrupt or ends too early \(no known kind of image\)"):
+        open_images(paths, SIZE, folder=folder)
     Path(paths[3]).unlink()
     with pytest.raises(InputError, match=r"3.jpg cannot be read: No such file"):
         open_images(paths, SIZE, folder=folder)

@@ -196,3 +196,18 @@ def test_misaligned_and_occluded_variant_hides_more(tmp_path):
 def test_contact_sheet_has_a_row_a_person_and_cells_per_camera(tree, tmp_path):
     path = contact_sheet(tree, tmp_path / "sheet.png", people=4, cameras=3, shots=2)
     assert cv2.imread(str(path)).shape == (4 * 130, 6 * 66, 3)
+
+
+def test_contact_sheet_without_cameras_shows_images_side_by_side(tree, tmp_path):
+    table = read_market1501(tree).assign(camera_id=None)
+    contact_sheet(table, tmp_path / "sheet.png", people=3, cameras=2, shots=2)
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet.shape == (3 * 130, 4 * 66, 3)
+    assert all(cell.std() > 10 for row in np.split(sheet, 3) for cell in np.split(row, 4, axis=1))
+
+
+@pytest.mark.parametrize("name", ["sheet", "sheet.txt"])
+def test_contact_sheet_names_an_ending_that_is_no_picture(tree, tmp_path, name):
+    with pytest.raises(InputError, match=f"{name} names no picture"):
+        contact_sheet(tree, tmp_path / name)
+    assert not list(tmp_path.iterdir())

@@ -79,3 +79,12 @@ assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code, tmp_path / "cmc.png"], check=True)
     assert (tmp_path / "cmc.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["curve", "curve.txt"])
+def test_an_ending_that_is_no_picture_is_named(tmp_path, name):
+    with pytest.raises(InputError, match=f"{name} names no picture"):
+        cmc_curve([0.1, 0.2], tmp_path / name)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(InputError, match=r"folder\.png is a folder"):
+        cmc_curve([0.1, 0.2], tmp_path / "folder.png")

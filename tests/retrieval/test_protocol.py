@@ -61,6 +61,8 @@ def test_description_tells_every_choice_apart():
             r"evaluation.identification=0 must be a number of images that vote from 1 on, or null",
         ),
         ({"map": "yes"}, r"evaluation.map=yes is unknown; choose one of True, False"),
+        ({"k_reciprocal": 20}, r"evaluation.k_reciprocal=20 must be \[k1,k2,weight\]"),
+        ({"k_reciprocal": [20, 6, "much"]}, r"evaluation.k_reciprocal=\[20, 6, 'much'\] must be"),
     ],
 )
 def test_wrong_values_are_named(wrong, message):

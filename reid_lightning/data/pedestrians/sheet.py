@@ -1,4 +1,4 @@
-"""A contact sheet: people down, cameras across."""
+"""A contact sheet: people down, cameras across, or images where cameras are unknown."""
 
 from pathlib import Path
 
@@ -10,6 +10,9 @@ from reid_lightning.data.readers.market1501 import read_market1501
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+HEIGHT = 128  # pixels of a cell
+
 
 def contact_sheet(
     root_or_table: str | Path | pd.DataFrame,
@@ -20,10 +23,12 @@ def contact_sheet(
 ) -> Path:
     """Write a picture with a row a person and `shots` images of each camera beside each other.
 
+    Where no camera is known, a row holds the person's first `cameras` x `shots` images.
+
     Args:
         root_or_table: A tree laid out like Market-1501, or a table.
         path: Picture to write (PNG or JPEG).
-        people: Number of identities, those seen by most cameras first.
+        people: Number of identities, those seen by most cameras (or with most images) first.
         cameras: Number of cameras.
         shots: Images of one person in one camera.
 
@@ -31,34 +36,55 @@ def contact_sheet(
         The path.
 
     Raises:
-        InputError: The table has no cameras.
+        InputError: There is no image, or the file's ending is none of a picture.
     """
     table = root_or_table if isinstance(root_or_table, pd.DataFrame) else read_market1501(root_or_table)
-    table = table[~table["distractor"] & table["camera_id"].notna()]
+    if Path(path).suffix.lower() not in PICTURES:
+        raise InputError(f"{path} names no picture: give it one of the endings {', '.join(PICTURES)}.")
+    table = table[~table["distractor"]]
+    if table["camera_id"].notna().any():
+        table = table[table["camera_id"].notna()]
+        seen = table["camera_id"].unique()
+        blocks = [[camera] for camera in sorted(seen, key=lambda camera: (len(camera), camera))[:cameras]]
+        column, places = "camera_id", shots
+    else:
+        blocks, column, places = [sorted(table["path"])], "path", cameras * shots
     if table.empty:
-        raise InputError("A contact sheet needs images whose cameras are known.")
-    shown = sorted(table["camera_id"].unique(), key=lambda camera: (len(camera), camera))[:cameras]
-    table = table[table["camera_id"].isin(shown)]
-    seen = table.groupby("person_id")["camera_id"].nunique().sort_values(ascending=False, kind="stable")
+        raise InputError("There is no image of a person to show.")
+    table = table[table[column].isin([value for block in blocks for value in block])]
+    counts = table.groupby("person_id")[column].nunique().sort_values(ascending=False, kind="stable")
+    if column == "path":
+        places = min(places, int(counts.iloc[0]))
+    width = _width(table["path"].iloc[0])
     rows = []
-    for person in sorted(seen.index[:people]):
+    for person in sorted(counts.index[:people]):
         own = table[table["person_id"] == person]
         cells = []
-        for camera in shown:
-            files = sorted(own.loc[own["camera_id"] == camera, "path"])[:shots]
-            cells += [_cell(file) for file in files] + [_cell(None)] * (shots - len(files))
+        for block in blocks:
+            files = sorted(own.loc[own[column].isin(block), "path"])[:places]
+            cells += [_cell(file, width) for file in files] + [_cell(None, width)] * (places - len(files))
         rows.append(np.hstack(cells))
     with atomic_path(path) as temporary:
         cv2.imwrite(str(temporary), np.vstack(rows))
     return Path(path)
 
 
-def _cell(file: str | None) -> np.ndarray:
-    """An image of 64 x 128 with a white edge; blank without a file."""
-    picture: np.ndarray = np.full((128, 64, 3), 235, np.uint8)
+def _width(file: str) -> int:
+    """The width of every cell: that of an image which is 128 pixels high, 64 for most people and 128 for faces."""
+    height, width = _read(file).shape[:2]
+    return int(np.clip(round(HEIGHT * width / height), HEIGHT // 4, 2 * HEIGHT))
+
+
+def _cell(file: str | None, width: int) -> np.ndarray:
+    """An image, 128 pixels high, with a white edge; blank without a file."""
+    picture: np.ndarray = np.full((HEIGHT, width, 3), 235, np.uint8)
     if file is not None:
-        image = cv2.imread(file)
-        if image is None:
-            raise InputError(f"{file} is no image.")
-        picture = cv2.resize(image, (64, 128), interpolation=cv2.INTER_AREA)
+        picture = cv2.resize(_read(file), (width, HEIGHT), interpolation=cv2.INTER_AREA)
     return cv2.copyMakeBorder(picture, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+
+
+def _read(file: str) -> np.ndarray:
+    image = cv2.imread(file)
+    if image is None:
+        raise InputError(f"{file} is no image.")
+    return image
