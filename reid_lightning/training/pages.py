@@ -1,6 +1,7 @@
 """The pictures and the page of a run, from its last evaluation."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from reid_lightning.errors import InputError
 from reid_lightning.reporting.figures import cmc_curve, learning_curves
 from reid_lightning.reporting.page import Picture, write_report
 from reid_lightning.reporting.ranked_lists import RankedImage, RankedList, choose_queries, ranked_lists
@@ -54,8 +56,9 @@ def draw_pictures(
         Picture("Cumulative matching characteristic", cmc, width=34),
     ]
     if (output_dir / "metrics.csv").is_file():
-        learning_curves(pd.read_csv(output_dir / "metrics.csv"), curves)
-        pictures.append(Picture("Learning curves", curves))
+        with suppress(InputError):  # a run shorter than the interval of logging has no curve
+            learning_curves(pd.read_csv(output_dir / "metrics.csv"), curves)
+            pictures.append(Picture("Learning curves", curves))
     return pictures
 
 

@@ -53,6 +53,14 @@ def test_a_run_leaves_everything_it_promises(compose, tiny, tmp_path):
     assert result.score == pytest.approx(metrics(folder)["val/mAP"].max())
 
 
+def test_a_run_without_validation_that_ends_before_anything_is_logged_still_has_its_page(
+    compose, tiny, tmp_path
+):
+    run_job(compose(*tiny, "trainer.max_epochs=1", "trainer.log_every_n_steps=1000", "data.validation=none"))
+    assert (tmp_path / "run" / "report.html").stat().st_size > 0
+    assert not (tmp_path / "run" / "learning_curves.png").exists()
+
+
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(compose, tiny, tmp_path):
     runs = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
