@@ -1,10 +1,12 @@
 """What happens around the steps: seeds, the line per epoch, cost, and weights that stay frozen at first."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 
@@ -69,6 +71,8 @@ class Cost(Callback):
 
     def _pause(self) -> None:
         if self._started is not None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()  # steps still queued on the device belong to this epoch
             self.seconds += time.perf_counter() - self._started
             self._started = None
 
@@ -104,6 +108,43 @@ class StopAfter(Callback):
         """Stop when the epochs are done."""
         if trainer.current_epoch + 1 >= self.epochs:
             trainer.should_stop = True
+
+
+class EndInTime(Checkpoint):
+    """Ends training with a checkpoint after the last epoch that fits before a deadline.
+
+    Lightning's `max_time` adds up over continued runs and stops within an epoch, which no checkpoint can continue; this
+    counts from the process' own start and ends between epochs, after at least one. It is a `Checkpoint` so that Lightning
+    calls it last, when all other callbacks are done with the epoch.
+
+    Args:
+        deadline: When the job must have ended, by `time.perf_counter`.
+        path: Checkpoint file to write.
+
+    Attributes:
+        ended: Whether epochs are left for a continued run.
+    """
+
+    def __init__(self, deadline: float, path: Path) -> None:
+        self.deadline, self.path = deadline, path
+        self.ended = False
+        self._previous = 0.0
+        self._lengths: list[float] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of the first epoch; later ones last from the end of the one before."""
+        self._previous = self._previous or time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End here if another epoch does not fit."""
+        now = time.perf_counter()
+        self._lengths.append(now - self._previous)
+        self._previous = now
+        longest = max(self._lengths[1:] or self._lengths)  # the first one also warms up
+        late = trainer.strategy.broadcast(now + 1.1 * longest > self.deadline)
+        if late and not trainer.should_stop and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+            trainer.save_checkpoint(self.path)
+            self.ended = trainer.should_stop = True
 
 
 class HoldBackbone(Callback):

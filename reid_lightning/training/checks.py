@@ -9,7 +9,15 @@ from reid_lightning.errors import InputError
 log = logging.getLogger("reid_lightning")
 
 # Differences that do not change what a resumed run computes.
-_INCIDENTAL = ("output_dir", "resume", "logger", "trainer.max_epochs", "trainer.devices", "data.num_workers")
+_INCIDENTAL = (
+    "output_dir",
+    "resume",
+    "logger",
+    "trainer.max_epochs",
+    "trainer.devices",
+    "data.num_workers",
+    "time_limit",
+)
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -43,6 +51,15 @@ def check_config(config: Mapping[str, Any]) -> None:
         )
     if config["refit"] and config["resume"]:
         raise InputError("resume cannot be combined with refit=true; resume the first fit alone, then refit")
+    if config["time_limit"] is not None:
+        if config["time_limit"] <= 0:
+            raise InputError(
+                f"time_limit={config['time_limit']} must be minutes above 0, or null for no limit"
+            )
+        if config["refit"]:
+            raise InputError(
+                "time_limit cannot be combined with refit=true, which cannot be continued; drop one"
+            )
     if (trainer["max_epochs"] or 0) < 1:
         raise InputError(f"trainer.max_epochs is {trainer['max_epochs']}: give at least 1 epoch")
     if "16" in str(trainer["precision"]) and "true" in str(trainer["precision"]):

@@ -21,7 +21,7 @@ from reid_lightning.files import atomic_path
 from reid_lightning.training import loggers as loggers_
 from reid_lightning.training.attribute_files import form_of
 from reid_lightning.training.build import build_datamodule, build_module
-from reid_lightning.training.callbacks import HoldBackbone, StopAfter
+from reid_lightning.training.callbacks import EndInTime, HoldBackbone, StopAfter
 from reid_lightning.training.checks import check_annotations, check_config, differences
 from reid_lightning.training.configuration import instantiate
 from reid_lightning.training.module import CHECKPOINT_KEY, ReIDModule
@@ -43,16 +43,18 @@ class Fitted:
     checkpoint: Path | None  # the best on validation; None: the weights as they are
     best_epoch: int  # epochs trained until then
     score: float | None
+    unfinished: bool = False  # the time limit ended it; a continued run has more epochs to train
 
 
-def run_job(config: dict[str, Any]) -> RunResult:
+def run_job(config: dict[str, Any]) -> RunResult | None:
     """Train, evaluate and report one resolved config.
 
     Args:
         config: Plain containers; `output_dir` receives everything that the run leaves.
 
     Returns:
-        The result; its `score` (validation mAP) is what a sweep optimises, and the test set has been seen once.
+        The result; its `score` (validation mAP) is what a sweep optimises, and the test set has been seen once. None if
+        `time_limit` has ended it before its last epoch: it is neither tested nor reported yet.
 
     Raises:
         InputError: Anything in the config or the data that cannot be used.
@@ -67,6 +69,9 @@ def run_job(config: dict[str, Any]) -> RunResult:
     with processes_of_one_job() as children:
         fitted = _fit(config, output_dir, children, watch, resume=checkpoint)
         score, validation = fitted.score, fitted.module.validation_summary
+        if fitted.unfinished:
+            _say_how_to_continue(fitted.trainer, output_dir)
+            return None
         if config["refit"]:
             fitted = _fit(
                 _on_all_identities(config),
@@ -96,6 +101,18 @@ def run_job(config: dict[str, Any]) -> RunResult:
     return result
 
 
+def _say_how_to_continue(trainer: Trainer, output_dir: Path) -> None:
+    """Close the loggers of a job that its time limit has ended."""
+    log.info(
+        "time_limit: ended after %d of %s epochs; continue with hydra.run.dir=%s resume=last",
+        trainer.current_epoch,
+        trainer.max_epochs,
+        output_dir,
+    )
+    for sentence in loggers_.finish(trainer.loggers):
+        log.info(sentence)
+
+
 def _fit(
     config: dict[str, Any],
     output_dir: Path,
@@ -121,6 +138,9 @@ def _fit(
         if module.schema is not None:
             module.attribute_form = form_of(datamodule.table, module.schema)
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
+        if config["time_limit"] is not None:
+            deadline = watch.started + 60 * config["time_limit"]
+            callbacks.append(EndInTime(deadline, output_dir / "checkpoints" / "last.ckpt"))
         trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resume)
     if config.get("pretraining") and not config["parts"]["weights"] and resume is None:
         with watch.stage("pose"):
@@ -129,6 +149,8 @@ def _fit(
         trainer.fit(module, datamodule, ckpt_path=resume)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    if any(isinstance(callback, EndInTime) and callback.ended for callback in callbacks):
+        return Fitted(trainer, module, datamodule, None, trainer.current_epoch, None, unfinished=True)
     watching = next((c for c in callbacks if isinstance(c, ModelCheckpoint) and c.monitor), None)
     if watching is None or watching.best_model_score is None:
         return Fitted(trainer, module, datamodule, None, trainer.current_epoch, None)

@@ -44,6 +44,7 @@ class Stopwatch:
     """Seconds spent in each stage of a job, in their order."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

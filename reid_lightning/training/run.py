@@ -29,7 +29,7 @@ def _main(config: DictConfig) -> float | None:
     from reid_lightning.training.sweeps import forget_failure
 
     try:
-        score = run_job(plain(config)).score
+        result = run_job(plain(config))
     except Exception as error:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             return _failed(error)
@@ -37,7 +37,7 @@ def _main(config: DictConfig) -> float | None:
             raise CompactHydraException(f"error: {error}") from error
         raise
     forget_failure(_folder())
-    return score
+    return result.score if result else None
 
 
 def _failed(error: Exception) -> float:
