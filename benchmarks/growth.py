@@ -26,6 +26,7 @@ import hydra
 import numpy as np
 import ranking
 import torch
+from matplotlib.ticker import FuncFormatter, LogLocator
 from measure import arguments, peak_mebibytes, seconds_in_turns, write_rows
 
 from reid_lightning.data.datamodule import ReIDDataModule
@@ -267,7 +268,6 @@ def picture(rows, file):
                 )
         plain(axes, title, OF[curve])
         axes.set_ylabel(unit, fontsize=8, color=FAINT)
-        axes.minorticks_off()
         _ticks(axes, [row["size"] for row in rows if row["curve"] == curve])
         axes.legend(fontsize=8, frameon=False, labelcolor=INK, handlelength=1.4)
     figure.tight_layout(w_pad=2, h_pad=2)
@@ -290,12 +290,19 @@ PANELS = (  # curve, title, unit, lines: label, column, source
 
 
 def _ticks(axes, sizes):
-    """Name the measured sizes, or those of them that have room."""
+    """Name the measured sizes, or those of them that have room, and seconds as plain numbers."""
     sizes = sorted(set(sizes))
     if len(sizes) > 5:
         sizes = [size for size in sizes if str(size).strip("0") in ("1", "5")]
-    axes.set_xticks(sizes, [f"{size // 10**6}M" if size >= 10**6 else f"{size // 1000}k" if size >= 1000 else str(size)
-                            for size in sizes])  # fmt: skip
+    named = [
+        f"{size // 10**6}M" if size >= 10**6 else f"{size // 1000}k" if size >= 1000 else str(size)
+        for size in sizes
+    ]
+    axes.set_xticks(sizes, named)
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.minorticks_off()
 
 
 MEASURES = {"evaluation": evaluation, "training": training, "table": table, "sweep": sweep}

@@ -58,7 +58,7 @@ def parse_images(
 
     Args:
         folder: Holds the images.
-        pattern: Matches a whole name; its named groups become columns.
+        pattern: Matches a whole name; its groups, which all have names, become columns.
         example: A right name and what its parts mean, for the error.
         columns: Further columns, of one value each.
 
@@ -77,10 +77,13 @@ def parse_images(
                 f"{folder / name} is not named like {example}: rename it, move it away, or read the folder "
                 "with data=table."
             )
-        rows.append({"path": f"{folder}{os.sep}{name}"} | match.groupdict() | dict(columns or {}))
+        rows.append(match.groups())
     if not rows:
         raise InputError(f"{folder} holds no images named like {example}.")
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=list(pattern.groupindex))
+    start = f"{folder}{os.sep}"
+    table.insert(0, "path", [start + name for name in names])
+    return table.assign(**columns or {})
 
 
 def in_split_order(rows: pd.DataFrame) -> pd.DataFrame:

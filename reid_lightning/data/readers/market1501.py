@@ -1,12 +1,11 @@
 """Market-1501 and data sets laid out like it (Zheng et al., "Scalable Person Re-identification", 2015)."""
 
-import os
 import re
 from pathlib import Path
 
 import pandas as pd
 
-from reid_lightning.data.readers.layout import IMAGE_SUFFIXES, find_folder
+from reid_lightning.data.readers.layout import find_folder, parse_images
 from reid_lightning.data.table import validate_table
 from reid_lightning.errors import InputError
 
@@ -17,8 +16,8 @@ ATTRIBUTE_FILE = "market_attribute.mat"
 # Identity, camera, sequence, frame, box; DukeMTMC-reID has `0001_c2_f0046182.jpg` (frame), and CUHK03-NP
 # `0001_c1_22.png` (number of the image). Market-1501's archive holds some names with a doubled `.jpg.jpg`.
 _NAME = re.compile(
-    r"(?P<person>-1|\d{4,})_c(?P<camera>\d+)"
-    r"(?:s(?P<sequence>\d+)_(?P<frame>\d{6,})_\d{2,}|_f(?P<duke_frame>\d+)|_\d+)"
+    r"(?P<person_id>-1|\d{4,})_c(?P<camera_id>\d+)"
+    r"(?:s(?P<sequence_id>\d+)_(?P<frame_id>\d{6,})_\d{2,}|_f(?P<duke_frame>\d+)|_\d+)"
     r"(?:\.jpg)?\.(?:jpe?g|png)",
     re.IGNORECASE,
 )
@@ -54,21 +53,12 @@ def read_market1501(root: str | Path, attributes: str | Path | None = None) -> p
 
 
 def _read_folder(folder: Path, split: str) -> pd.DataFrame:
-    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(IMAGE_SUFFIXES))
-    rows = []
-    for name in names:
-        match = _NAME.fullmatch(name)
-        if match is None:
-            raise InputError(
-                f"{folder / name} is not named like 0001_c1s1_001051_00.jpg (identity, camera, sequence, "
-                "frame, box): rename it, move it away, or read the folder with data=table."
-            )
-        person, camera, sequence, frame, duke_frame = match.groups()
-        if person != "-1":
-            distractor = int(person) == 0
-            number = frame or duke_frame
-            rows.append((f"{folder}{os.sep}{name}", person, split, camera, sequence, number, distractor))
-    if not rows:
+    example = "0001_c1s1_001051_00.jpg (identity, camera, sequence, frame, box)"
+    rows = parse_images(folder, _NAME, example)
+    rows = rows[rows["person_id"] != "-1"]
+    if rows.empty:
         raise InputError(f"{folder} holds no images named like 0001_c1s1_001051_00.jpg.")
-    columns = ["path", "person_id", "split", "camera_id", "sequence_id", "frame_id", "distractor"]
-    return pd.DataFrame(rows, columns=columns)
+    distractors = [name for name in rows["person_id"].unique() if int(name) == 0]
+    frame = rows["frame_id"].where(rows["frame_id"].notna(), rows["duke_frame"])
+    rows = rows.assign(split=split, frame_id=frame, distractor=rows["person_id"].isin(distractors))
+    return rows.drop(columns="duke_frame")
