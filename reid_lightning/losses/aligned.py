@@ -35,6 +35,7 @@ class AlignedReIDLoss(nn.Module):
     """
 
     reads_features = True
+    takes_padding = True
 
     def __init__(self, margin: float = 0.3, local_margin: float = 0.3, local_weight: float = 1.0) -> None:
         super().__init__()

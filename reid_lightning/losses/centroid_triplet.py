@@ -42,26 +42,28 @@ class CentroidTripletLoss(nn.Module):
         refuse_indices(indices_tuple, "centroid_triplet")
         if self.normalize:
             embeddings = unit_vectors(embeddings)
-        identities, members = labels.unique(return_inverse=True)  # type: ignore[no-untyped-call]
-        counts = members.bincount(minlength=len(identities))
-        sums = embeddings.new_zeros(len(identities), embeddings.shape[1]).index_add(0, members, embeddings)
+        same = labels[:, None] == labels
+        counts = same.sum(dim=1)
+        # Each identity has its place at its first image, so that the device need not tell how many there are.
+        place = same.int().argmax(dim=1)
+        taken = place == torch.arange(len(labels), device=labels.device)
+        sums = torch.zeros_like(embeddings).index_add(0, place, embeddings)
         centroids = sums / counts[:, None]
         with torch.no_grad():
-            others = pairwise_distances(embeddings, centroids, metric="sqeuclidean")
-            nearest = others.scatter(1, members[:, None], torch.inf).argmin(dim=1)
-        anchors = ((counts[members] > 1) & (len(identities) > 1)).nonzero().flatten()
-        anchor, own = embeddings[anchors], members[anchors]
-        rest = (sums[own] - anchor) / (counts[own] - 1)[:, None]
+            distances = pairwise_distances(embeddings, centroids, metric="sqeuclidean")
+            nearest = torch.where(same | ~taken, torch.inf, distances).argmin(dim=1)
+        rest = (sums[place] - embeddings) / (counts - 1).clamp(min=1)[:, None]
         positive, negative = (
-            self._distances(anchor, rest),
-            self._distances(anchor, centroids[nearest[anchors]]),
+            self._distances(embeddings, rest),
+            self._distances(embeddings, centroids[nearest]),
         )
-        costs = torch.relu(positive - negative + self.margin)
-        count = max(1, len(anchors))
+        anchors = (counts > 1) & (counts < len(labels))
+        count = anchors.sum().clamp(min=1)
+        costs = torch.where(anchors, torch.relu(positive - negative + self.margin), 0)
         self.diagnostics = {
             "active_fraction": costs.detach().count_nonzero() / count,
-            "mean_ap_distance": positive.detach().sum() / count,
-            "mean_an_distance": negative.detach().sum() / count,
+            "mean_ap_distance": (positive.detach() * anchors).sum() / count,
+            "mean_an_distance": (negative.detach() * anchors).sum() / count,
             "embedding_norm": mean_norm(embeddings),
         }
         return costs.sum() / count

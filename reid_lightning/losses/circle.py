@@ -45,14 +45,16 @@ class CircleLoss(nn.Module):
         refuse_indices(indices_tuple, "circle")
         distances = pairwise_distances(embeddings, metric="cosine")
         positives, negatives = pair_masks(labels)
-        anchors = (positives.any(dim=1) & negatives.any(dim=1)).nonzero().flatten()
-        similarity, positive, negative = 1 - distances[anchors], positives[anchors], negatives[anchors]
+        count = (positives.any(dim=1) & negatives.any(dim=1)).sum().clamp(min=1)
+        similarity = 1 - distances
         weights = torch.relu(1 + self.margin - similarity.detach())
         pull = -self.gamma * weights * (similarity - 1 + self.margin)
         weights = torch.relu(similarity.detach() + self.margin)
         push = self.gamma * weights * (similarity - self.margin)
-        exponents = pull.masked_fill(~positive, -torch.inf).logsumexp(dim=1)
-        exponents = exponents + push.masked_fill(~negative, -torch.inf).logsumexp(dim=1)
-        active = (exponents.detach() > 0).sum() / max(1, len(anchors))  # not yet on the right side
+        # Without a positive or a negative the exponent is so low that the anchor costs nothing, and its slope is zero.
+        lowest = torch.finfo(distances.dtype).min
+        exponents = pull.masked_fill(~positives, lowest).logsumexp(dim=1)
+        exponents = exponents + push.masked_fill(~negatives, lowest).logsumexp(dim=1)
+        active = (exponents.detach() > 0).sum() / count  # not yet on the right side
         self.diagnostics = pair_diagnostics(distances, positives, negatives, active, embeddings)
-        return functional.softplus(exponents).sum() / max(1, len(anchors))
+        return functional.softplus(exponents).sum() / count

@@ -34,6 +34,8 @@ class ImprovedTripletLoss(nn.Module):
         tensor(0.9000)
     """
 
+    takes_padding = True
+
     def __init__(
         self,
         margin: float = 1.0,

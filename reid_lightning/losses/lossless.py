@@ -31,6 +31,7 @@ class LosslessTripletLoss(nn.Module):
         tensor(True)
     """
 
+    takes_padding = True
     normalize = True
     squared = True
 

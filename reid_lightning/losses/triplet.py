@@ -35,6 +35,8 @@ class TripletLoss(nn.Module):
         tensor(0.5000)
     """
 
+    takes_padding = True
+
     def __init__(
         self,
         margin: float = 0.3,

@@ -28,7 +28,8 @@ def mean_triplet_cost(
     Args:
         embeddings: (N, D).
         labels: (N,).
-        indices_tuple: Anchors, positives and negatives, (T,) each; None for all valid triplets.
+        indices_tuple: Anchors, positives and negatives, (T,) each; None for all valid triplets. One whose positive is
+            its anchor is none and counts for nothing: a miner that may not wait for the device leaves it in its place.
         cost: Cost of triplets from their two distances, and its slopes.
         squared: Squared Euclidean distances.
         active_only: Average over the triplets that cost something, instead of over all.
@@ -36,26 +37,23 @@ def mean_triplet_cost(
     Raises:
         InputError: The indices are not triplets.
     """
-    if indices_tuple is None or 8 * len(indices_tuple[0]) > len(embeddings) ** 2 or not len(indices_tuple[0]):
+    if indices_tuple is None or 8 * len(indices_tuple[0]) > len(embeddings) ** 2:
         # The whole matrix is cheaper than a difference for each.
         distances = distance_matrix(embeddings, squared)
         return mean_cost_in_matrix(distances, labels, indices_tuple, cost, active_only, embeddings)
-    anchors, *others = _of_triplets(indices_tuple)
+    anchors, positives, negatives = _of_triplets(indices_tuple)
     with torch.no_grad():
-        anchor = embeddings.index_select(0, anchors)
-        differences = [embeddings.index_select(0, other).sub_(anchor) for other in others]
-        lengths = [torch.linalg.vector_norm(difference, dim=1) for difference in differences]
-        near, far = [length.square() for length in lengths] if squared else lengths
-        mean, slopes, diagnostics = _mean_cost(near, far, cost, active_only, embeddings)
+        anchor, others = embeddings.index_select(0, anchors), torch.cat((positives, negatives))
+        differences = embeddings.index_select(0, others).view(2, *anchor.shape).sub_(anchor)
+        lengths = torch.linalg.vector_norm(differences, dim=2)
+        near, far = lengths.square() if squared else lengths
+        mean, slopes, diagnostics = _mean_cost(near, far, cost, active_only, positives != anchors, embeddings)
         # The gradient of d² is twice the difference, that of d the difference over its length, or zero.
         shortest = torch.finfo(mean.dtype).tiny ** 0.5
-        gradient, from_anchors = torch.zeros_like(embeddings), torch.zeros_like(anchor)
-        for other, difference, length, slope in zip(others, differences, lengths, slopes, strict=True):
-            factor = 2 * slope if squared else slope / length.clamp_(min=shortest)
-            pull = difference.mul_(factor[:, None])
-            gradient.index_add_(0, other, pull)
-            from_anchors -= pull
-        gradient.index_add_(0, anchors, from_anchors)
+        factors = 2 * slopes if squared else slopes / lengths.clamp_(min=shortest)
+        pulls = differences.mul_(factors[:, :, None])
+        gradient = torch.zeros_like(embeddings).index_add_(0, others, pulls.flatten(0, 1))
+        gradient.index_add_(0, anchors, pulls.sum(dim=0), alpha=-1)
     return with_slopes(mean, embeddings, gradient), diagnostics
 
 
@@ -79,20 +77,12 @@ def mean_cost_in_matrix(
     """
     if indices_tuple is None:
         return mean_cost_of_all(distances, labels, cost, active_only, embeddings)
-    anchors, *others = _of_triplets(indices_tuple)
-    if not len(anchors):
-        nothing = distances.new_zeros(())
-        return with_slopes(nothing, distances, torch.zeros_like(distances)), {
-            "active_fraction": nothing,
-            "mean_ap_distance": nothing,
-            "mean_an_distance": nothing,
-            "embedding_norm": mean_norm(embeddings),
-        }
+    anchors, positives, negatives = _of_triplets(indices_tuple)
     with torch.no_grad():
-        near, far = (distances[anchors, other] for other in others)
-        mean, slopes, diagnostics = _mean_cost(near, far, cost, active_only, embeddings)
+        near, far = distances[anchors, positives], distances[anchors, negatives]
+        mean, slopes, diagnostics = _mean_cost(near, far, cost, active_only, positives != anchors, embeddings)
         by_pair = torch.zeros_like(distances)
-        for other, slope in zip(others, slopes, strict=True):
+        for other, slope in zip((positives, negatives), slopes, strict=True):
             by_pair.index_put_((anchors, other), slope, accumulate=True)
     return with_slopes(mean, distances, by_pair), diagnostics
 
@@ -108,19 +98,23 @@ def _of_triplets(indices_tuple: Indices) -> Indices:
 
 
 def _mean_cost(
-    near: Tensor, far: Tensor, cost: Cost, active_only: bool, embeddings: Tensor
-) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
-    """Return the mean cost of (T,) triplets, its slopes in (T,) distances, and diagnostics."""
-    costs, *slopes = cost(near, far)
-    active = costs.count_nonzero()
-    count = active.clamp(min=1) if active_only else len(costs)
+    near: Tensor, far: Tensor, cost: Cost, active_only: bool, valid: Tensor, embeddings: Tensor
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Return the mean cost of (T,) triplets, its (2, T) slopes in their distances, and diagnostics."""
+    values = torch.stack((near, far, *cost(near, far))).mul_(valid)
+    sums, count = values[:3].sum(dim=1), valid.sum().clamp_(min=1)
+    mean_near, mean_far, mean = sums / count
+    active = values[2].count_nonzero()
     diagnostics = {
-        "active_fraction": active / len(costs),
-        "mean_ap_distance": near.mean(),
-        "mean_an_distance": far.mean(),
+        "active_fraction": active / count,
+        "mean_ap_distance": mean_near,
+        "mean_an_distance": mean_far,
         "embedding_norm": mean_norm(embeddings),
     }
-    return costs.sum() / count, [slope / count for slope in slopes], diagnostics
+    if active_only:
+        count = active.clamp(min=1)
+        mean = sums[2] / count
+    return mean, values[3:] / count, diagnostics
 
 
 def mean_cost_of_all(

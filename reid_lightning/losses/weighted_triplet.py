@@ -47,12 +47,14 @@ class WeightedTripletLoss(nn.Module):
             embeddings = unit_vectors(embeddings)
         distances = distance_matrix(embeddings)
         positives, negatives = pair_masks(labels)
-        anchors = (positives.any(dim=1) & negatives.any(dim=1)).nonzero().flatten()
-        rows, positive, negative = distances[anchors], positives[anchors], negatives[anchors]
-        near = rows.masked_fill(~positive, -torch.inf).softmax(dim=1)
-        far = (-rows).masked_fill(~negative, -torch.inf).softmax(dim=1)
-        gaps = ((near - far) * rows).sum(dim=1)
+        anchors = positives.any(dim=1) & negatives.any(dim=1)
+        count = anchors.sum().clamp(min=1)
+        lowest = torch.finfo(distances.dtype).min  # without any pair all weigh alike, and are left out below
+        near = distances.masked_fill(~positives, lowest).softmax(dim=1)
+        far = (-distances).masked_fill(~negatives, lowest).softmax(dim=1)
+        gaps = ((near - far) * distances).sum(dim=1)
         costs = functional.softplus(gaps) if self.soft_margin else torch.relu(gaps + self.margin)
-        active = costs.detach().count_nonzero() / max(1, len(anchors))
+        costs = torch.where(anchors, costs, 0)
+        active = costs.detach().count_nonzero() / count
         self.diagnostics = pair_diagnostics(distances, positives, negatives, active, embeddings)
-        return costs.sum() / max(1, len(anchors))
+        return costs.sum() / count

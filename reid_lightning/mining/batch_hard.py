@@ -18,16 +18,31 @@ class BatchHardMiner(nn.Module):
         [[0, 1, 2], [2, 2, 0], [3, 3, 3]]
     """
 
-    @torch.no_grad()
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return anchors, positives and negatives, (T,) int64 each, of (N, D) embeddings and (N,) labels."""
+        anchors, positives, negatives = self.padded(embeddings, labels)
+        kept = (positives != anchors).nonzero().flatten()
+        return kept, positives.index_select(0, kept), negatives.index_select(0, kept)
+
+    @torch.no_grad()
+    def padded(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a triplet for every anchor, (N,) each; one without names itself as its positive and its negative.
+
+        How many triplets there are is known to the device alone. A loss with `takes_padding` need not ask it.
+
+        Examples:
+            >>> embeddings, labels = torch.tensor([[0.0], [1.0], [3.0], [4.0]]), torch.tensor([0, 0, 0, 1])
+            >>> [indices.tolist() for indices in BatchHardMiner().padded(embeddings, labels)]
+            [[0, 1, 2, 3], [2, 2, 0, 3], [3, 3, 3, 3]]
+        """
         order = distance_order(embeddings)
-        same = labels[:, None] == labels[None, :]
-        nearest = order.masked_fill(same, torch.inf).min(dim=1)
+        same = labels[:, None] == labels
+        nearest = torch.where(same, torch.inf, order).min(dim=1)
         farthest = torch.where(same.fill_diagonal_(False), order, -torch.inf).max(dim=1)
-        anchors = (farthest.values - nearest.values != -torch.inf).nonzero().flatten()
-        positives, negatives = (found.indices.index_select(0, anchors) for found in (farthest, nearest))
-        return anchors, positives, negatives
+        found = farthest.values - nearest.values != -torch.inf
+        anchors = torch.arange(len(labels), device=labels.device)
+        others = torch.where(found, torch.stack((farthest.indices, nearest.indices)), anchors)
+        return anchors, others[0], others[1]
 
 
 def distance_order(embeddings: Tensor) -> Tensor:

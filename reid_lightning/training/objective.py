@@ -42,11 +42,13 @@ class MultiTaskObjective(nn.Module):
 
     Args:
         losses: Metric losses by name, `loss(embeddings, labels, indices_tuple=None) -> scalar`; those with
-            `reads_features` take whole `Features` in place of embeddings, those with `per_image` are means over images.
+            `reads_features` take whole `Features` in place of embeddings, those with `per_image` are means over images,
+            those with `takes_padding` leave out triplets whose positive is the anchor.
         weights: Weight per loss name.
         identity_weight: Weight of the identity cross-entropy; 0 leaves the classifier untrained.
         label_smoothing: Fraction of the target spread over the other identities.
-        miner: `miner(embeddings, labels) -> (anchors, positives, negatives)`, or None for all valid triplets.
+        miner: `miner(embeddings, labels) -> (anchors, positives, negatives)`, or None for all valid triplets. One whose
+            count depends on the batch may have a method `padded` that need not ask the device for it.
         across_ranks: Metric losses and miners see the batch of all processes together; False: each process its own
             share.
         attribute_loss: Loss of the attribute heads; None without them.
@@ -128,20 +130,21 @@ class MultiTaskObjective(nn.Module):
             if self.losses:
                 own = features.each(promote), labels
                 joined = self._joined(own[0], gather), gather(labels)
-                mined: dict[tuple[bool, bool], Any] = {}
+                mined: dict[tuple[bool, ...], Any] = {}
                 for name, loss in self.losses.items():
                     joins = self._joins(loss)
                     seen, seen_labels = joined if joins else own
                     embeddings = seen.metric
                     indices = None
                     if self.miner is not None and not getattr(loss, "forms_own_pairs", False):
-                        unit = compares_unit_vectors(loss)
-                        if (unit, joins) not in mined:  # mine on the vectors that the loss compares
+                        unit, padded = compares_unit_vectors(loss), getattr(loss, "takes_padding", False)
+                        if (unit, joins, padded) not in mined:  # mine on the vectors that the loss compares
                             vectors = embeddings.detach()
-                            mined[unit, joins] = self.miner(
+                            mine = getattr(self.miner, "padded", self.miner) if padded else self.miner
+                            mined[unit, joins, padded] = mine(
                                 unit_vectors(vectors) if unit else vectors, seen_labels
                             )
-                        indices = mined[unit, joins]
+                        indices = mined[unit, joins, padded]
                     given = seen if getattr(loss, "reads_features", False) else embeddings
                     terms[name] = loss(given, seen_labels, indices)
                     total = total + self.weights[name] * terms[name]
