@@ -1,21 +1,32 @@
-"""Training steps of a run beside a bare loop: `python benchmarks/train.py [overrides]`, as in `backbone=osnet_x0_25`.
+"""Training beside a bare loop and peers: `python benchmarks/train.py [--backbones A,B] [--peers] [--variants] [overrides]`.
 
-The bare loop has the same loader, network, losses, optimizer and precision and nothing else: no Lightning, logging, counting
-or collapse watching. A second table tells what bounds a run: the loader alone, the step alone on one batch that is there
-already, and both together.
+The table that counts: `--backbones resnet18,resnet50,osnet_x1_0 --peers data.image_size=[256,128]`; further Hydra overrides
+hold for all rows. The baseline is the bare loop: the same loader, network, losses, optimizer and precision and nothing else,
+no Lightning, logging, counting or collapse watching. Runs, loops and peers take turns, so that a busy machine slows all of
+them alike; the first epoch of a run and the first step of everything else are left out.
+
+Three rates tell what bounds a run: the loader alone, the step alone on one batch that is there already, and both together.
+
+`--peers` adds a plain script and torchreid's engine (training_peers.py says what they are). `--variants` adds the step alone
+with channels_last, bf16 and torch.compile against the step without any of them; the defaults follow what wins.
 """
 
+import io
 import shutil
 import statistics
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
+from itertools import islice, product
 from pathlib import Path
+from types import SimpleNamespace
 
 import hydra
 import lightning
+import pandas as pd
 import torch
 from measure import arguments, write_rows
+from training_peers import PlainScript, Torchreid, torchreid_version
 
 from reid_lightning.training.build import build_datamodule, build_module
 from reid_lightning.training.configuration import CONF, plain
@@ -23,14 +34,17 @@ from reid_lightning.training.job import run_job
 
 
 def composed(overrides, folder, steps, epochs):
-    """The config of a short run that neither validates nor draws pictures."""
+    """The config of a short run that neither validates nor has many to test."""
     settings = [
         f"output_dir={folder}",
         "data.validation=none",
+        "trainer.devices=1",
         f"trainer.max_epochs={epochs}",
         f"+trainer.limit_train_batches={steps}",
         "+trainer.enable_progress_bar=false",
     ]
+    if not any(override.startswith("data=") for override in overrides):
+        settings.append("data.sources.pedestrians.test_identities=8")
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return plain(hydra.compose("config", [*settings, *overrides]))
 
@@ -40,25 +54,28 @@ class Bare:
 
     def __init__(self, config):
         lightning.seed_everything(config["seed"], verbose=False)
+        self.config = config
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.datamodule = build_datamodule(config)
+        # What the data module asks its trainer, so that workers and pinned memory are those of the run.
+        progress = SimpleNamespace(epoch_progress=SimpleNamespace(current=SimpleNamespace(processed=0)))
+        strategy = SimpleNamespace(root_device=self.device)
+        self.datamodule.trainer = SimpleNamespace(strategy=strategy, num_devices=1, fit_loop=progress)
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.loader = self.datamodule.train_dataloader()
         self.module = build_module(config, self.datamodule.num_identities).to(self.device).train()
         self.optimizer = self.module._optimizer(self.module.network, self.module.objective)
         bf16 = "bf16" in str(config["trainer"]["precision"])
         self.precision = (lambda: torch.autocast(self.device.type, torch.bfloat16)) if bf16 else nullcontext
-        self.batch_size = config["sampler"]["identities"] * config["sampler"]["images_per_identity"]
+        self.batch_size = len(next(iter(self.loader.batch_sampler)))
 
     def batches(self, steps):
-        """Take batches from the loader, again and again."""
-        taken = 0
-        while True:
-            for batch in self.datamodule.train_dataloader():
+        """Take batches from the loader, in epochs of the run's length."""
+        for epoch in range(steps):
+            self.loader.batch_sampler.set_epoch(epoch)
+            for batch in islice(self.loader, self.config["trainer"]["limit_train_batches"]):
                 yield {name: column.to(self.device, non_blocking=True) for name, column in batch.items()}
-                taken += 1
-                if taken == steps:
-                    return
 
     def step(self, batch):
         """Train on a batch."""
@@ -92,38 +109,139 @@ class Bare:
             torch.cuda.synchronize()
 
 
-def run_rate(config):
-    """Images a second of a run as a user starts it, its start and end left out."""
-    shutil.rmtree(config["output_dir"], ignore_errors=True)
-    return run_job(config).cost["images_per_second"]
+def run_rate(config, batch_size):
+    """Images a second of a run as a user starts it, from its second epoch on."""
+    folder = Path(config["output_dir"])
+    shutil.rmtree(folder, ignore_errors=True)
+    with redirect_stdout(io.StringIO()):
+        run_job(config)
+    rates = pd.read_csv(folder / "metrics.csv")["train/images_per_second"].dropna()
+    images = config["trainer"]["limit_train_batches"] * batch_size
+    seconds = [(epoch + 1) * images / rate for epoch, rate in enumerate(rates)]  # until the end of each epoch
+    return (len(seconds) - 1) * images / (seconds[-1] - seconds[0])
+
+
+def measure(config, repeats, peers=False, workers=4):
+    """Return the row of one config: median, slowest and fastest images a second of everything that takes turns."""
+    bare, trainer = Bare(config), config["trainer"]
+    steps = trainer["limit_train_batches"]
+    calls = {
+        "run": lambda: run_rate(config, bare.batch_size),
+        "bare": lambda: bare.rate(steps * (trainer["max_epochs"] - 1)),
+        "loader": lambda: bare.rate(steps, train=False),
+        "step": lambda: bare.rate(steps, load=False),
+    }
+    if peers:
+        script = PlainScript(bare, workers)
+        calls["plain script"] = lambda: script.rate(steps)
+        if torchreid_version():
+            engine = Torchreid(bare, workers)
+            calls["torchreid"] = lambda: engine.rate(steps)
+    rates = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            rates[name].append(call())
+    row = {"batch": bare.batch_size, "workers": bare.loader.num_workers, "precision": trainer["precision"]}
+    for name, values in rates.items():
+        row[name] = {"median": statistics.median(values), "slowest": min(values), "fastest": max(values)}
+    # Turn by turn, because what a busy machine does to one it does to its neighbour.
+    row["ratio"] = statistics.median(
+        run / loop for run, loop in zip(rates["run"], rates["bare"], strict=True)
+    )
+    return row
+
+
+def bound(row):
+    """Say what bounds a run, from its three rates."""
+    run, loader, step = (row[name]["median"] for name in ("run", "loader", "step"))
+    if row["workers"]:
+        name = "step" if step < loader else "loader"
+        slower, faster = sorted((step, loader))
+        return (
+            f"the {name} bounds the run, which reaches {run / slower:.0%} of it; the other could do {faster / slower:.1f} "
+            "times as much beside it"
+        )
+    return (
+        f"loader and step take turns in one process: loading is {step / (loader + step):.0%} of the time; "
+        f"the run reaches {run * (1 / loader + 1 / step):.0%} of both one after the other"
+    )
+
+
+def print_row(name, row):
+    """Print everything of a backbone."""
+    print(
+        f"{name}, batch {row['batch']}, {row['precision']}, {row['workers']} workers (images/s, slowest to fastest)"
+    )
+    for part in ("run", "bare", "loader", "step", "plain script", "torchreid"):
+        if part in row:
+            values = row[part]
+            beside = "" if part in ("loader", "step") else f"{row['run']['median'] / values['median']:8.2f}"
+            spread = f"({values['slowest']:.0f} to {values['fastest']:.0f})"
+            print(f"  {part:13}{values['median']:8.0f} {spread:20}{beside}")
+    said = "reached" if row["ratio"] >= 0.97 else "MISSED"
+    print(f"  run over bare loop {row['ratio']:.3f} (bar 0.97: {said}); {bound(row)}", flush=True)
+
+
+def variants(config, steps, repeats):
+    """Return a row for each combination of channels_last, bf16 and compile: the step alone, against none of them."""
+    bares = {}
+    for last, half, compiled in product((False, True), repeat=3):
+        if compiled and last != half:
+            continue  # compiled alone, and with both
+        trainer = config["trainer"] | {"precision": "bf16-mixed" if half else "32-true"}
+        names = {"channels_last": last, "bf16": half, "compile": compiled}
+        name = " + ".join(part for part, on in names.items() if on) or "plain"
+        bares[name] = Bare(config | {"trainer": trainer, "channels_last": last, "compile": compiled})
+    rates = {name: [] for name in bares}
+    for _ in range(repeats):
+        for name, bare in bares.items():
+            rates[name].append(bare.rate(steps, load=False))
+    rows = []
+    for name, values in rates.items():
+        ratios = [value / base for value, base in zip(values, rates["plain"], strict=True)]
+        rows.append({"variant": name, "images_per_second": values, "ratio": statistics.median(ratios)})
+        print(
+            f"  {name:30}{statistics.median(values):8.0f} ({min(values):.0f} to {max(values):.0f}) "
+            f"{rows[-1]['ratio']:6.2f} times plain",
+            flush=True,
+        )
+    return rows
 
 
 def main():
     parser = arguments(__doc__)
-    parser.add_argument("--steps", type=int, default=30, help="in an epoch")
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
-    options, overrides = parser.parse_known_args()
-    with tempfile.TemporaryDirectory() as folder:
-        config = composed(overrides, Path(folder) / "run", options.steps, options.epochs)
-        bare, runs, loops = Bare(config), [], []
-        for _ in range(options.repeats):  # in turns: a busy machine slows both alike
-            runs.append(run_rate(config))
-            loops.append(bare.rate(options.steps * options.epochs))
-        loader, step = bare.rate(options.steps, train=False), bare.rate(options.steps, load=False)
-    ratio = statistics.median(runs) / statistics.median(loops)
-    row = {
-        "overrides": overrides, "images_per_second": statistics.median(runs), "slowest": min(runs), "fastest": max(runs),
-        "bare_images_per_second": statistics.median(loops), "ratio": ratio, "loader_images_per_second": loader,
-        "step_images_per_second": step,
-    }  # fmt: skip
-    print(
-        f"{' '.join(overrides) or 'default'}: run {row['images_per_second']:.0f} images/s ({min(runs):.0f} to "
-        f"{max(runs):.0f}), bare loop {row['bare_images_per_second']:.0f}, ratio {ratio:.3f}"
+    parser.add_argument(
+        "--backbones", default="", help="names with commas between; by default the config's own"
     )
-    bound = "the step" if step < loader else "the loader"
-    print(f"loader alone {loader:.0f} images/s, step alone {step:.0f}: {bound} bounds the run")
-    write_rows(options.json, [row])
+    parser.add_argument("--steps", type=int, default=30, help="in an epoch")
+    parser.add_argument("--epochs", type=int, default=3, help="of a run, the first left out")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peers", action="store_true", help="a plain script and torchreid's engine too")
+    parser.add_argument(
+        "--peer-workers", type=int, default=4, help="loader processes of the peers; 4 is torchreid's"
+    )
+    parser.add_argument(
+        "--variants", action="store_true", help="channels_last, bf16 and compile, each off and on"
+    )
+    options, overrides = parser.parse_known_args()
+    if options.epochs < 2:
+        parser.error("--epochs needs two, because the first is left out")
+    if options.peers and not torchreid_version():
+        print("torchreid is not installed: uv run --with torchreid --with gdown benchmarks/train.py --peers")
+    rows = []
+    for backbone in options.backbones.split(","):
+        chosen = [*overrides, f"backbone={backbone}"] if backbone else overrides
+        name = " ".join(chosen) or "default"
+        with tempfile.TemporaryDirectory() as folder:
+            config = composed(chosen, Path(folder) / "run", options.steps, options.epochs)
+            row = {"overrides": chosen} | measure(
+                config, options.repeats, options.peers, options.peer_workers
+            )
+            print_row(name, row)
+            if options.variants:
+                row["variants"] = variants(config, options.steps, options.repeats)
+        rows.append(row)
+    write_rows(options.json, rows)
 
 
 if __name__ == "__main__":
