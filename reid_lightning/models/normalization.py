@@ -20,5 +20,7 @@ class InputNormalization(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, 3, H, W) uint8, or float in [0, 1], to normalised float."""
         scale = 1 / self.std if images.is_floating_point() else 1 / (255 * self.std)
-        # One pass over the batch: memory is what this costs.
-        return torch.addcmul(-self.mean / self.std, images.to(self.mean.dtype), scale)
+        images = images.to(self.mean.dtype)
+        # Laid out as the images are, so that one pass goes along whole images and not along three channels.
+        scale, shift = (torch.empty_like(images[:1]).copy_(row) for row in (scale, -self.mean / self.std))
+        return torch.addcmul(shift, images, scale)
