@@ -121,7 +121,7 @@ class ReIDDataModule(LightningDataModule):
             table["split"] = table["split"].replace("val", "train")
         elif not (table["split"] == "val").any():
             table = _hold_out(table, self.validation, self.validation_seed)
-        splits = set(table["split"])
+        splits = set(table["split"].unique())
         if stage in (None, "fit") and "train" not in splits:
             raise InputError("The data has no rows of split train: there is nothing to train on.")
         if ("query" in splits) != ("gallery" in splits):
@@ -132,13 +132,14 @@ class ReIDDataModule(LightningDataModule):
         self.has_test = "query" in splits
         if self.has_test:
             keys = identity_keys(table)
-            if not keys[table["split"] == "query"].isin(keys[table["split"] == "gallery"]).any():
+            asked, known = (keys[table["split"] == split].unique() for split in ("query", "gallery"))
+            if not set(asked) & set(known):
                 raise InputError(
                     "None of the queries has its person in the gallery: check that both name their identities alike."
                 )
         self.has_validation = "val" in splits
-        train = table[table["split"] == "train"]
-        self.identity_labels = {key: label for label, key in enumerate(sorted(identity_keys(train).unique()))}
+        trained = identity_keys(table[["source", "person_id"]][table["split"] == "train"]).unique()
+        self.identity_labels = {key: label for label, key in enumerate(sorted(trained))}
         self.num_identities = len(self.identity_labels)
         is_query = (table["split"] == "query").to_numpy()
         annotations = Annotations.from_table(table, self.identity_labels, is_query, self.attributes)

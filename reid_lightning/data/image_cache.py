@@ -150,18 +150,23 @@ def cache_key(paths: Sequence[str], image_size: tuple[int, int]) -> str:
     Raises:
         InputError: A file is missing.
     """
-    facts = np.empty((len(paths), 2), np.int64)
     absolute = [os.path.abspath(path) for path in paths]
-    for row, path in enumerate(absolute):
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-        facts[row] = status.st_size, status.st_mtime_ns
+    facts = np.fromiter(_sizes_and_times(absolute), np.int64, 2 * len(absolute))
     digest = hashlib.blake2b(f"{image_size[0]}x{image_size[1]} v1\n".encode(), digest_size=16)
     digest.update("\n".join(absolute).encode(errors="surrogateescape"))
     digest.update(facts.tobytes())
     return digest.hexdigest()
+
+
+def _sizes_and_times(paths: Sequence[str]) -> Iterator[int]:
+    """Yield size in bytes and modification time in nanoseconds, file after file."""
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+        yield status.st_size
+        yield status.st_mtime_ns
 
 
 def _decode_all(paths: Sequence[str], image_size: tuple[int, int], path: Path) -> None:

@@ -126,6 +126,7 @@ def describe_table(table: pd.DataFrame) -> pd.DataFrame:
         A row per split that occurs, in the order train, val, query, gallery.
     """
     counts = {}
+    table = table[["split", "source", "person_id", "camera_id", "distractor"]]
     for split in SPLITS:
         rows = table[table["split"] == split]
         if len(rows):
@@ -225,6 +226,8 @@ def _integers(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
 
 
 def _booleans(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
+    if name in table.columns and pd.api.types.is_bool_dtype(table[name].dtype):
+        return table[name].fillna(False).astype(bool)
     values = _optional_identifiers(table, name).str.lower()
     truth = values.map(_TRUE_FALSE)
     _refuse(table, values.notna() & truth.isna(), origin, f"{name} is neither true nor false", name)

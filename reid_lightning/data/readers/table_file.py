@@ -36,7 +36,7 @@ def read_table_file(root: str | Path, columns: Mapping[str, str] | None = None) 
     for name in ("path", "keypoints", "attribute_file"):
         if name in table.columns:
             table[name] = [os.path.join(folder, value) if isinstance(value, str) and value else value
-                           for value in table[name]]  # fmt: skip
+                           for value in table[name].tolist()]  # fmt: skip
     return validate_table(table, str(path))
 
 
