@@ -12,13 +12,13 @@ on an A100; OSNet's authors report Rank-1 93.6 and mAP 81.0 without ImageNet aft
 On a machine without network and with limits of 64 MiB and ten minutes a call, such as one with Python 3.12, torch 2.11,
 lightning, timm, torchmetrics, opencv and pandas but neither hydra nor albumentations:
 
-    # Here, once: wheels (4 MB without wandb, which only logger=wandb loads), and the data in two parts that fit.
+    # Here, once: wheels (8 MB; without wandb, which only logger=wandb loads), and the data in two parts that fit.
     mkdir -p carried/wheels carried/market
     python -m pip wheel --no-deps -w carried/wheels antlr4-python3-runtime==4.9.3        # exists as source only
     python -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \\
         --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \\
         -d carried/wheels hydra-core==1.3.8 omegaconf==2.3.1 albumentations==2.0.8 albucore==0.0.24 \\
-        stringzilla simsimd pydantic pydantic-core annotated-types typing-inspection platformdirs
+        stringzilla simsimd pydantic==2.14.3 pydantic-core==2.50.4 annotated-types typing-inspection platformdirs
     tar -C DIR -cf carried/market/train_query.tar bounding_box_train query                # 38 MB
     tar -C DIR --exclude='-1_*' -cf carried/market/gallery.tar bounding_box_test          # 37 MB, junk is never read
 

@@ -169,9 +169,8 @@ def bound(row):
 
 def print_row(name, row):
     """Print everything of a backbone."""
-    print(
-        f"{name}, batch {row['batch']}, {row['precision']}, {row['workers']} workers (images/s, slowest to fastest)"
-    )
+    head = f"{name}, batch {row['batch']}, {row['precision']}, {row['workers']} workers"
+    print(f"{head}: images/s (slowest to fastest), the run's over it")
     for part in ("run", "bare", "loader", "step", "plain script", "torchreid"):
         if part in row:
             values = row[part]
