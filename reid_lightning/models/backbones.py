@@ -1,12 +1,13 @@
 """Convolutional backbones: from normalised images to a feature map, with weights, last stride and freezing."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
-import timm
 import torch
 import torchvision
 from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from reid_lightning.errors import InputError
 from reid_lightning.models.backbone import IMAGENET, Backbone, load_file
@@ -50,10 +51,8 @@ def resnet10(
     if weights == IMAGENET:
         raise InputError("resnet10 has no ImageNet weights; give a file with backbone.weights=FILE, or null")
     channels = _channels(width)
-    resnet_of: Any = timm.models.resnet.ResNet
-    model = resnet_of(
-        timm.models.resnet.BasicBlock, (1, 1, 1, 1), num_classes=0, output_stride=16, channels=channels
-    )
+    model = _untrained(BasicBlock, (1, 1, 1, 1), channels)
+    model.layer4[0].conv2.dilation = model.layer4[0].conv2.padding = (2, 2)  # sees as far as with stride 2
     if instance_norm:
         add_instance_norm(model)
     return _resnet(model, channels[-1], weights, frozen_layers)
@@ -71,14 +70,48 @@ def resnet50_narrow(width: float = 0.25, weights: str | None = None, frozen_laye
         raise InputError(
             "resnet50_narrow has no ImageNet weights; use backbone=resnet50, or backbone.weights=null"
         )
-    resnet_of: Any = timm.models.resnet.ResNet
-    model = resnet_of(timm.models.resnet.Bottleneck, (3, 4, 6, 3), num_classes=0, channels=_channels(width))
-    _undo_last_stride(model)
-    return _resnet(model, model.num_features, weights, frozen_layers)
+    channels = _channels(width)
+    model = _untrained(Bottleneck, (3, 4, 6, 3), channels)
+    return _resnet(model, channels[-1] * Bottleneck.expansion, weights, frozen_layers)
 
 
 def _channels(width: float) -> tuple[int, ...]:
     return tuple(round(width * count) for count in (64, 128, 256, 512))
+
+
+def _untrained(
+    block: type[BasicBlock] | type[Bottleneck], depths: Sequence[int], channels: Sequence[int]
+) -> Any:
+    """Return a ResNet with torchvision's stem and blocks, any channels and last stride 1.
+
+    Every block starts as its shortcut: the last normalisation of a branch has weight 0 (Goyal et al. 2017, Sec. 5.1).
+    """
+    before = 64
+    parts: list[tuple[str, nn.Module]] = [
+        ("conv1", nn.Conv2d(3, before, 7, stride=2, padding=3, bias=False)),
+        ("bn1", nn.BatchNorm2d(before)),
+        ("relu", nn.ReLU(inplace=True)),
+        ("maxpool", nn.MaxPool2d(3, stride=2, padding=1)),
+    ]
+    for stage, (depth, planes) in enumerate(zip(depths, channels, strict=True), start=1):
+        blocks: list[nn.Module] = []
+        for number in range(depth):
+            stride = 2 if number == 0 and stage in (2, 3) else 1
+            after, shortcut = planes * block.expansion, None
+            if stride > 1 or before != after:
+                convolution = nn.Conv2d(before, after, 1, stride=stride, bias=False)
+                shortcut = nn.Sequential(convolution, nn.BatchNorm2d(after))
+            blocks.append(block(before, planes, stride, shortcut))
+            before = after
+        parts.append((f"layer{stage}", nn.Sequential(*blocks)))
+    model = nn.Sequential(OrderedDict(parts))
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, BasicBlock | Bottleneck):
+            last: Any = module.bn2 if isinstance(module, BasicBlock) else module.bn3
+            nn.init.zeros_(last.weight)
+    return model
 
 
 def _undo_last_stride(model: Any) -> None:
@@ -90,13 +123,12 @@ def _undo_last_stride(model: Any) -> None:
 
 def _resnet(model: Any, out_channels: int, weights: str | None, frozen_layers: int) -> Backbone:
     """Take the classifier off a ResNet and name its layers."""
-    activation = "relu" if hasattr(model, "relu") else "act1"
-    names = ("conv1", "bn1", activation, "maxpool", "layer1", "layer2", "layer3", "layer4")
+    names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
     body = nn.Sequential(OrderedDict((part, getattr(model, part)) for part in names))
     load_file(body, weights)
     blocks = [block for stage in (model.layer1, model.layer2, model.layer3, model.layer4) for block in stage]
     stem = nn.ModuleList([model.conv1, model.bn1])
-    depths = [getattr(model, activation), *blocks]
+    depths = [model.relu, *blocks]
     return Backbone(body, [stem, *blocks], out_channels, frozen_layers, depths)
 
 

@@ -7,7 +7,7 @@ import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
 from reid_lightning.errors import InputError
-from reid_lightning.models.backbones import osnet, resnet, resnet50_narrow, vgg16
+from reid_lightning.models.backbones import osnet, resnet, resnet10, resnet50_narrow, vgg16
 from reid_lightning.models.osnet import OSNet
 from reid_lightning.models.timm_backbone import TimmBackbone
 from reid_lightning.models.weights import load_weights
@@ -55,6 +55,33 @@ def test_the_narrow_resnet50_is_resnet50_but_for_its_channels():
     assert len(ours.layers) == len(theirs.layers) == 1 + 16
     with pytest.raises(InputError, match="backbone=resnet50"):
         resnet50_narrow(weights="imagenet")
+
+
+@pytest.mark.parametrize(
+    ("make", "block", "depths", "stride"),
+    [(resnet10, "BasicBlock", (1, 1, 1, 1), 16), (resnet50_narrow, "Bottleneck", (3, 4, 6, 3), 32)],
+)
+def test_untrained_resnets_start_like_timms(make, block, depths, stride):
+    torch.manual_seed(0)
+    ours = make(width=0.5).body
+    torch.manual_seed(0)
+    theirs = timm.models.resnet.ResNet(
+        getattr(timm.models.resnet, block),
+        depths,
+        num_classes=0,
+        output_stride=stride,
+        channels=(32, 64, 128, 256),
+    )
+    if stride == 32:
+        theirs.layer4[0].conv2.stride = theirs.layer4[0].downsample[0].stride = (1, 1)
+    expected = theirs.state_dict()
+    assert list(ours.state_dict()) == list(expected)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in ours.state_dict().items())
+    for parameter in (*ours.parameters(), *theirs.parameters()):
+        if parameter.ndim == 1:
+            torch.nn.init.ones_(parameter)  # the branches count, too
+    images = torch.randn(2, 3, 64, 32)
+    torch.testing.assert_close(ours(images), theirs.forward_features(images))
 
 
 @pytest.mark.parametrize(("width", "millions"), [(1.0, 2.2), (0.75, 1.3), (0.5, 0.6), (0.25, 0.2)])
