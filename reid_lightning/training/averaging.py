@@ -1,5 +1,6 @@
 """A moving average of the weights, which validation, checkpoints and test see instead of the last ones."""
 
+from itertools import chain
 from typing import Any
 
 import torch
@@ -29,12 +30,35 @@ class MovingAverage(WeightAveraging):
         if not 0 <= decay < 1:
             raise InputError(f"callbacks.average.decay={decay} must be 0 or more and below 1")
         self.decay = decay
-        super().__init__(multi_avg_fn=self._update)
+        super().__init__()
 
-    def _update(self, averages: list[Tensor], currents: list[Tensor], count: Tensor) -> None:
-        """Move tensors of one type towards the current ones; `count` lies on the device, where asking would wait."""
-        if averages[0].is_floating_point():
-            steps = self._latest_update_step
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Pair the tensors of both models, once an epoch: walking over a deep network takes as long as averaging it."""
+        assert self._average_model is not None
+        average = self._average_model.module
+        averages = chain(average.parameters(), average.buffers())
+        pairs = zip(averages, chain(pl_module.parameters(), pl_module.buffers()), strict=True)
+        kinds: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
+        for mean, current in pairs:
+            kinds[mean.is_floating_point()].append((mean.detach(), current.detach()))
+        self._groups = [tuple(map(list, zip(*kind, strict=True))) for kind in kinds if kind]
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take the step into the average; Lightning's own update asks the device for its count and waits, twice a step."""
+        assert self._average_model is not None
+        if trainer.global_step > self._latest_update_step:
+            for averages, currents in self._groups:
+                self._update(averages, currents)
+            self._average_model.n_averaged += 1
+            self._latest_update_step = trainer.global_step
+
+    def _update(self, averages: list[Tensor], currents: list[Tensor]) -> None:
+        """Move tensors of one type towards the current ones; the first step is copied."""
+        steps = self._latest_update_step
+        if steps and averages[0].is_floating_point():
             torch._foreach_lerp_(averages, currents, 1 - min(self.decay, (1 + steps) / (10 + steps)))
         else:  # a count or a choice has no mean
             torch._foreach_copy_(averages, currents)

@@ -18,8 +18,8 @@ def test_the_average_is_the_recursion_written_out():
     average, chosen = steps[0].clone(), torch.tensor([7])
     for count, weights in enumerate(steps[1:], start=1):
         callback._latest_update_step = count
-        callback._update([average], [weights], torch.tensor(count))
-        callback._update([chosen], [torch.tensor([-count])], torch.tensor(count))
+        callback._update([average], [weights])
+        callback._update([chosen], [torch.tensor([-count])])
     assert chosen.tolist() == [-199]
     expected = steps[0]
     for count, weights in enumerate(steps[1:], start=1):
