@@ -1,0 +1,88 @@
+"""What a command brings along: nothing heavy before it is used."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+USED_LATER = {"wandb", "timm", "plotly", "sklearn", "tensorboard", "faiss", "pytorch_metric_learning", "h5py"}
+HEAVY = USED_LATER | {
+    "torch",
+    "lightning",
+    "torchmetrics",
+    "albumentations",
+    "pandas",
+    "scipy",
+    "matplotlib",
+    "cv2",
+}
+# Lightning imports all of torchmetrics, and that matplotlib and scipy, whoever uses them or not.
+OURS = {
+    "job": ("reid_lightning.training.job", USED_LATER),
+    "networks": ("reid_lightning.models.backbones, reid_lightning.models.weights", USED_LATER | {"matplotlib"}),
+    "reports": (
+        "reid_lightning.reporting.page, reid_lightning.reporting.figures, reid_lightning.reporting.ranked_lists",
+        USED_LATER | {"matplotlib", "lightning", "scipy"},
+    ),
+    "retrieval": (
+        "reid_lightning.retrieval.ranking, reid_lightning.losses.triplet",
+        USED_LATER | {"matplotlib", "lightning", "scipy", "pandas"},
+    ),
+}  # fmt: skip
+
+
+def test_help_imports_nothing_heavy():
+    shown = subprocess.run(
+        [sys.executable, "-X", "importtime", "train.py", "--help"],
+        capture_output=True, text=True, timeout=120, check=True, cwd=REPOSITORY,
+    )  # fmt: skip
+    imported = set(re.findall(r"\| +(\w+)\n", shown.stderr))
+    assert "hydra" in imported
+    assert not imported & HEAVY
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", OURS)
+def test_a_part_imports_only_what_it_uses(part):
+    modules, absent = OURS[part]
+    code = f"import json, sys, {modules}; print(json.dumps(sorted(sys.modules)))"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True, cwd=REPOSITORY
+    )
+    assert not set(json.loads(shown.stdout)) & absent
+
+
+@pytest.mark.slow
+def test_the_default_run_has_loaded_nothing_unused_by_its_first_step(monkeypatch, tiny):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    import start_up
+
+    marks, loaded, report = start_up.until_first_step(tiny, "-X", "importtime")
+    assert list(marks.values()) == sorted(marks.values())
+    assert {"torch", "lightning", "pandas"} <= set(loaded)
+    assert not USED_LATER & set(loaded)
+    imports = {row["what"]: row for row in start_up.import_times(report)}
+    assert imports["all imports"]["seconds"] < marks["first step"]
+    assert imports["import lightning"]["with_others"] > imports["import lightning"]["seconds"]
+    assert not {f"import {name}" for name in USED_LATER} & set(imports)
+
+
+def test_import_times_are_added_up_by_package(monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    import start_up
+
+    report = (
+        "import time: self [us] | cumulative | imported package\n"
+        "import time:    200000 |     200000 |     b.inner\n"
+        "import time:    300000 |     500000 |   b\n"
+        "a warning of another kind | with | bars\n"
+        "import time:    100000 |     600000 | a\n"
+    )
+    whole, first, second = start_up.import_times(report)
+    assert whole["seconds"] == pytest.approx(0.6)
+    assert (first["what"], first["seconds"], first["with_others"]) == ("import b", 0.5, 0.5)
+    assert (second["what"], second["seconds"], second["with_others"]) == ("import a", 0.1, 0.6)
