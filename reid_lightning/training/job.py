@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ def run_job(config: dict[str, Any]) -> RunResult | None:
         with watch.stage("test"):
             best = None if config["trainer"]["fast_dev_run"] else fitted.checkpoint
             if fitted.datamodule.has_test:
-                fitted.trainer.test(fitted.module, fitted.datamodule, ckpt_path=best, verbose=False)
+                with _uncompiled(config):
+                    fitted.trainer.test(fitted.module, fitted.datamodule, ckpt_path=best, verbose=False)
             else:
                 log.info("the data has no query and gallery rows: nothing is tested")
         result = write_results(
@@ -99,6 +101,11 @@ def run_job(config: dict[str, Any]) -> RunResult | None:
         for sentence in loggers_.finish(fitted.trainer.loggers):
             log.info(sentence)
     return result
+
+
+def _uncompiled(config: Mapping[str, Any]) -> AbstractContextManager[Any]:
+    """Keep torch.compile out of the one test, which is over before its graphs (of full batches and the last) are made."""
+    return torch.compiler.set_stance("force_eager") if config["compile"] else nullcontext()
 
 
 def _say_how_to_continue(trainer: Trainer, output_dir: Path) -> None:

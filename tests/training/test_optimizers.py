@@ -11,6 +11,7 @@ from reid_lightning.models.necks import BNNeck
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.models.pooling import AveragePooling, GeMPooling
 from reid_lightning.models.timm_backbone import TimmBackbone
+from reid_lightning.training.configuration import instantiate
 from reid_lightning.training.optimizers import OptimizerFactory
 from reid_lightning.training.schedules import CosineSchedule, Schedule, StepSchedule
 
@@ -130,3 +131,21 @@ def test_settings_out_of_range_are_named():
     ]:
         with pytest.raises(InputError, match=key):
             make()
+
+
+@pytest.mark.parametrize("name", ["adam", "adam_hermans", "adamw", "sgd"])
+def test_steps_are_fused_and_equal_to_those_tensor_by_tensor(compose, name):
+    networks = []
+    for clip in ("null", "1.0"):  # what Lightning refuses to clip before in mixed precision
+        torch.manual_seed(0)
+        net, config = network(), compose(f"optimizer={name}", f"trainer.gradient_clip_val={clip}")
+        optimizer = instantiate(config["optimizer"])(net, nn.Module())
+        assert optimizer.param_groups[0]["fused"] is (clip == "null")
+        for _ in range(3):
+            torch.manual_seed(1)
+            for parameter in net.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            optimizer.step()
+        networks.append(net)
+    for fused, plain in zip(*(net.parameters() for net in networks), strict=True):
+        torch.testing.assert_close(fused, plain)
