@@ -11,7 +11,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.reporting.figures import FAINT, INK, new_figure, save
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 QUERY, RIGHT, WRONG = "#111111", "#2e9e4f", "#d8342b"
 IMAGE_HEIGHT = 1.05  # inches
@@ -86,17 +86,22 @@ def ranked_lists(rows: Sequence[RankedList], path: str | Path) -> None:
     column, line = max(width, 0.5) + GAP, IMAGE_HEIGHT + CAPTION + 0.12
     size = LABELS + (columns + 1) * column + 2 * GAP + 0.1, len(rows) * line + 0.12
     figure = new_figure(*size)
+    axes = figure.add_axes(
+        (0, 0, 1, 1)
+    )  # one for all images, in inches: axes of their own take most of the time
+    axes.set(xlim=(0, size[0]), ylim=(0, size[1]), autoscale_on=False)
+    axes.axis("off")
     for number, row in enumerate(rows):
         bottom = size[1] - (number + 1) * line + CAPTION
-        _text(figure, size, 0.12, bottom + IMAGE_HEIGHT - 0.02, row.label, INK, 8)
+        _text(axes, 0.12, bottom + IMAGE_HEIGHT - 0.02, row.label, INK, 8)
         score = "" if row.average_precision is None else f"AP {100 * row.average_precision:.1f}"
-        _text(figure, size, 0.12, bottom + IMAGE_HEIGHT - (0.18 if row.label else 0.02), score, FAINT, 7.5)
-        _draw(figure, size, (LABELS, bottom, width), row.query, QUERY, row.caption, "query")
+        _text(axes, 0.12, bottom + IMAGE_HEIGHT - (0.18 if row.label else 0.02), score, FAINT, 7.5)
+        _draw(axes, (LABELS, bottom, width), row.query, QUERY, row.caption, "query")
         for position, image in enumerate(row.images):
             left = LABELS + (position + 1) * column + 2 * GAP
             border, mark = {True: (RIGHT, ""), False: (WRONG, " ✗"), None: (FAINT, "")}[image.correct]
             distance = f"{image.distance:.3f}" if image.distance < 10 else f"{image.distance:.1f}"
-            _draw(figure, size, (left, bottom, width), image.path, border, image.caption, distance + mark)
+            _draw(axes, (left, bottom, width), image.path, border, image.caption, distance + mark)
     save(figure, path)
 
 
@@ -121,42 +126,32 @@ def _aspect(path: Path) -> float:
     return float(np.clip(width / height, 0.3, 2.0))
 
 
-def _text(
-    figure: "Figure", size: tuple[float, float], x: float, y: float, text: str, color: str, points: float
-) -> None:
-    figure.text(
-        x / size[0], y / size[1], text, color=color, fontsize=points, va="top", ha="left", parse_math=False
-    )
+def _text(axes: "Axes", x: float, y: float, text: str, color: str, points: float) -> None:
+    axes.text(x, y, text, color=color, fontsize=points, va="top", ha="left", parse_math=False)
 
 
 def _draw(
-    figure: "Figure",
-    size: tuple[float, float],
-    cell: tuple[float, float, float],
-    path: Path,
-    border: str,
-    first: str,
-    second: str,
+    axes: "Axes", cell: tuple[float, float, float], path: Path, border: str, first: str, second: str
 ) -> None:
     """Draw an image with its border and two small lines below; `cell` is left, bottom, width in inches."""
+    from matplotlib.patches import Rectangle
+
     left, bottom, width = cell
-    axes = figure.add_axes((left / size[0], bottom / size[1], width / size[0], IMAGE_HEIGHT / size[1]))
-    axes.set_facecolor("#f2f2f2")
     image = read_image(path)
     # The cell's shape is kept, so a differently shaped image is padded and not stretched.
-    height, natural = image.shape[:2]
-    cell_width = max(natural, height * width / IMAGE_HEIGHT)
-    cell_height = cell_width * IMAGE_HEIGHT / width
-    axes.imshow(image, extent=(-natural / 2, natural / 2, -height / 2, height / 2), interpolation="lanczos")
-    axes.set_xlim(-cell_width / 2, cell_width / 2)
-    axes.set_ylim(-cell_height / 2, cell_height / 2)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_color(border)
-        spine.set_linewidth(2.2)
+    scale = min(width / image.shape[1], IMAGE_HEIGHT / image.shape[0])
+    x, y = (
+        start + (length - scale * pixels) / 2
+        for start, length, pixels in ((left, width, image.shape[1]), (bottom, IMAGE_HEIGHT, image.shape[0]))
+    )
+    extent = (x, x + scale * image.shape[1], y, y + scale * image.shape[0])
+    axes.add_patch(Rectangle((left, bottom), width, IMAGE_HEIGHT, facecolor="#f2f2f2", zorder=0))
+    axes.imshow(image, extent=extent, interpolation="lanczos", aspect="auto", zorder=1)
+    axes.add_patch(
+        Rectangle((left, bottom), width, IMAGE_HEIGHT, fill=False, edgecolor=border, linewidth=2.2, zorder=2)
+    )
     longest = int((width + GAP) / CHARACTER)
     if len(first) > longest:
         first = first[: longest - 1] + "…"
-    _text(figure, size, left, bottom - 0.05, first, INK, 6)
-    _text(figure, size, left, bottom - 0.16, second, border if border == WRONG else FAINT, 6)
+    _text(axes, left, bottom - 0.05, first, INK, 6)
+    _text(axes, left, bottom - 0.16, second, border if border == WRONG else FAINT, 6)

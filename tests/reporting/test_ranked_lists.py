@@ -54,13 +54,14 @@ def test_images_keep_their_shape(tmp_path, blue, monkeypatch):
     monkeypatch.setattr(module, "save", lambda figure, path: caught.append(figure))
     entry = RankedImage(wide, True, 0.1, "a very long name of a person $x_1$")
     ranked_lists([RankedList(blue, "0001", 0.5, (entry,))], "unused")
-    axes = caught[0].axes[1]
-    left, right, bottom, top = axes.images[0].get_extent()
-    assert (right - left) / (top - bottom) == 4
-    box = axes.get_window_extent()
-    units = np.diff(axes.get_xlim())[0] / box.width, np.diff(axes.get_ylim())[0] / box.height
-    assert units[0] == pytest.approx(units[1])
-    assert any(text.get_text() == "a very lon…" for text in caught[0].texts)
+    (axes,) = caught[0].axes
+    left, right, bottom, top = axes.images[1].get_extent()
+    assert (right - left) / (top - bottom) == pytest.approx(4)
+    pixels = axes.get_window_extent()
+    assert np.diff(axes.get_xlim())[0] / pixels.width == pytest.approx(
+        np.diff(axes.get_ylim())[0] / pixels.height
+    )
+    assert any(text.get_text() == "a very lon…" for text in axes.texts)
 
 
 def test_unreadable_image_and_empty_list_are_named(tmp_path, blue):
