@@ -34,7 +34,7 @@ def problem(noise, size="market", width=512):
     gallery_ids = torch.cat(
         [torch.zeros(distractors).long(), torch.randint(1, people + 1, (images - distractors,))]
     )
-    noise *= (width / 512) ** 0.5 if noise < 10 else 1  # equally hard at any width
+    noise *= (width / 512) ** 0.25  # equally hard at any width
     features = (centers[ids] + noise * torch.randn(len(ids), width) for ids in (query_ids, gallery_ids))
     query, gallery = (torch.nn.functional.normalize(x) for x in features)
     return query, gallery, query_ids, gallery_ids, torch.randint(6, (queries,)), torch.randint(6, (images,))

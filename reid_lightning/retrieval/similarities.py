@@ -51,12 +51,14 @@ class Similarities:
         query, gallery = promote(query.detach()), promote(gallery.detach())
         dtype = torch.promote_types(query.dtype, gallery.dtype)
         query, gallery = query.to(dtype), gallery.to(dtype)
-        for name, features in (("query", query), ("gallery", gallery)):
-            _check(name, features)
+        norms = [_checked_norms(name, side) for name, side in (("query", query), ("gallery", gallery))]
         if metric == "cosine":
-            query, gallery = unit_vectors(query), unit_vectors(gallery)
+            query, gallery = (
+                features if _are_one(lengths) else unit_vectors(features)  # no copy of a large gallery
+                for features, lengths in zip((query, gallery), norms, strict=True)
+            )
             return cls(metric, query, gallery, query.new_ones(len(query)), query.new_ones(len(gallery)))
-        return cls(metric, query, gallery, query.square().sum(dim=1), gallery.square().sum(dim=1))
+        return cls(metric, query, gallery, norms[0].square(), norms[1].square())
 
     @torch.no_grad()
     def chunks(self, chunk_size: int | None = None) -> Iterator[tuple[slice, Tensor]]:
@@ -103,13 +105,20 @@ class Similarities:
         return squared if self.metric == "sqeuclidean" else squared.sqrt()
 
 
-def _check(name: str, features: Tensor) -> None:
+def _checked_norms(name: str, features: Tensor) -> Tensor:
     if not len(features):
         raise InputError(f"There are no {name} images to rank; check the data's {name} split.")
-    finite = torch.linalg.vector_norm(features, dim=1).isfinite()
+    norms: Tensor = torch.linalg.vector_norm(features, dim=1)
+    finite = norms.isfinite()
     if not finite.all():
         bad = finite.logical_not().nonzero().flatten()
         raise InputError(
             f"{len(bad)} of {len(features)} {name} features are not finite (the first is row {int(bad[0])}); "
             f"the training has probably diverged, or a cast to half precision overflowed."
         )
+    return norms
+
+
+def _are_one(norms: Tensor) -> bool:
+    """Whether vectors of these lengths are what scaling them to length 1 leaves."""
+    return bool(((norms - 1).abs() <= 4 * torch.finfo(norms.dtype).eps).all())
