@@ -112,7 +112,7 @@ def list_images(where: str | Path, name: str | None = None, people: bool = False
     """
     where = Path(where).expanduser()
     if where.is_dir():
-        table = pd.DataFrame({"path": [str(path) for path in images_below(where)]})
+        table = pd.DataFrame({"path": images_below(where)})
         if people and name is None:
             table["person_id"] = [_folder_of(path, where) for path in table["path"]]
     elif where.suffix.lower() in TABLES and where.is_file():

@@ -1,6 +1,6 @@
 import pytest
 
-from reid_lightning.data.readers.identity_folder import read_identity_folder
+from reid_lightning.data.readers.identity_folder import images_below, read_identity_folder
 from reid_lightning.errors import InputError
 
 
@@ -70,3 +70,14 @@ def test_bad_folders_are_named(tmp_path):
     tree(tmp_path, "train/ann/1.jpg")
     with pytest.raises(InputError, match="holds the folder person0 beside train"):
         read_identity_folder(tmp_path)
+
+
+def test_images_come_in_the_order_of_their_names(tmp_path, monkeypatch):
+    for name in ("a-b/1.jpg", "a/2.jpg", "a/b/1.PNG", "a/.hidden.jpg", "b.jpg", "a/notes.txt", "B/1.webp"):
+        tree(tmp_path, name)
+    found = sorted(
+        path for path in tmp_path.rglob("[!.]*") if path.suffix.lower() in (".jpg", ".png", ".webp")
+    )
+    assert images_below(tmp_path) == [str(path) for path in found]
+    monkeypatch.chdir(tmp_path)
+    assert images_below(".") == [str(path.relative_to(tmp_path)) for path in found]

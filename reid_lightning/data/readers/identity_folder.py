@@ -64,22 +64,24 @@ def _read_persons(folder: Path, split: str, pattern: re.Pattern[str] | None) -> 
     for person in sorted(entry for entry in os.listdir(folder) if entry[0] != "."):
         if person.lower().endswith(_IMAGE_SUFFIXES):
             raise InputError(f"{folder / person} lies in no person's folder: move it into one.")
-        for path in images_below(folder / person):
-            camera = _camera(pattern, path, folder / person) if pattern else None
-            rows.append({"path": str(path), "person_id": person, "split": split, "camera_id": camera})
+        own = str(folder / person)
+        for path in images_below(own):
+            camera = _camera(pattern, path, len(own) + 1) if pattern else None
+            rows.append({"path": path, "person_id": person, "split": split, "camera_id": camera})
     if not rows:
         raise InputError(f"{folder} holds no images below a folder for each person.")
     return rows
 
 
-def images_below(folder: Path) -> list[Path]:
+def images_below(folder: str | Path) -> list[str]:
     """Return the image files at any depth of a folder, hidden ones left out, in the order of their names."""
-    return sorted(
-        Path(parent) / name
+    paths = [
+        os.path.join(parent, name).removeprefix(f".{os.sep}")
         for parent, _, names in os.walk(folder, followlinks=True)
         for name in names
         if name.lower().endswith(_IMAGE_SUFFIXES) and name[0] != "."
-    )
+    ]
+    return sorted(paths, key=lambda path: path.split(os.sep))
 
 
 def _compile(camera_pattern: str | None) -> re.Pattern[str] | None:
@@ -96,8 +98,9 @@ def _compile(camera_pattern: str | None) -> re.Pattern[str] | None:
     return pattern
 
 
-def _camera(pattern: re.Pattern[str], path: Path, person: Path) -> str:
-    match = pattern.search(path.relative_to(person).as_posix())
+def _camera(pattern: re.Pattern[str], path: str, below: int) -> str:
+    """Search the path from its character `below` on, which is where the person's folder ends."""
+    match = pattern.search(path[below:])
     if match is None:
         raise InputError(f"{path} does not match camera_pattern={pattern.pattern}: correct one of the two.")
     return match["camera"]
