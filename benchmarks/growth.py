@@ -7,6 +7,10 @@ like Market-1501. No image is decoded: an empty file stands where an earlier run
 seconds of a job of `train.py -m` over the number of jobs of the basic launcher, beside what its training alone takes in the
 same process.
 
+The parts of `table`: `reading` lists and parses names or the CSV file and checks the table; `cache` joins the tables, asks
+the size and time of every file, by which the decoded images are found, and opens them; `set up` holds people out and numbers
+them; `first batch` draws an epoch and starts two loader processes; `most` is the part that takes the most.
+
 A slope of 1 is a cost that grows in proportion. A size is measured `--repeats` times, the middle one is shown.
 """
 
