@@ -1,70 +1,36 @@
 """Training images a second from the disk to normalised batches: `python benchmarks/input.py [overrides]`.
 
-The baseline is the pipeline of torchreid, BoT and fast-reid: PIL decodes and resizes every image in every epoch, and it is
-flipped, padded, cropped, normalised and erased as float32 (torchvision). Ours reads decoded images from the cache, augments
-uint8 and normalises the batch where the network is. Both make the strong recipe at 256 x 128, the start of loader
+The baselines decode and resize every image by PIL in every epoch and flip, pad, crop, normalise and erase it as float32: a
+plain script's loader (torchvision), and torchreid's own where it is installed. Ours reads decoded images from the cache,
+augments uint8 and normalises the batch where the network is. All make the strong recipe at 256 x 128, the start of loader
 processes included; any Hydra override changes it, as in `data=market1501 data.root=DIR`. The first run's cost, which fills
 the cache, is told apart.
 """
 
 import os
+import statistics
 import tempfile
+from functools import partial
 
 import hydra
 import torch
 from measure import arguments, seconds_in_turns, write_rows
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
+from torch.utils.data import DataLoader
+from training_peers import DecodedEachTime, torchreid_loader, torchreid_version
 
 from reid_lightning.data.image_cache import open_images
-from reid_lightning.models.normalization import IMAGENET_MEAN, IMAGENET_STD, InputNormalization
+from reid_lightning.models.normalization import InputNormalization
 from reid_lightning.training.build import build_datamodule
 from reid_lightning.training.configuration import CONF, plain
 
 
-class DecodedEachTime(Dataset):
-    """Images as the baseline makes them."""
-
-    def __init__(self, paths, labels, size):
-        self.paths, self.labels = paths, labels
-        self.transform = transforms.Compose(
-            [
-                transforms.Resize(size),
-                transforms.RandomHorizontalFlip(),
-                transforms.Pad(10),
-                transforms.RandomCrop(size),
-                transforms.ToTensor(),
-                transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-                transforms.RandomErasing(scale=(0.02, 0.4), ratio=(0.3, 3.3)),
-            ]
-        )
-
-    def __len__(self):
-        return len(self.paths)
-
-    def __getitem__(self, row):
-        return self.transform(Image.open(self.paths[row]).convert("RGB")), self.labels[row]
-
-
-def baseline_loader(dataset, batch, workers, batches):
-    """The baseline's loader of as many batches."""
-    sampler = torch.randint(len(dataset), (batches * batch,)).tolist()
-    return DataLoader(dataset, batch, sampler=sampler, num_workers=workers)
-
-
-def take_baseline(loader):
-    """Take all batches of the baseline, which come normalised."""
-    for images, _ in loader():
-        images.sum()
-
-
-def take_ours(loader, normalize, batches):
-    """Take batches of ours, epoch after epoch, and normalise them as the network does."""
-    loader, taken = loader(), 0
-    while taken < batches:
+def take(make_loader, batches, images_of, normalize=None):
+    """Take batches, epoch after epoch, and normalise them as the network does unless they come so."""
+    loader, taken = make_loader(), 0
+    while True:
         for batch in loader:
-            normalize(batch["images"]).sum()
+            images = images_of(batch)
+            (images if normalize is None else normalize(images)).sum()
             taken += 1
             if taken == batches:
                 return
@@ -78,32 +44,48 @@ def composed(overrides):
 
 
 def measure(config, workers, repeats, batches):
-    """Return the row of one number of loader processes."""
+    """Return the rows of one number of loader processes."""
     config["data"]["num_workers"] = workers
     datamodule = build_datamodule(config)
     datamodule.prepare_data()
     datamodule.setup()
-    batch = config["sampler"]["identities"] * config["sampler"]["images_per_identity"]
-    train = datamodule.table[datamodule.table["split"] == "train"]
-    dataset = DecodedEachTime(
-        train["path"].tolist(), list(range(len(train))), tuple(config["data"]["image_size"])
-    )
-    calls = [
-        lambda: take_ours(datamodule.train_dataloader, InputNormalization(), batches),
-        lambda: take_baseline(lambda: baseline_loader(dataset, batch, workers, batches)),
-    ]
-    ours, theirs = seconds_in_turns(calls, repeats=repeats)
-    images = batch * batches
-    row = {
-        "workers": workers, "images": images, "images_per_second": images / min(ours),
-        "slowest": images / max(ours), "their_images_per_second": images / min(theirs), "ratio": min(theirs) / min(ours),
-    }  # fmt: skip
-    print(
-        f"{workers} workers: {row['images_per_second']:.0f} images/s ({row['slowest']:.0f} at the slowest), decoding each "
-        f"time {row['their_images_per_second']:.0f}, ratio {row['ratio']:.1f}",
-        flush=True,
-    )
-    return row
+    instances = config["sampler"]["images_per_identity"]
+    batch = config["sampler"]["identities"] * instances
+    dataset = DecodedEachTime(datamodule.table, datamodule._annotations.labels, datamodule.image_size)
+    loaders = {
+        "ours": (datamodule.train_dataloader, lambda taken: taken["images"], InputNormalization()),
+        "decoding each time": (
+            lambda: DataLoader(dataset, batch_sampler=datamodule.train_batches, num_workers=workers),
+            lambda taken: taken[0],
+        ),
+    }
+    if torchreid_version():
+        loaders["torchreid"] = (
+            lambda: torchreid_loader(datamodule, batch, instances, workers),
+            lambda taken: taken["img"],
+        )
+    calls = [partial(take, make, batches, *how) for make, *how in loaders.values()]
+    times = dict(zip(loaders, seconds_in_turns(calls, repeats=repeats), strict=True))
+    rows = []
+    for name, seconds in times.items():
+        rates = [batch * batches / taken for taken in seconds]
+        ratios = [taken / own for taken, own in zip(seconds, times["ours"], strict=True)]
+        rows.append(
+            {
+                "workers": workers,
+                "loader": name,
+                "images_per_second": statistics.median(rates),
+                "slowest": min(rates),
+                "fastest": max(rates),
+                "ours_is_faster": statistics.median(ratios),
+            }
+        )
+        print(
+            f"{workers} workers, {name}: {statistics.median(rates):.0f} images/s ({min(rates):.0f} to {max(rates):.0f}); "
+            f"ours takes 1 / {statistics.median(ratios):.1f} of its time",
+            flush=True,
+        )
+    return rows
 
 
 def main():
@@ -117,7 +99,8 @@ def main():
     torch.set_num_threads(1)
     config = composed(overrides)
     rows = [first_run(config)]
-    rows += [measure(config, workers, options.repeats, options.batches) for workers in options.workers]
+    for workers in options.workers:
+        rows += measure(config, workers, options.repeats, options.batches)
     write_rows(options.json, rows)
 
 

@@ -144,32 +144,41 @@ def torchreid_version():
     return None
 
 
+def torchreid_loader(datamodule, batch_size, instances, workers, pin_memory=False):
+    """torchreid's image data set, transforms (flip, crop, erasing) and identity sampler on our training images."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torchreid.reid.data.datasets.dataset import ImageDataset
+        from torchreid.reid.data.sampler import RandomIdentitySampler
+        from torchreid.reid.data.transforms import build_transforms
+    rows, labels = datamodule._rows("train"), datamodule._annotations.labels
+    train = [(datamodule.table["path"].iloc[row], int(labels[row]), 0) for row in rows]
+    height, width = datamodule.image_size
+    names = ["random_flip", "random_crop", "random_erase"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        transform, _ = build_transforms(height, width, transforms=names)
+    dataset = ImageDataset(train, train, train, transform=transform, mode="train", verbose=False)
+    return DataLoader(
+        dataset,
+        batch_size,
+        sampler=RandomIdentitySampler(dataset.train, batch_size, instances),
+        num_workers=workers,
+        pin_memory=pin_memory,
+        drop_last=True,
+    )
+
+
 class Torchreid:
     """torchreid's engine; see above."""
 
     def __init__(self, bare, workers):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from torchreid.reid.data.datasets.dataset import ImageDataset
-            from torchreid.reid.data.sampler import RandomIdentitySampler
-            from torchreid.reid.data.transforms import build_transforms
             from torchreid.reid.engine import ImageTripletEngine
         self.batch_size, datamodule = bare.batch_size, bare.datamodule
-        rows, labels = datamodule._rows("train"), datamodule._annotations.labels
-        train = [(datamodule.table["path"].iloc[row], int(labels[row]), 0) for row in rows]
-        height, width = datamodule.image_size
-        names = ["random_flip", "random_crop", "random_erase"]
-        with contextlib.redirect_stdout(io.StringIO()):
-            transform, _ = build_transforms(height, width, transforms=names)
-        dataset = ImageDataset(train, train, train, transform=transform, mode="train", verbose=False)
         instances = bare.config["sampler"].get("images_per_identity", 4)
-        self.loader = DataLoader(
-            dataset,
-            self.batch_size,
-            sampler=RandomIdentitySampler(dataset.train, self.batch_size, instances),
-            num_workers=workers,
-            pin_memory=bare.device.type == "cuda",
-            drop_last=True,
+        self.loader = torchreid_loader(
+            datamodule, self.batch_size, instances, workers, bare.device.type == "cuda"
         )
         model = Plain(bare).to(bare.device)
         optimizer = bare.module._optimizer(model.network, nn.Identity())

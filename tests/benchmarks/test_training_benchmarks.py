@@ -23,7 +23,7 @@ SMALL = (
 def script(monkeypatch):
     """Return a function from a benchmark's name to its module."""
     monkeypatch.syspath_prepend(BENCHMARKS)
-    names = ("train", "training_peers", "gpu", "measure")
+    names = ("train", "training_peers", "gpu", "input", "measure")
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     yield __import__
@@ -73,6 +73,16 @@ def test_what_bounds_a_run_is_the_slower_of_two_at_once_and_both_of_two_in_turns
     assert said.startswith("the step bounds the run, which reaches 90%")
     assert "3.0 times" in said
     assert "loading is 25% of the time; the run reaches 120%" in bound(row | {"workers": 0})
+
+
+@pytest.mark.slow
+def test_every_loader_is_taken_from_and_the_first_run_told_apart(script, monkeypatch, tmp_path):
+    options = ["--workers", "0", "--repeats", "1", "--batches", "3", "data.validation=none"]
+    rows = run(script("input"), monkeypatch, tmp_path / "rows.json", *options, "data.image_size=[32,16]")
+    assert rows[0]["images"] > 0
+    assert rows[0]["first_run_seconds"] > 0
+    assert [row["loader"] for row in rows[1:3]] == ["ours", "decoding each time"]
+    assert rows[1]["ours_is_faster"] == 1
 
 
 @pytest.mark.slow
