@@ -96,12 +96,15 @@ def watch_for_collapse(
             continue
         value_of_equal = loss(equal if getattr(loss, "reads_features", False) else equal.metric, labels)
         loss.diagnostics = diagnostics  # type: ignore[assignment]
+        numbers = (
+            terms[name],
+            value_of_equal,
+            diagnostics["mean_an_distance"],
+            diagnostics["embedding_norm"],
+        )
+        value, of_equal, spread, norm = torch.stack([number.float() for number in numbers]).tolist()
         sentence = watch.look(
-            name,
-            float(terms[name].detach()),
-            float(value_of_equal),
-            float(diagnostics["mean_an_distance"]) ** (0.5 if getattr(loss, "squared", False) else 1.0),
-            float(diagnostics["embedding_norm"]),
+            name, value, of_equal, spread ** (0.5 if getattr(loss, "squared", False) else 1.0), norm
         )
         if sentence:
             log.warning(sentence)

@@ -27,7 +27,7 @@ from reid_lightning.training.attribute_metrics import (
 from reid_lightning.training.collapse import CollapseWatch, watch_for_collapse
 from reid_lightning.training.gather import join_ranks
 from reid_lightning.training.metrics import EvaluationRows, RetrievalEvaluation
-from reid_lightning.training.objective import MultiTaskObjective
+from reid_lightning.training.objective import MultiTaskObjective, Objective
 
 CHECKPOINT_KEY = "reid_lightning"
 
@@ -90,35 +90,43 @@ class ReIDModule(LightningModule):
         labels = batch["labels"]
         logits = self.network.classify(features, labels)
         outcome = self.objective(features, labels, logits, join_ranks, batch["attributes"])
-        self._remember_first_bad_step(outcome.terms)
-        self.log("train/loss", outcome.total.detach(), prog_bar=True)
-        values = {f"train/{name}": term.detach() for name, term in outcome.terms.items()}
-        values |= {f"train/{name}": value for name, value in outcome.diagnostics.items()}
-        self.log_dict(values)
-        if self._is_log_step():
-            self._log_accuracy(features, labels, batch["attributes"])
-            self._raise_if_bad()
-            watch_for_collapse(self._collapse, self.objective.losses, outcome.terms, features, labels)
+        step = self.trainer.global_step
+        self._unchecked += [(step, name, term.detach()) for name, term in outcome.terms.items()]
+        if self._is_log_step() or self.trainer.is_last_batch:
+            self._log_step(outcome, features, batch)
         return outcome.total
 
     def _is_log_step(self) -> bool:
         return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
 
     @torch.no_grad()
-    def _log_accuracy(self, features: Features, labels: Tensor, attributes: Tensor) -> None:
-        logits = None
+    def _log_step(self, outcome: Objective, features: Features, batch: dict[str, Tensor]) -> None:
+        """Look at a step as a whole: all its numbers come to the host in one piece, and no other step waits for them.
+
+        Lightning keeps every value that it is given, a device's or not, and turns it into a number at every step.
+        """
+        self._raise_if_bad()
+        values = {"loss": outcome.total, **outcome.terms, **outcome.diagnostics}
+        values |= self._accuracy(features, batch["labels"], batch["attributes"])
+        on_host = torch.stack([value.detach().float() for value in values.values()]).cpu()
+        logged = {f"train/{name}": value for name, value in zip(values, on_host, strict=True)}
+        self.log("train/loss", logged.pop("train/loss"), prog_bar=True)
+        rates = [group["lr"] for group in self._torch_optimizer().param_groups]
+        self.log_dict(logged | {"train/lr": torch.tensor(max(rates))})
+        watch_for_collapse(self._collapse, self.objective.losses, outcome.terms, features, batch["labels"])
+
+    def _accuracy(self, features: Features, labels: Tensor, attributes: Tensor) -> dict[str, Tensor]:
+        """Return how often a batch is told right."""
+        values, logits = {}, None
         if self.objective.identity_weight:
             logits = self.network.classify(features)  # without labels: no margin
             if logits is not None:
-                self.log("train/accuracy", (logits.argmax(1) == labels).float().mean())
+                values["accuracy"] = (logits.argmax(1) == labels).float().mean()
         if features.attributes is not None and self.schema is not None:
-            joint = joint_accuracy(features.attributes, attributes, self.schema.sizes, logits, labels)
-            self.log("train/joint_accuracy", joint)
-        rates = {
-            group.get("name", str(i)): group["lr"]
-            for i, group in enumerate(self._torch_optimizer().param_groups)
-        }
-        self.log("train/lr", max(rates.values()))
+            values["joint_accuracy"] = joint_accuracy(
+                features.attributes, attributes, self.schema.sizes, logits, labels
+            )
+        return values
 
     def _torch_optimizer(self) -> torch.optim.Optimizer:
         optimizer = self.optimizers(use_pl_optimizer=False)
@@ -126,22 +134,19 @@ class ReIDModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Start looking for terms that are not finite, and for collapse."""
-        self._first_bad: dict[str, Tensor] = {}
+        self._unchecked: list[tuple[int, str, Tensor]] = []  # terms since the last look, by step and name
         self._collapse = CollapseWatch()
 
-    def _remember_first_bad_step(self, terms: Mapping[str, Tensor]) -> None:
-        """Note the first step whose term is not finite, without waiting for the device."""
-        for name, term in terms.items():
-            bad = torch.where(term.detach().isfinite(), torch.inf, float(self.trainer.global_step))
-            self._first_bad[name] = (
-                torch.minimum(self._first_bad[name], bad) if name in self._first_bad else bad
-            )
-
     def _raise_if_bad(self) -> None:
-        for name, step in self._first_bad.items():
-            if step.isfinite():
+        """Name the first term since the last look that is not finite; only here the host waits for them."""
+        terms, self._unchecked = self._unchecked, []
+        if not terms:
+            return
+        finite = torch.stack([term for _, _, term in terms]).isfinite().tolist()
+        for (step, name, _), is_finite in zip(terms, finite, strict=True):
+            if not is_finite:
                 raise FloatingPointError(
-                    f"the loss term {name!r} became NaN or infinite at optimizer step {int(step)} "
+                    f"the loss term {name!r} became NaN or infinite at optimizer step {step} "
                     f"(epoch {self.current_epoch}); lower optimizer.lr, set trainer.gradient_clip_val, "
                     "or use trainer.precision=32-true"
                 )
