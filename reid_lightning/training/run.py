@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from reid_lightning.errors import InputError
 from reid_lightning.training.configuration import CONF, plain
 from reid_lightning.training.hints import hints, settled_per_job
+from reid_lightning.training.launchers import prefer_own_options
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -56,6 +57,7 @@ def _folder() -> Path:
 def main() -> None:
     """Train and evaluate as the command line says; exit with a code that is not 0 after an error."""
     sys.argv[1:] = settled_per_job(sys.argv[1:])
+    prefer_own_options()
     try:
         _main()
     except SystemExit as error:
