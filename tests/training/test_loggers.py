@@ -1,6 +1,11 @@
 import pytest
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import OmegaConf
 
-from reid_lightning.training.loggers import abandon, finish, logged_in, wandb_logger
+from reid_lightning.training.loggers import abandon, finish, logged_in, sweep_name, wandb_logger
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +46,39 @@ def test_a_failed_job_leaves_no_run_open_for_the_next(tmp_path):
     assert second.experiment.id != identity
     finish([second])
     abandon()  # nothing is open
+
+
+def test_a_run_of_an_agent_keeps_the_name_that_the_agent_gave_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "fromagent")
+    assert identity_of(tmp_path / "alone") != "fromagent"  # set for something else
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    assert identity_of(tmp_path / "run") == "fromagent"
+    assert sweep_name() == "sweep1"
+
+
+def identity_of(folder):
+    wandb_logger(folder, project="test")
+    return (folder / "wandb_id").read_text()
+
+
+def test_a_job_of_a_sweep_is_grouped_by_its_sweep_and_named_by_its_folder(tmp_path, monkeypatch):
+    settings = {"mode": RunMode.MULTIRUN, "sweep": {"dir": "multirun/loss,seed-1a2b"}}
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create(settings))
+    logger = wandb_logger(tmp_path / "loss=triplet", project="test")
+    assert (logger.experiment.group, logger.experiment.name) == ("loss,seed-1a2b", "loss=triplet")
+    finish([logger])
+    settings["mode"] = RunMode.RUN
+    assert sweep_name() is None
+
+
+def test_the_summary_holds_the_best_value_and_where_the_checkpoints_lie(tmp_path):
+    logger = wandb_logger(tmp_path / "run", project="test")
+    best, last = ModelCheckpoint(monitor="val/mAP", mode="max"), ModelCheckpoint()
+    best.best_model_path, best.best_model_score = "best.ckpt", torch.tensor(0.5)
+    last.best_model_path = "last.ckpt"
+    for callback in (best, last):
+        logger.after_save_checkpoint(callback)
+    summary = dict(logger.experiment.summary)
+    assert summary == {"best/val/mAP": 0.5, "best_checkpoint": "best.ckpt", "last_checkpoint": "last.ckpt"}
+    finish([logger])
