@@ -1,7 +1,5 @@
 """Quadruplet loss: a triplet loss, and the same demand against pairs that the anchor is no part of."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
@@ -74,44 +72,60 @@ def quadruplet_term(distances: Tensor, labels: Tensor, margin: float) -> Tensor:
         labels: (N,).
         margin: In units of the distances.
     """
-    slopes = torch.zeros(distances.numel(), dtype=torch.int64, device=distances.device)
-    values, quadruplets = distances.detach().flatten(), 0
-    for sign, positives, negatives in _counted_pairs(labels):
-        per_positive, per_negative = active_counts(values[positives] + margin, values[negatives])
-        slopes[positives] += sign * per_positive
-        slopes[negatives] -= sign * per_negative
-        quadruplets += sign * len(positives) * len(negatives)
-    active = slopes.clamp(min=0).sum()  # slopes of positive pairs: one for each quadruplet that costs
-    total = (slopes.view_as(distances) * distances).sum() + margin * active
-    return total / max(1, quadruplets)
-
-
-def _counted_pairs(labels: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yield a sign, positive pairs and negative pairs, as positions in the flat (N, N) matrix.
-
-    First all pairs, then, to be taken away, those of each identity: its positive pairs, and its images with others'.
-    """
     size = len(labels)
-    positions = torch.arange(size * size, device=labels.device).view(size, size)
-    positions = torch.minimum(positions, positions.T)  # (b, c) and (c, b) are one pair
-    same = labels[:, None] == labels[None, :]
-    once = torch.ones_like(same).triu(1)
-    yield 1, positions[same & once], positions[~same & once]
-    identities, counts = labels.unique(return_counts=True)  # type: ignore[no-untyped-call]
-    for identity in identities[counts > 1]:
-        own = labels == identity
-        rows = positions[own]
-        yield -1, rows[:, own][once[: len(rows), : len(rows)]], rows[:, ~own].flatten()
+    first, second = torch.triu_indices(size, size, 1, device=labels.device)  # every pair once
+    places = first * size + second
+    same = labels[:, None] == labels
+    values, negative = distances.detach().flatten()[places], ~same.flatten()[places]
+    positives = (~negative).nonzero().flatten()
+    thresholds, order = (values[positives] + margin).sort()
+    positives, counted = positives[order], negative.long()
+    # The positive pairs from here on cost against a pair.
+    start = torch.searchsorted(thresholds, values, right=True)
+    below = start.new_zeros(len(positives) + 1).index_add_(0, start, counted).cumsum(0)[:-1]
+    above = (len(positives) - start) * counted
+    identities = same.int().argmax(dim=1)  # each named by its first image
+    for images in (first, second):
+        own = identities[first[positives]], identities[images]
+        fewer_below, fewer_above = counts_within(*own, start, counted, size)
+        below, above = below - fewer_below, above - fewer_above
+    slopes = (-above).index_copy_(0, positives, below)
+    slopes = places.new_zeros(size * size).index_copy_(0, places, slopes)
+    alike = same.sum(dim=1)
+    quadruplets = len(positives) * counted.sum() - (alike * (alike - 1) * (size - alike)).sum() // 2
+    total = (slopes.view_as(distances) * distances).sum() + margin * below.sum()
+    mean: Tensor = total / quadruplets.clamp(min=1)
+    return mean
 
 
-def active_counts(positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
-    """Count for each positive the negatives below it, and for each negative the positives above it.
+def counts_within(
+    groups: Tensor, other_groups: Tensor, start: Tensor, counted: Tensor, num_groups: int
+) -> tuple[Tensor, Tensor]:
+    """Count, within groups, for each positive pair the negative ones below it, and for each negative one the reverse.
+
+    Args:
+        groups: (P,) of the positive pairs, which lie in increasing order; only pairs of one group meet.
+        other_groups: (M,) of the other pairs.
+        start: (M,) place of the first positive pair above each of them.
+        counted: (M,) 1 for a negative pair, 0 for one that counts for nothing.
+        num_groups: Groups are numbered below it.
+
+    Returns:
+        (P,) and (M,) int64.
 
     Examples:
-        >>> active_counts(torch.tensor([3.0, 1.0]), torch.tensor([0.0, 1.0, 2.0]))
-        (tensor([3, 1]), tensor([2, 1, 1]))
+        >>> groups, other_groups, start = torch.tensor([0, 1, 0]), torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1])
+        >>> counts_within(groups, other_groups, start, torch.ones_like(start), num_groups=2)
+        (tensor([1, 1, 2]), tensor([2, 1, 1]))
     """
-    ordered, order = positives.sort()
-    not_above = torch.searchsorted(ordered, negatives, right=True)
-    below = not_above.bincount(minlength=len(positives) + 1).cumsum(0)[:-1]
-    return torch.empty_like(below).index_copy_(0, order, below), len(positives) - not_above
+    # One number orders the positive pairs by group, and within a group as they lie.
+    step = len(groups) + 1
+    keys, order = (groups * step + torch.arange(len(groups), device=groups.device)).sort()
+    ends = torch.searchsorted(keys, step * torch.arange(1, num_groups + 1, device=groups.device))
+    found = torch.searchsorted(keys, other_groups * step + start)
+    above = (ends[other_groups] - found) * counted
+    # Found up to a positive pair are the negative ones below it, and all those of the groups before its own.
+    met = start.new_zeros(step).index_add_(0, found, counted).cumsum(0)[:-1]
+    sizes = start.new_zeros(num_groups).index_add_(0, other_groups, counted)
+    before = (sizes.cumsum(0) - sizes)[groups[order]]
+    return torch.zeros_like(met).index_copy_(0, order, met - before), above
