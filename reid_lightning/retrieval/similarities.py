@@ -93,8 +93,8 @@ class Similarities:
         units = (2 + width / 256) * (16 if dtype == torch.float64 else 1)
         if self.metric == "cosine":
             scale = torch.ones(len(rows), dtype=dtype, device=rows.device)
-        else:  # an image at the same distance is at most 2 |q| + |g| long, wherever it lies
-            scale = (self.query_squares[rows].sqrt() + self.gallery_squares[columns].sqrt()).square() / 2
+        else:  # an image at the same distance is at most 2 |q| + |g| long, wherever it lies: (|q| + |g|)² / 2 or less
+            scale = self.query_squares[rows] + self.gallery_squares[columns]
         return units * torch.finfo(dtype).eps * scale
 
     def distances(self, rows: slice, similarities: Tensor) -> Tensor:
