@@ -1,5 +1,6 @@
 """Where derived files live and how they are written: whole or not at all."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from uuid import uuid4
 import platformdirs
 
 from reid_lightning.errors import InputError
+
+log = logging.getLogger("reid_lightning")
 
 
 def cache_dir() -> Path:
@@ -57,16 +60,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def file_lock(path: str | Path) -> Iterator[None]:
+def file_lock(path: str | Path, waiting: str | None = None) -> Iterator[None]:
     """Hold an exclusive lock between processes; the operating system frees it when a holder dies.
 
     Args:
         path: The lock file. It is created and stays (removing it would let two holders in).
+        waiting: Said in the log where another process holds it.
     """
     import fcntl
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is not None:
+                log.info(waiting)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -151,14 +151,14 @@ def cache_key(paths: Sequence[str], image_size: tuple[int, int]) -> str:
         InputError: A file is missing.
     """
     absolute = [os.path.abspath(path) for path in paths]
-    facts = np.fromiter(_sizes_and_times(absolute), np.int64, 2 * len(absolute))
+    facts = np.fromiter(sizes_and_times(absolute), np.int64, 2 * len(absolute))
     digest = hashlib.blake2b(f"{image_size[0]}x{image_size[1]} v1\n".encode(), digest_size=16)
     digest.update("\n".join(absolute).encode(errors="surrogateescape"))
     digest.update(facts.tobytes())
     return digest.hexdigest()
 
 
-def _sizes_and_times(paths: Sequence[str]) -> Iterator[int]:
+def sizes_and_times(paths: Sequence[str]) -> Iterator[int]:
     """Yield size in bytes and modification time in nanoseconds, file after file."""
     for path in paths:
         try:

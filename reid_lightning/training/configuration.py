@@ -45,6 +45,16 @@ OmegaConf.register_new_resolver(
 )
 
 
+def _job_folder(*, _root_: Any) -> str:
+    from reid_lightning.training.sweep_folders import job_folder
+
+    return job_folder(_root_)
+
+
+# `${job_folder:}` is the name of a sweep's job.
+OmegaConf.register_new_resolver("job_folder", _job_folder, replace=True)
+
+
 def plain(config: Any) -> Any:
     """Return an OmegaConf node as resolved dictionaries, lists and scalars.
 

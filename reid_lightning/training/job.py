@@ -29,6 +29,7 @@ from reid_lightning.training.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.training.pose import BRANCH_FILE
 from reid_lightning.training.quiet import quiet
 from reid_lightning.training.results import RunResult, Stopwatch, write_results
+from reid_lightning.training.source_tables import SourceTables
 from reid_lightning.training.strategy import Children, JobDDPStrategy, processes_of_one_job, world_size
 
 log = logging.getLogger("reid_lightning")
@@ -47,11 +48,12 @@ class Fitted:
     unfinished: bool = False  # the time limit ended it; a continued run has more epochs to train
 
 
-def run_job(config: dict[str, Any]) -> RunResult | None:
+def run_job(config: dict[str, Any], tables: SourceTables | None = None) -> RunResult | None:
     """Train, evaluate and report one resolved config.
 
     Args:
         config: Plain containers; `output_dir` receives everything that the run leaves.
+        tables: What the jobs of a process have read in common; None reads anew.
 
     Returns:
         The result; its `score` (validation mAP) is what a sweep optimises, and the test set has been seen once. None if
@@ -68,7 +70,7 @@ def run_job(config: dict[str, Any]) -> RunResult | None:
     _write_config(config, output_dir / "config.yaml")
     watch = Stopwatch()
     with processes_of_one_job() as children:
-        fitted = _fit(config, output_dir, children, watch, resume=checkpoint)
+        fitted = _fit(config, output_dir, children, watch, tables, resume=checkpoint)
         score, validation = fitted.score, fitted.module.validation_summary
         if fitted.unfinished:
             _say_how_to_continue(fitted.trainer, output_dir)
@@ -79,6 +81,7 @@ def run_job(config: dict[str, Any]) -> RunResult | None:
                 output_dir / "refit",
                 children,
                 watch,
+                tables,
                 stop_after=fitted.best_epoch,
             )
         with watch.stage("test"):
@@ -125,6 +128,7 @@ def _fit(
     output_dir: Path,
     children: Children,
     watch: Stopwatch,
+    tables: SourceTables | None = None,
     resume: str | None = None,
     stop_after: int | None = None,
 ) -> Fitted:
@@ -132,6 +136,8 @@ def _fit(
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     with watch.stage("data"):
         datamodule = build_datamodule(config)
+        if tables is not None:
+            datamodule.sources = tables.readers(config)
         datamodule.prepare_data()
         datamodule.setup("fit")
         if config["attributes"]:
@@ -256,7 +262,8 @@ def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]
         raise InputError(
             f"{path} is not a checkpoint of reid-lightning; to start from its weights use backbone.weights={path}"
         ) from error
-    if checkpoint["epoch"] + 1 >= config["trainer"]["max_epochs"]:
+    untested = resume == "last" and not (output_dir / "metrics.json").exists()
+    if checkpoint["epoch"] + 1 >= config["trainer"]["max_epochs"] and not untested:
         raise InputError(
             f"{path} has already been trained for its {checkpoint['epoch'] + 1} epochs; "
             "raise trainer.max_epochs to continue it"

@@ -18,27 +18,35 @@ from reid_lightning.errors import InputError
 from reid_lightning.training.configuration import CONF, plain
 from reid_lightning.training.hints import hints, settled_per_job
 from reid_lightning.training.launchers import prefer_own_options
+from reid_lightning.training.sweep_folders import with_folder
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _main(config: DictConfig) -> float | None:
     """Run one job; Hydra composes the config, and a sweeper reads the returned validation mAP.
 
-    In a sweep a job that fails leaves its reason in its folder and returns NaN, so that the others run.
+    In a sweep a finished job returns the result that is there, and one that fails leaves its reason in its folder and
+    returns NaN, so that the others run.
     """
     from reid_lightning.training.job import run_job
+    from reid_lightning.training.sweep_job import run_in_sweep
     from reid_lightning.training.sweeps import forget_failure
 
+    sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
-        result = run_job(plain(config))
+        if sweeping:
+            score = run_in_sweep(config)
+        else:
+            result = run_job(plain(config))
+            score = result.score if result else None
     except Exception as error:
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
+        if sweeping:
             return _failed(error)
         if isinstance(error, InputError):
             raise CompactHydraException(f"error: {error}") from error
         raise
     forget_failure(_folder())
-    return result.score if result else None
+    return score
 
 
 def _failed(error: Exception) -> float:
@@ -56,7 +64,7 @@ def _folder() -> Path:
 
 def main() -> None:
     """Train and evaluate as the command line says; exit with a code that is not 0 after an error."""
-    sys.argv[1:] = settled_per_job(sys.argv[1:])
+    sys.argv[1:] = settled_per_job(with_folder(sys.argv[1:]))
     prefer_own_options()
     try:
         _main()

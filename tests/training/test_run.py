@@ -219,8 +219,10 @@ def test_a_setting_of_the_swept_options_reaches_every_job(tiny, tmp_path):
         folder=tmp_path / "sweep", multirun=True,
     )  # fmt: skip
     assert swept.returncode == 0 or "no metrics.json" in swept.stdout, swept.stderr
-    for job in ("0", "1"):
-        assert "scale: 16" in (tmp_path / "sweep" / job / "config.yaml").read_text()
+    jobs = list((tmp_path / "sweep").glob("classifier-*/config.yaml"))
+    assert len(jobs) == 2
+    for job in jobs:
+        assert "scale: 16" in job.read_text()
 
 
 SPY = """
@@ -249,7 +251,7 @@ def test_every_rank_of_a_sweep_trains_its_own_job(tiny, tmp_path, monkeypatch):
     )
     assert swept.returncode == 0, swept.stderr
     folders = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
-    assert [folder.name for folder in folders] == ["0", "1"]
+    assert [folder.name.rsplit("_", 1)[0] for folder in folders] == ["optimizer.lr-0.001", "optimizer.lr-0.002"]
     for folder, rate in zip(folders, (0.001, 0.002), strict=True):
         assert (folder / "rank0.txt").read_text() == f"{rate} {rate} 2"
         assert (folder / "rank1.txt").read_text() == f"{rate} {rate} 2"
