@@ -251,7 +251,10 @@ def test_every_rank_of_a_sweep_trains_its_own_job(tiny, tmp_path, monkeypatch):
     )
     assert swept.returncode == 0, swept.stderr
     folders = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
-    assert [folder.name.rsplit("_", 1)[0] for folder in folders] == ["optimizer.lr-0.001", "optimizer.lr-0.002"]
+    assert [folder.name.rsplit("_", 1)[0] for folder in folders] == [
+        "optimizer.lr-0.001",
+        "optimizer.lr-0.002",
+    ]
     for folder, rate in zip(folders, (0.001, 0.002), strict=True):
         assert (folder / "rank0.txt").read_text() == f"{rate} {rate} 2"
         assert (folder / "rank1.txt").read_text() == f"{rate} {rate} 2"
