@@ -187,11 +187,17 @@ def data_sheet(
 @report_app.command("sweep")
 def report_sweep(
     folder: Annotated[Path, typer.Argument(help="Folder of a --multirun, or one that holds several.")],
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare all with this option (or the part of its name that no other has); default: the best."
+        ),
+    ] = None,
 ) -> None:
-    """Summarise a sweep over its seeds; --multirun does the same at its end."""
+    """Summarise a sweep over its seeds and say what is better than what; --multirun does the same at its end."""
     from reid_lightning.training.sweeps import report_sweep as report
 
-    report(folder)
+    report(folder, baseline)
 
 
 def main() -> None:

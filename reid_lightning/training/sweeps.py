@@ -1,4 +1,4 @@
-"""What a sweep has found: its job folders as a table, and mean and spread over seeds per option."""
+"""What a sweep has found: its job folders as a table, and its summary on every way out."""
 
 import json
 import logging
@@ -9,28 +9,16 @@ from typing import Any
 import pandas as pd
 import yaml
 from rich.console import Console
-from rich.table import Table
 
-from reid_lightning import __version__
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
+from reid_lightning.training.comparison import compare, marginal_means
+from reid_lightning.training.leaderboard import print_summary, summarise, write_page, write_summary
 
 log = logging.getLogger("reid_lightning")
 
 SPLIT = "data.split"  # protocols of random splits are averaged over them as over seeds
 FAILURE = "failure.txt"  # in a job's folder: why the job has no result
-SELECTED_BY = "validation/mAP"
-# Columns that a summary holds, and their headings where they are printed; attributes where some job has heads for them.
-NUMBERS = {
-    SELECTED_BY: "val mAP",
-    "test/mAP": "test mAP",
-    "test/rank1": "Rank-1",
-    "test/rank5": None,
-    "test/rank10": None,
-    "cost/images_per_second": "im/s",
-    "cost/parameters": "M",
-}
-ATTRIBUTE_NUMBERS = {"attributes/accuracy": "attributes", "attributes/mean_accuracy": "mA"}
 
 
 def record_failure(folder: Path, error: Exception) -> None:
@@ -59,7 +47,7 @@ def read_sweep(folder: str | Path) -> pd.DataFrame:
         between jobs, the seed and the split left out), `seed` (and split), `failure` (why there is no result, missing
         where there is one),
         `override/KEY` (text) for every override, and `validation/NAME`, `test/NAME`, `cost/NAME` for every
-        number in `metrics.json`.
+        number in `metrics.json`, and `cost/seconds`, the sum of all stages.
 
     Raises:
         InputError: There is no job below the folder.
@@ -68,9 +56,19 @@ def read_sweep(folder: str | Path) -> pd.DataFrame:
     found = sorted(folder.rglob(".hydra/overrides.yaml"), key=lambda path: _natural(path.relative_to(folder)))
     if not found:
         raise InputError(f"{folder} holds no jobs of a sweep; name the folder that --multirun has written")
-    jobs = pd.DataFrame([_read_job(path.parent.parent, folder) for path in found])
+    jobs = pd.DataFrame([_read_job(path.parent.parent, folder) for path in _last_asked_for(found)])
     jobs.insert(1, "option", _options(jobs))
     return jobs
+
+
+def _last_asked_for(found: list[Path]) -> list[Path]:
+    """Leave out jobs that another one of the same sweep and overrides has replaced, of changed defaults, data or code."""
+    last: dict[tuple[Path, str], Path] = {}
+    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns):
+        if (path.parents[1] / "identity.json").is_file():
+            last[path.parents[2], path.read_text()] = path
+    kept = set(last.values())
+    return [path for path in found if path in kept or not (path.parents[1] / "identity.json").is_file()]
 
 
 def _read_job(folder: Path, sweep: Path) -> dict[str, Any]:
@@ -94,6 +92,8 @@ def _read_job(folder: Path, sweep: Path) -> dict[str, Any]:
                 name: value for name, value in written.get(part, {}).items() if isinstance(value, int | float)
             }
             row |= {f"{part}/{name}": value for name, value in numbers.items()}
+        if seconds := written.get("cost", {}).get("seconds"):
+            row["cost/seconds"] = sum(seconds.values())
     return row
 
 
@@ -119,127 +119,27 @@ def _short(overrides: pd.Series) -> list[str]:
     return [f"{str(name).rsplit('/', 1)[-1]}={value}" for name, value in overrides.items()]
 
 
-def summarise(jobs: pd.DataFrame) -> pd.DataFrame:
-    """Average the jobs of each option over its seeds.
+def report_sweep(folder: str | Path, baseline: str | None = None) -> int:
+    """Read, summarise, compare, write and print a sweep.
 
     Args:
-        jobs: As `read_sweep` returns them.
-
-    Returns:
-        A row per option, the best validation mAP first: `option`, and for every name in `numbers_of` the columns
-        `NAME/mean`, `NAME/std` (of the sample, missing below two seeds) and `NAME/count` (seeds). An option all of
-        whose jobs failed has counts of 0.
-
-    Examples:
-        >>> jobs = pd.DataFrame({"option": ["a", "a", "b"], "seed": ["1", "2", "1"], "failure": None,
-        ...                      "validation/mAP": [0.2, 0.4, 0.5]})
-        >>> summarise(jobs)[["option", "validation/mAP/mean", "validation/mAP/count"]].values.tolist()
-        [['b', 0.5, 1], ['a', 0.30000000000000004, 2]]
-    """
-    finished = jobs[jobs["failure"].isna()]
-    finished = finished.drop_duplicates(["option", "seed"], keep="last")  # a repeated seed tells nothing new
-    names = list(numbers_of(jobs))
-    finished = finished.reindex(columns=["option", *names]).astype(dict.fromkeys(names, float))
-    summary = finished.groupby("option").agg(["mean", "std", "count"])
-    summary.columns = summary.columns.map("/".join)
-    summary = summary.reindex(jobs["option"].unique())
-    counts = [f"{name}/count" for name in names]
-    summary[counts] = summary[counts].fillna(0).astype(int)
-    ordered = summary.sort_values(f"{SELECTED_BY}/mean", ascending=False, na_position="last", kind="stable")
-    return ordered.rename_axis("option").reset_index()
-
-
-def numbers_of(jobs: pd.DataFrame) -> dict[str, str | None]:
-    """Return the numbers that a summary of these jobs holds, and their headings where they are printed."""
-    return NUMBERS | {name: heading for name, heading in ATTRIBUTE_NUMBERS.items() if name in jobs}
-
-
-def write_summary(folder: Path, jobs: pd.DataFrame, summary: pd.DataFrame) -> None:
-    """Write `sweep.csv` (a row per option) and `sweep.json` (options and jobs) into the sweep's folder."""
-    with atomic_path(folder / "sweep.csv") as temporary:
-        summary.to_csv(temporary, index=False)
-    content = {
-        "version": __version__,
-        "ordered_by": SELECTED_BY,
-        "options": _records(summary),
-        "jobs": _records(jobs),
-    }
-    with atomic_path(folder / "sweep.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as plain data, what is missing as None."""
-    return [
-        {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        for row in table.astype(object).to_dict("records")
-    ]
-
-
-def print_summary(jobs: pd.DataFrame, summary: pd.DataFrame, console: Console) -> None:
-    """Print a line per option, scores in percent, and the jobs that failed with their reasons.
-
-    Costs are images a second in training and millions of parameters.
-    """
-    page = Table(title=None, show_edge=False, pad_edge=False)
-    page.add_column("option", overflow="fold", min_width=12)
-    numbers = {name: heading for name, heading in numbers_of(jobs).items() if heading}
-    for heading in numbers.values():
-        page.add_column(heading, justify="right", no_wrap=True)
-    counts = summary[[f"{name}/count" for name in numbers]].max(axis=1)
-    differ = counts.nunique() > 1
-    if differ:
-        page.add_column("seeds", justify="right", no_wrap=True)
-    for (_, row), count in zip(summary.iterrows(), counts, strict=True):
-        cells = [_cell(name, row[f"{name}/mean"], row[f"{name}/std"]) for name in numbers]
-        page.add_row(str(row["option"]), *cells, *([str(count)] if differ else []))
-    failed = jobs[jobs["failure"].notna()]
-    console.print()
-    console.print(page)
-    console.print(
-        f"[dim]{len(jobs) - len(failed)} of {len(jobs)} jobs finished; {_seeds(counts)}; ordered by validation "
-        "mAP[/dim]",
-        highlight=False,
-        soft_wrap=True,
-    )
-    for _, job in failed.iterrows():
-        console.print(
-            f"failed: job {job['job']} ({job['option']}, seed {job['seed']}): {job['failure']}",
-            style="red",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def _seeds(counts: "pd.Series[int]") -> str:
-    if counts.max() <= 1:
-        return "one seed each, which has no spread"
-    return f"± is the standard deviation over {f'{counts.max()} ' if counts.nunique() == 1 else ''}seeds"
-
-
-def _cell(name: str, mean: float, std: float) -> str:
-    """Write a fraction in percent with its spread, and what a job costs in its unit."""
-    if pd.isna(mean):
-        return ""
-    if name.startswith("cost/"):
-        return f"{mean / 1e6:.2f}" if name == "cost/parameters" else f"{mean:.0f}"
-    return f"{100 * mean:.1f}" + ("" if pd.isna(std) else f" ± {100 * std:.1f}")
-
-
-def report_sweep(folder: str | Path) -> int:
-    """Read, summarise, write and print a sweep.
+        folder: The sweep's folder.
+        baseline: The option that all others are compared with; None: the best on validation.
 
     Returns:
         The number of jobs without a result.
 
     Raises:
-        InputError: There is no job below the folder.
+        InputError: There is no job below the folder, or the baseline is none of its options.
     """
     folder, console = Path(folder), Console()
     jobs = read_sweep(folder)
     summary = summarise(jobs)
-    write_summary(folder, jobs, summary)
-    print_summary(jobs, summary, console)
-    console.print(f"summary: {folder / 'sweep.csv'}", highlight=False, soft_wrap=True)
+    comparison = compare(folder, jobs, list(summary["option"]), baseline)
+    summary = summary.merge(comparison.table, on="option", how="left")
+    effects = marginal_means(jobs, summary)
+    write_summary(folder, jobs, summary, comparison, effects)
+    page = write_page(folder, jobs, summary, comparison, effects)
+    print_summary(jobs, summary, comparison, effects, console)
+    console.print(f"summary: {page}", highlight=False, soft_wrap=True)
     return int(jobs["failure"].notna().sum())
