@@ -68,6 +68,17 @@ def test_aligned_equals_plain_loops(loss, seed):
     assert loss(given, LABELS).item() == pytest.approx(plain_loss(loss, given, all_triplets(LABELS)))
 
 
+def test_padding_counts_for_nothing_in_the_aligned_loss():
+    """Other than d(a, a), the aligned distance of an image from itself is not zero, and it has a slope."""
+    given, labels, found = features(), torch.tensor([0, 0, 1, 2, 2, 2, 3, 3]), []
+    for triplets in (BatchHardMiner()(given.metric, labels), BatchHardMiner().padded(given.metric, labels)):
+        local, loss = given.local.detach().clone().requires_grad_(), AlignedReIDLoss(1.0, 1.0)
+        value = loss(given._replace(local=local), labels, triplets)
+        value.backward()
+        found.append((value.detach(), local.grad, loss.diagnostics))
+    torch.testing.assert_close(*found)
+
+
 @pytest.mark.parametrize("mined", [True, False])
 def test_aligned_gradients(mined):
     given = features()

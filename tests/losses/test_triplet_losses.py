@@ -74,6 +74,21 @@ def test_mined_triplets_equal_plain_loops(loss, random_batch):
         assert loss(embeddings, labels, mined).item() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_padding_counts_for_nothing(loss, random_batch):
+    """Batches from 4 images, where distances come from the whole matrix, to 13, where each triplet is computed."""
+    miner = BatchHardMiner()
+    for seed in range(30):
+        embeddings, labels = random_batch(seed)
+        found = []
+        for triplets in (miner(embeddings, labels), miner.padded(embeddings, labels)):
+            leaf = embeddings.clone().requires_grad_()
+            value = loss(leaf, labels, triplets)
+            value.backward()
+            found.append((value.detach(), leaf.grad, loss.diagnostics))
+        torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("mined", [False, True])
 def test_hinge_equals_pytorch_metric_learning(mined, random_batch):
     theirs = pml.TripletMarginLoss(margin=0.3, distance=LpDistance(normalize_embeddings=False))

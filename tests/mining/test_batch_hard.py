@@ -29,6 +29,16 @@ def test_equals_plain_loops(seed):
     assert list(zip(*(column.tolist() for column in mined), strict=True)) == plain(embeddings, labels)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_padded_has_the_same_triplets_and_a_row_for_every_anchor(seed):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 5, (8,), generator=generator)
+    embeddings = torch.randn(8, 6, generator=generator, dtype=torch.float64)
+    mined = {a: (a, p, n) for a, p, n in plain(embeddings, labels)}
+    padded = zip(*(column.tolist() for column in BatchHardMiner().padded(embeddings, labels)), strict=True)
+    assert list(padded) == [mined.get(anchor, (anchor, anchor, anchor)) for anchor in range(8)]
+
+
 def test_equals_pytorch_metric_learning():
     torch.manual_seed(0)
     embeddings, labels = torch.randn(32, 16), torch.arange(8).repeat_interleave(4)

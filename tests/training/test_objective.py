@@ -64,6 +64,24 @@ def test_the_miner_serves_the_losses_that_take_triplets():
     assert takes.seen[2] is triplets
 
 
+def test_a_list_with_padding_goes_to_the_losses_that_take_it():
+    class Miner(nn.Module):
+        def forward(self, embeddings, labels):
+            return "listed"
+
+        def padded(self, embeddings, labels):
+            return "padded"
+
+    features, labels, logits = batch()
+    takes, plain = Spread(), Spread()
+    takes.takes_padding = True
+    for miner, given in ((Miner(), "padded"), (lambda embeddings, labels: "listed", "listed")):
+        MultiTaskObjective({"takes": takes, "plain": plain}, {"takes": 1.0, "plain": 1.0}, miner=miner)(
+            features, labels, logits
+        )
+        assert (takes.seen[2], plain.seen[2]) == (given, "listed")
+
+
 def test_nothing_to_train_is_refused():
     with pytest.raises(InputError, match="nothing to train"):
         build_objective({}, None, None, label_smoothing=0.0, num_classes=3, embedding_size=4)
