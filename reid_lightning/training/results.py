@@ -22,6 +22,7 @@ from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.table import describe_protocols
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
+from reid_lightning.models.flops import forward_gflops
 from reid_lightning.reporting.page import Picture
 from reid_lightning.retrieval.open_set import identification_summary
 from reid_lightning.retrieval.ranking import Ranking
@@ -63,7 +64,7 @@ class RunResult:
         validation: Numbers of the best validation, by name, as fractions.
         test: Numbers of the test set, seen once.
         protocol: How the data was split and the evaluation protocol, in one line.
-        cost: Throughput, memory, parameters and seconds per stage.
+        cost: Throughput, memory, parameters, GFLOPs of an image and seconds per stage.
         attributes: Scores of the attribute heads in the last evaluation (see `AttributeScores.summary`); empty without
             heads.
         identification: How often the queries of the last evaluation are named right (see `identification_summary`); empty
@@ -107,6 +108,7 @@ def write_results(
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Cost):
             cost |= callback.summary()
+    cost["gflops"] = round(forward_gflops(module.network, datamodule.image_size), 4)
     cost["seconds"] = {stage: round(value, 2) for stage, value in seconds.items()}
     result = RunResult(
         score=score,
