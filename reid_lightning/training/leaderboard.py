@@ -139,7 +139,7 @@ def _curves(folder: Path, jobs: pd.DataFrame) -> list[Curve]:
         file = folder / str(job.job) / "metrics.csv"
         if not file.is_file():
             continue
-        table = pd.read_csv(file)
+        table = pd.read_csv(file) if file.stat().st_size > 2 else pd.DataFrame()
         if {"epoch", SELECTED_BY} <= set(table.columns):
             table = table[["epoch", SELECTED_BY]].dropna()
             points = tuple(zip(table["epoch"].astype(float) + 1, table[SELECTED_BY], strict=True))
@@ -155,18 +155,20 @@ def print_summary(
     effects: pd.DataFrame,
     console: Console,
 ) -> None:
-    """Print a line per option, scores in percent; what they cost; the effects; and the jobs that failed.
+    """Print a line per option, scores in percent; what is better; what it costs; the effects; and the jobs that failed.
 
-    Lines fit 100 columns but for the names of options, which are folded.
+    Names of options are folded; all else fits 80 columns.
     """
     console.print()
-    console.print(_score_table(summary, comparison))
+    console.print(_score_table(summary))
     _say(console, finished_line(jobs, summary))
     if comparison.against is not None:
+        console.print()
+        console.print(_verdict_table(summary, comparison))
         _say(
             console,
-            f"difference: test mAP from {comparison.against}, with its {100 * LEVEL:.0f} % interval over seeds and "
-            "people; words after Holm's correction",
+            f"differences from {comparison.against} with their {100 * LEVEL:.0f} % intervals over seeds and people; "
+            "the words hold for all of them together",
         )
     for note in comparison.notes:
         _say(console, note)
@@ -212,7 +214,7 @@ def _recorded(summary: pd.DataFrame, name: str) -> bool:
 
 def _table() -> Table:
     page = Table(title=None, show_edge=False, pad_edge=False)
-    page.add_column("option", overflow="fold", min_width=24)
+    page.add_column("option", overflow="fold", min_width=12)
     return page
 
 
@@ -222,23 +224,21 @@ def _headings(summary: pd.DataFrame) -> dict[str, str]:
     return {name: heading for name, heading in known.items() if heading}
 
 
-def _score_table(summary: pd.DataFrame, comparison: Comparison) -> Table:
-    page, counts = _table(), _counts(summary)
-    headings = _headings(summary)
+def _score_table(summary: pd.DataFrame) -> Table:
+    page, counts, headings = _table(), _counts(summary), _headings(summary)
     for heading in headings.values():
         page.add_column(heading, justify="right", no_wrap=True)
     if differ := counts.nunique() > 1:
         page.add_column("seeds", justify="right", no_wrap=True)
-    if compared := comparison.against is not None:
-        page.add_column("difference", justify="right", no_wrap=True)
-        page.add_column("", max_width=15)
     for (_, row), count in zip(summary.iterrows(), counts, strict=True):
         cells = [_score(row[f"{name}/mean"], row[f"{name}/std"]) for name in headings]
-        cells += [str(count)] if differ else []
-        if compared:
-            cells += _verdict(row, comparison)
-        page.add_row(Text(str(row["option"])), *cells)  # brackets of a list are no markup
+        page.add_row(_words(row["option"]), *cells, *([str(count)] if differ else []))
     return page
+
+
+def _words(value: object) -> Text:
+    """Return a name as it is: brackets of a list are no markup."""
+    return Text(str(value))
 
 
 def _score(mean: float, std: float) -> str:
@@ -248,14 +248,22 @@ def _score(mean: float, std: float) -> str:
     return f"{100 * mean:.1f}" + ("" if pd.isna(std) else f" ± {100 * std:.1f}")
 
 
-def _verdict(row: pd.Series, comparison: Comparison) -> list[str]:
-    if row["option"] == comparison.against:
-        return ["", "reference"]
-    gap, low, high = (row[f"test/mAP/{part}"] for part in ("difference", "low", "high"))
+def _verdict_table(summary: pd.DataFrame, comparison: Comparison) -> Table:
+    page = _table()
+    for name in COMPARED:
+        page.add_column(str(SCORES[name]), no_wrap=True)
+    for _, row in summary[summary["option"] != comparison.against].iterrows():
+        page.add_row(_words(row["option"]), *(_verdict(row, name) for name in COMPARED))
+    return page
+
+
+def _verdict(row: pd.Series, name: str) -> str:
+    """Write a word, and below it the difference in percent points with its interval."""
+    gap, low, high = (row[f"{name}/{part}"] for part in ("difference", "low", "high"))
     if pd.isna(gap):
-        return ["", row["test/mAP/word"]]
+        return str(row[f"{name}/word"])
     interval = "" if pd.isna(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return [f"{100 * gap:+.1f}{interval}", row["test/mAP/word"]]
+    return f"{row[f'{name}/word']}\n{100 * gap:+.1f}{interval}"
 
 
 def _cost_table(summary: pd.DataFrame) -> Table:
@@ -265,7 +273,7 @@ def _cost_table(summary: pd.DataFrame) -> Table:
         page.add_column(heading, justify="right", no_wrap=True)
     for _, row in summary.iterrows():
         page.add_row(
-            Text(str(row["option"])), *(_cost(row[f"{name}/mean"], unit) for name, (_, unit) in units.items())
+            _words(row["option"]), *(_cost(row[f"{name}/mean"], unit) for name, (_, unit) in units.items())
         )
     return page
 
@@ -286,6 +294,6 @@ def _effect_table(effects: pd.DataFrame) -> Table:
     for row in effects.to_dict("records"):
         scores = [_score(row[name], float("nan")) for name in (SELECTED_BY, "test/mAP")]
         shown = "" if row["choice"] == previous else str(row["choice"])
-        page.add_row(Text(shown), Text(str(row["value"])), *scores, str(row["combinations"]))
+        page.add_row(_words(shown), _words(row["value"]), *scores, str(row["combinations"]))
         previous = row["choice"]
     return page

@@ -131,6 +131,19 @@ def test_words_hold_for_all_comparisons_together(sweep):
     assert found == pytest.approx(holm(alone).tolist(), rel=0.2)
 
 
+def test_the_words_are_printed_with_their_differences(sweep, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    options, _ = reported(sweep)
+    printed = capsys.readouterr().out
+    low, high = (100 * options["loss=circle"][f"test/mAP/{end}"] for end in ("low", "high"))
+    gap = 100 * options["loss=circle"]["test/mAP/difference"]
+    assert f"{gap:+.1f} [{low:+.1f}, {high:+.1f}]" in printed
+    assert printed.count("not distinguishable") == 2
+    assert printed.count("worse") == 2
+    assert "differences from loss=triplet with their 95 % intervals" in printed
+    assert "…" not in printed
+
+
 def test_a_named_baseline_takes_the_place_of_the_best(sweep):
     options, comparison = reported(sweep, baseline="contrastive")
     assert comparison["against"] == "loss=contrastive"
@@ -165,7 +178,7 @@ def test_one_option_has_nothing_to_be_compared_with(tmp_path, capsys):
     options, comparison = reported(tmp_path)
     assert comparison["against"] is None
     assert options["default"]["test/mAP/word"] is None
-    assert "difference" not in capsys.readouterr().out
+    assert "differences" not in capsys.readouterr().out
 
 
 def test_one_seed_is_unknown(sweep, capsys):
