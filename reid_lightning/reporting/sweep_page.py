@@ -62,13 +62,14 @@ filter.addEventListener('input', () => {
 document.querySelectorAll('#options th button').forEach((button, column) => {
   button.addEventListener('click', () => {
     const head = button.parentElement;
-    const down = head.getAttribute('aria-sort') !== 'descending';
+    const words = rows[0].children[column].dataset.value === undefined, now = head.getAttribute('aria-sort');
+    const down = now ? now === 'ascending' : !words;
     for (const other of head.parentElement.children) other.removeAttribute('aria-sort');
     head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
     const sign = down ? -1 : 1;
     const order = (a, b) => {
       const left = a.children[column], right = b.children[column];
-      if (left.dataset.value === undefined) return -sign * left.textContent.localeCompare(right.textContent);
+      if (words) return sign * left.textContent.localeCompare(right.textContent);
       const x = number(left), y = number(right);
       return x === null ? (y === null ? 0 : 1) : y === null ? -1 : sign * (x - y);
     };

@@ -60,6 +60,12 @@ def compare(
     nothing = pd.DataFrame(columns=columns)
     if not others:
         return Comparison(None, nothing)
+    if baseline is None and ("validation/mAP" not in jobs or jobs["validation/mAP"].isna().all()):
+        return Comparison(
+            None,
+            nothing,
+            ["without validation no option is the best: name one to compare with by --baseline"],
+        )
     finished = jobs[jobs["failure"].isna()].drop_duplicates(["option", "seed"], keep="last")
     finished = finished.assign(rank=finished["option"].ne(reference)).sort_values("rank", kind="stable")
     used, scores, people, notes = _common_queries(folder, finished)

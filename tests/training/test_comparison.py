@@ -172,6 +172,19 @@ def test_runs_that_differ_only_in_their_seed_are_not_distinguishable(tmp_path):
     assert options["note=a"]["test/rank1/word"] == "not distinguishable"
 
 
+def test_without_validation_there_is_no_best_option(sweep):
+    for file in sweep.rglob("metrics.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"validation": {}}))
+    options, comparison = reported(sweep)
+    assert comparison["against"] is None
+    assert comparison["notes"] == [
+        "without validation no option is the best: name one to compare with by --baseline"
+    ]
+    assert options["loss=contrastive"]["test/mAP/word"] is None
+    options, comparison = reported(sweep, "triplet")
+    assert options["loss=contrastive"]["test/mAP/word"] == "worse"
+
+
 def test_one_option_has_nothing_to_be_compared_with(tmp_path, capsys):
     for seed in range(3):
         write_job(tmp_path / str(seed), [], seed, scores(0.5, seed))
