@@ -4,6 +4,7 @@ A job's folder holds `identity.json`: what its result follows from, and whether 
 at a time works in a folder; the operating system frees its lock when it dies, so that a killed sweep blocks nobody.
 """
 
+import gc
 import json
 import logging
 import shutil
@@ -14,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 
 from reid_lightning import __version__
@@ -55,6 +57,8 @@ def run_in_sweep(config: Any) -> float | None:
         settled = plain(config)
         if state["known"] and settled["resume"] is None:
             settled["resume"] = _continued(folder, can_resume=not settled["refit"])
+        if torch.cuda.is_available():
+            gc.collect()  # the last job's network refers to its trainer and back, and holds the GPU's memory
         result = run_job(settled, TABLES)
         if (folder / "metrics.json").is_file():
             _write_identity(folder, identity, finished=True)
