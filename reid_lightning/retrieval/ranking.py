@@ -96,7 +96,7 @@ def rank(
 
     Exact in float32 (float64 if the features are), on the CPU or a GPU, whatever the autocast state.
     Distances that agree to within their rounding are ties, and a tie is decided against the query: the wrong
-    image comes first. Beside a copy of the features it needs a buffer of 16 MiB (or 64 rows of the gallery's
+    image comes first. Beside the features it needs a buffer of 64 MiB (or 256 rows of the gallery's
     length, if that is more).
 
     Args:
