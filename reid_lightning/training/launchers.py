@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.plugins import Plugins
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -14,17 +13,34 @@ from reid_lightning.training import devices  # noqa: F401  the options' resolver
 from reid_lightning.training.configuration import CONF
 
 
+class OwnGroup(dict[str, Any]):
+    """Registered options of a group, among which the names of our files find no place.
+
+    Hydra finds the plug-ins anew in every process of a launcher, and each registers its options again. A group travels to
+    these processes with all that is registered.
+    """
+
+    def __init__(self, options: dict[str, Any], ours: set[str]) -> None:
+        self.ours = ours
+        for name, node in options.items():
+            self[name] = node
+
+    def __setitem__(self, name: str, node: Any) -> None:
+        if name not in getattr(self, "ours", ()):  # unpickled, it knows its options before its names
+            super().__setitem__(name, node)
+
+
 def prefer_own_options(conf: Path = CONF) -> None:
-    """Let the files of `conf/hydra` stand for what plug-ins have registered under the same names.
+    """Let the files of `conf/hydra` stand for what plug-ins register under the same names.
 
     Hydra would take the plug-in's option for a schema of the file: it warns, and refuses one that has defaults.
     """
-    Plugins.instance()  # finds the plug-ins, which register their options
-    for file in (conf / "hydra").rglob("*.yaml"):
-        registered: Any = ConfigStore.instance().repo
-        for group in file.relative_to(conf).parent.parts:
-            registered = registered.get(group, {})
-        registered.pop(file.name, None)
+    for folder in {file.parent for file in (conf / "hydra").rglob("*.yaml")}:
+        above: Any = ConfigStore.instance().repo
+        *groups, last = folder.relative_to(conf).parts
+        for group in groups:
+            above = above.setdefault(group, {})
+        above[last] = OwnGroup(above.get(last, {}), {file.name for file in folder.glob("*.yaml")})
 
 
 class Needs(Callback):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, read_write
 
 if TYPE_CHECKING:
     import optuna
@@ -33,7 +33,7 @@ class ContinueSearch(Callback):
             load_if_exists=True,
         )
         try_again(study)
-        with read_write(config), open_dict(config):
+        with read_write(sweeper):
             if sweeper.sampler.get("seed") is not None:
                 sweeper.sampler.seed += len(study.trials)
             sweeper.n_trials = trials_left(study, sweeper.n_trials)

@@ -1,5 +1,7 @@
 """Options of `conf/hydra` stand for those of the plug-ins, and every search space is one that the config has."""
 
+import copy
+import pickle
 import subprocess
 import sys
 from itertools import product
@@ -24,16 +26,27 @@ def hydra_config(*overrides):
         return hydra.compose("config", list(overrides), return_hydra_config=True)
 
 
-def test_our_options_take_the_place_of_registered_ones():
-    ConfigStore.instance().store(
-        group="hydra/launcher", name="joblib", node={"n_jobs": -1, "defaults": ["_self_"]}
-    )
-    ConfigStore.instance().store(group="hydra/launcher", name="other", node={"n_jobs": -1})
+def test_our_options_take_the_place_of_registered_ones_in_every_process(monkeypatch):
+    register()
     prefer_own_options()
-    config = hydra_config("hydra/launcher=joblib", "trainer.accelerator=cpu")
-    assert config.hydra.launcher.n_jobs == 2
-    assert "gpus" in config.hydra.callbacks
-    assert ConfigStore.instance().load("hydra/launcher/other.yaml").node.n_jobs == -1
+    for travel in (lambda repo: repo, copy.deepcopy, lambda repo: pickle.loads(pickle.dumps(repo))):
+        monkeypatch.setattr(ConfigStore.instance(), "repo", travel(ConfigStore.instance().repo))
+        for _ in range(2):
+            config = hydra_config("hydra/launcher=joblib", "hydra/sweeper=optuna", "trainer.accelerator=cpu")
+            assert config.hydra.launcher.n_jobs == 2
+            assert "gpus" in config.hydra.callbacks
+            assert config.hydra.sweeper.direction == "maximize"
+            assert ConfigStore.instance().load("hydra/launcher/other.yaml").node.n_jobs == -1
+            register()  # as a plug-in does when it is found again
+
+
+def register():
+    store = ConfigStore.instance().store
+    store(group="hydra/launcher", name="joblib", node={"n_jobs": -1})
+    store(group="hydra/launcher", name="other", node={"n_jobs": -1})
+    store(
+        group="hydra/sweeper", name="optuna", node={"direction": "minimize", "defaults": [{"sampler": "tpe"}]}
+    )
 
 
 def test_a_slurm_job_asks_for_what_its_processes_need():
