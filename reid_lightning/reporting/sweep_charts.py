@@ -98,7 +98,11 @@ def picture(content: str, width: float, height: float) -> str:
 
 
 def _text(x: float, y: float, words: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{FAINT}">{escape(words)}</text>'
+    """Write words that stay legible over lines."""
+    halo = 'stroke="#fff" stroke-width="3" paint-order="stroke"'
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{FAINT}" {halo}>{escape(words)}</text>'
+    )
 
 
 def _mark(option: int, title: str, shapes: str) -> str:
@@ -169,18 +173,18 @@ def parallel_coordinates(
     def y(fraction: float) -> float:
         return height - bottom - (height - top - bottom) * fraction
 
-    content = []
+    content, labelled = [], []
     for place, (name, _, labels) in enumerate(axes):
         x = 150 + gap * place
         content.append(f'<path d="M{x:.1f} {top}V{height - bottom}" stroke="{GRID}"/>')
         content.append(_text(x, 14, name.rsplit(".", 1)[-1], "middle"))
-        content += [_text(x - 6, y(at) + 4, _short(label), "end") for at, label in labels]
+        labelled += [_text(x - 6, y(at) + 4, _short(label), "end") for at, label in labels]
     for place in reversed(range(len(options))):
         option = options[place]
         if all(option in where for _, where, _ in axes):
             points = [(150 + gap * axis, y(where[option])) for axis, (_, where, _) in enumerate(axes)]
             content.append(_mark(place, option, _line(points)))
-    return picture("".join(content), width, height)
+    return picture("".join([*content, *labelled]), width, height)
 
 
 def _short(label: str) -> str:
@@ -224,14 +228,14 @@ def _number(value: str) -> float | None:
 
 def interval(gap: float, low: float, high: float, reach: float) -> str:
     """Draw a difference with its interval about zero, in a cell of a table; all in percent points."""
-    width, height = 120.0, 14.0
+    width, height = 150.0, 14.0
 
     def x(value: float) -> float:
         return width / 2 * (1 + 0.95 * max(-1.0, min(1.0, value / reach)))
 
     return picture(
-        f'<path d="M{width / 2} 0V{height}" stroke="{GRID}"/>'
-        f'<path d="M{x(low):.1f} 7H{x(high):.1f}" stroke="{INK}"/>'
+        f'<path d="M{width / 2} 0V{height}" stroke="{FAINT}" stroke-dasharray="2"/>'
+        f'<path d="M{x(low):.1f} 7H{x(high):.1f}" stroke="{INK}" stroke-width="1.5"/>'
         f'<circle cx="{x(gap):.1f}" cy="7" r="3" fill="{INK}"/>',
         width,
         height,

@@ -25,7 +25,8 @@ body { max-width: 78rem; }
 .wide { overflow-x: auto; margin-top: 1rem; }
 td { font-size: .95rem; white-space: nowrap; padding-left: 1.4rem; vertical-align: top; }
 th { padding-left: 1.4rem; vertical-align: bottom; }
-td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 14rem; max-width: 26rem; }
+td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 17rem; max-width: 26rem; }
+#options td:first-child { padding-left: 1.3rem; text-indent: -1.3rem; }
 td.words, th.words { text-align: left; }
 td svg { vertical-align: middle; }
 th button { all: unset; cursor: pointer; white-space: nowrap; }
@@ -179,10 +180,7 @@ def _leaderboard(
     against: str | None,
 ) -> str:
     compared = COMPARED if against is not None else {}
-    edges = [
-        o.get(f"{name}/{end}") for o in options for name in compared for end in ("difference", "low", "high")
-    ]
-    reach = max((abs(100 * edge) for edge in edges if edge is not None), default=0.0) or 1.0
+    reach = {name: _reach(options, name) for name in compared}
     heads = ["option", *scores.values(), "seeds"]
     heads += [head for title in compared.values() for head in (f"Δ {title}", "interval", "word")]
     heads += [heading for heading, _ in costs.values()]
@@ -195,7 +193,7 @@ def _leaderboard(
         count = max(option.get(f"{name}/count") or 0 for name in scores)
         row.append(f'<td data-value="{count}">{count}</td>')
         for name in compared:
-            row += _difference(option, name, reach) if option["option"] != against else _reference()
+            row += _difference(option, name, reach[name]) if option["option"] != against else _reference()
         row += [_cost(option.get(f"{name}/mean"), unit) for name, (_, unit) in costs.items()]
         cells.append(f'<tr data-option="{place}">{"".join(row)}</tr>')
     head = "".join(
@@ -203,6 +201,12 @@ def _leaderboard(
         for text in heads
     )
     return _wide(f'<table id="options"><thead><tr>{head}</tr></thead><tbody>{"".join(cells)}</tbody></table>')
+
+
+def _reach(options: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Return the end in percent points of the axis on which all intervals of a score are drawn."""
+    edges = [option.get(f"{name}/{end}") for option in options for end in ("difference", "low", "high")]
+    return 100 * max((abs(edge) for edge in edges if edge is not None), default=0.0) or 1.0
 
 
 def _value(value: float | None, text: str) -> str:

@@ -174,7 +174,7 @@ def test_numbers_are_placed_by_size_and_over_decades_by_their_logarithm():
 
 def test_an_interval_that_leaves_zero_out_does_so_in_its_picture():
     low, high = map(float, re.search(r'd="M([\d.]+) 7H([\d.]+)"', interval(-3, -5, -1, 10)).groups())
-    assert 0 < low < high < 60
+    assert 0 < low < high < 75
 
 
 @pytest.mark.slow
