@@ -16,6 +16,7 @@ from reid_lightning.reporting.sweep_page import write_sweep_page
 from reid_lightning.training.comparison import COMPARED, LEVEL, Comparison, choices_of
 
 SELECTED_BY = "validation/mAP"
+LOGGED = "val/mAP"  # its name in metrics.csv
 # Columns that a summary holds, and their headings where they are printed; attributes where some job has heads for them.
 SCORES = {
     SELECTED_BY: "val mAP",
@@ -140,9 +141,9 @@ def _curves(folder: Path, jobs: pd.DataFrame) -> list[Curve]:
         if not file.is_file():
             continue
         table = pd.read_csv(file) if file.stat().st_size > 2 else pd.DataFrame()
-        if {"epoch", SELECTED_BY} <= set(table.columns):
-            table = table[["epoch", SELECTED_BY]].dropna()
-            points = tuple(zip(table["epoch"].astype(float) + 1, table[SELECTED_BY], strict=True))
+        if {"epoch", LOGGED} <= set(table.columns):
+            table = table[["epoch", LOGGED]].dropna()
+            points = tuple(zip(table["epoch"].astype(float) + 1, table[LOGGED], strict=True))
             if points:
                 curves.append(Curve(str(job.option), str(job.seed), points))
     return curves

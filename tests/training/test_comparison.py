@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +17,7 @@ from reid_lightning.training.comparison import marginal_means
 from reid_lightning.training.leaderboard import summarise
 from reid_lightning.training.sweeps import read_sweep, report_sweep
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 PEOPLE = np.repeat(np.arange(60), np.random.default_rng(0).integers(1, 5, 60))
 DIFFICULTY = np.random.default_rng(1).normal(0, 0.15, len(PEOPLE))
 
@@ -257,6 +261,17 @@ def test_the_same_report_gives_the_same_numbers(sweep):
     assert ((sweep / "sweep.json").read_bytes(), (sweep / "sweep.html").read_bytes()) == before
 
 
+def test_the_page_has_the_learning_curve_of_every_job_that_logged_one(sweep):
+    for seed in (1, 2):
+        file = sweep / "deep" / f"circle-{seed}" / "metrics.csv"
+        file.write_text("epoch,step,train/loss,val/mAP\n0,9,1.5,\n0,10,,0.2\n1,19,1.1,\n1,20,,0.4\n")
+    (sweep / "deep" / "circle-3" / "metrics.csv").write_text("\n")
+    report_sweep(sweep)
+    page = (sweep / "sweep.html").read_text()
+    assert "<title>loss=circle, seed 1: 40.0 at the end</title>" in page
+    assert page.count(" at the end</title>") == 2
+
+
 def test_wall_time_is_the_sum_of_all_stages(sweep):
     options, _ = reported(sweep)
     assert options["loss=circle"]["cost/seconds/mean"] == 90.0
@@ -300,3 +315,31 @@ def test_brackets_in_a_value_are_printed(tmp_path, capsys):
         write_job(tmp_path / loss, [f"loss={loss}"], 1, scores(0.5, 1))
     report_sweep(tmp_path)
     assert "loss=[triplet,center]" in capsys.readouterr().out.replace("│", " ")
+
+
+@pytest.mark.slow
+def test_a_trained_backbone_is_better_than_a_frozen_one_of_random_weights(tmp_path):
+    command = (
+        *(
+            sys.executable,
+            "train.py",
+            "--multirun",
+            f"hydra.sweep.dir={tmp_path}",
+            "frozen_epochs=8,0",
+            "seed=1,2,3",
+        ),
+        *("data.sources.pedestrians.train_identities=24", "data.sources.pedestrians.test_identities=40"),
+        *("data.image_size=[64,32]", "data.num_workers=0", "data.validation=0.3", "sampler.identities=4"),
+        *("trainer.max_epochs=8", "trainer.accelerator=cpu", "+trainer.enable_progress_bar=false"),
+    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    options, comparison = reported(tmp_path)
+    assert comparison["against"] == "frozen_epochs=0"
+    assert options["frozen_epochs=8"]["test/mAP/word"] == "worse"
+    assert options["frozen_epochs=8"]["cost/gflops/mean"] > 0
+    options, _ = reported(tmp_path, baseline="frozen_epochs=8")
+    assert options["frozen_epochs=0"]["test/mAP/word"] == "better"
+    assert options["frozen_epochs=0"]["test/mAP/p"] < 0.02
+    page = (tmp_path / "sweep.html").read_text()
+    assert page.count("<title>frozen_epochs=0, seed ") == 3  # a learning curve of each run
