@@ -11,7 +11,10 @@ from reid_lightning.distances import Metric, exact_products, promote, unit_vecto
 from reid_lightning.errors import InputError
 
 BUFFER_ELEMENTS = 2**24  # 64 MiB of float32
-MIN_CHUNK, MAX_CHUNK = 256, 512  # with fewer rows a product waits for the gallery: 64 take twice as long as 256
+MIN_CHUNK, MAX_CHUNK = (
+    256,
+    512,
+)  # with fewer rows a product waits for the gallery: 64 take twice as long as 256
 
 
 @dataclass(frozen=True, eq=False)

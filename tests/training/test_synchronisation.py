@@ -23,7 +23,6 @@ from reid_lightning.training.configuration import CONF, instantiate
 from reid_lightning.training.loggers import csv_logger
 from reid_lightning.training.quiet import quiet
 
-pytestmark = pytest.mark.filterwarnings("ignore:The `srun` command is available")  # where SLURM is installed
 PACKAGE = str(Path(reid_lightning.__file__).parent)
 OPERATORS = {  # whose result or whose length must be known on the host
     "_local_scalar_dense", "is_nonzero", "equal", "nonzero", "nonzero_numpy", "masked_select", "_unique", "_unique2",
