@@ -1,0 +1,238 @@
+"""Whatever launches and draws the jobs of a sweep, they are the same jobs: same settings, same results to the digit."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from one_node_slurm import one_node_slurm, why_not
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FOUR = ("loss=triplet,lossless", "seed=1,2", "trainer.max_epochs=1")
+WITNESS = '''
+import json
+from pathlib import Path
+from lightning import Callback
+
+class Witness(Callback):
+    """Every process writes what it trains with."""
+
+    def on_train_start(self, trainer, module):
+        drawn = {
+            "lr": trainer.optimizers[0].param_groups[0]["initial_lr"],
+            "margin": module.objective.losses["triplet"].margin,
+            "processes": trainer.world_size,
+        }
+        path = Path(trainer.default_root_dir) / f"rank{trainer.global_rank}.json"
+        path.write_text(json.dumps(drawn))
+'''
+
+
+def command(tiny, folder, *arguments):
+    return [sys.executable, "train.py", "--multirun", f"hydra.sweep.dir={folder}", *tiny, *arguments]
+
+
+def environment(**more):
+    """Threads change the order of sums, and so the last digits."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
+
+
+def sweep(tiny, folder, *arguments, where=None):
+    done = subprocess.run(
+        command(tiny, folder, *arguments),
+        capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY, env=where or environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def results(folder):
+    """Return the numbers of every job by its loss and seed."""
+    found = {}
+    for file in Path(folder).rglob("metrics.json"):
+        config = yaml.safe_load((file.parent / "config.yaml").read_text())
+        written = json.loads(file.read_text())
+        found[*config["loss"], config["seed"]] = (written["score"], written["validation"], written["test"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def basic(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("basic")
+    sweep(tiny, folder, *FOUR)
+    found = results(folder)
+    assert sorted(found) == [("lossless", 1), ("lossless", 2), ("triplet", 1), ("triplet", 2)]
+    assert len({str(numbers) for numbers in found.values()}) == 4
+    return found
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    if why_not():
+        pytest.skip(why_not())
+    with one_node_slurm() as where:
+        yield where | {"OMP_NUM_THREADS": "1"}
+
+
+def test_joblib(basic, tiny, tmp_path):
+    done = sweep(tiny, tmp_path, *FOUR, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert "4 of 4 jobs finished" in done.stdout
+    assert results(tmp_path) == basic
+
+
+def test_submitit_local(basic, tiny, tmp_path):
+    done = sweep(tiny, tmp_path, *FOUR, "hydra/launcher=submitit_local")
+    assert "4 of 4 jobs finished" in done.stdout
+    assert results(tmp_path) == basic
+
+
+def test_slurm(basic, tiny, tmp_path, slurm):
+    done = sweep(tiny, tmp_path, *FOUR, "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", where=slurm)
+    assert "4 of 4 jobs finished" in done.stdout
+    assert results(tmp_path) == basic
+
+
+def test_processes_that_slurm_starts_are_one_job(tiny, tmp_path, slurm):
+    two = ("trainer=ddp_cpu", "trainer.max_epochs=1", "seed=1,2")
+    queued = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1")
+    with_witness(tmp_path)
+    where = slurm | {"PYTHONPATH": str(tmp_path)}
+    sweep(tiny, tmp_path / "slurm", *two, *queued, "+callbacks.witness._target_=witness.Witness", where=where)
+    sweep(tiny, tmp_path / "own", *two)
+    assert len(results(tmp_path / "own")) == 2
+    assert results(tmp_path / "slurm") == results(tmp_path / "own")
+    for file in (tmp_path / "slurm").rglob("metrics.json"):
+        ranks = seen(file.parent)
+        assert ranks[0] == ranks[1]
+        assert ranks[0]["processes"] == 2
+
+
+def test_a_preempted_job_is_queued_again_and_continues(tiny, tmp_path, slurm):
+    one = (*tiny, "trainer.max_epochs=12", "seed=1")
+    queued = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1")
+    sweep((), tmp_path / "uninterrupted", *one)
+    log = tmp_path / "sweep.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command((), tmp_path / "preempted", *one, *queued),
+            cwd=REPOSITORY, env=slurm, stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            until(lambda: any((tmp_path / "preempted").rglob("last.ckpt")), process)
+            jobs = subprocess.run(
+                ["squeue", "-h", "-o", "%A"], env=slurm, capture_output=True, text=True, check=True
+            )
+            for job in jobs.stdout.split():
+                subprocess.run(["scancel", "--signal=USR2", job], env=slurm, check=True)
+            assert process.wait(300) == 0, log.read_text()[-3000:]
+        finally:
+            process.kill()
+            process.wait()
+    told = "".join(file.read_text() for file in (tmp_path / "preempted").rglob("*.out"))
+    told += "".join(file.read_text() for file in (tmp_path / "preempted").rglob("*.err"))
+    assert "continued from its last checkpoint" in told
+    assert results(tmp_path / "preempted") == results(tmp_path / "uninterrupted")
+
+
+def until(condition, process, seconds=180):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def with_witness(folder):
+    (folder / "witness.py").write_text(WITNESS)
+
+
+def seen(job):
+    return {int(file.stem[4:]): json.loads(file.read_text()) for file in job.glob("rank*.json")}
+
+
+def trials(folder):
+    """Return state, value and drawn numbers of every trial in a study's file."""
+    with sqlite3.connect(folder / "study.db") as base:
+        values = dict(base.execute("SELECT trial_id, value FROM trial_values"))
+        drawn = {}
+        for trial, name, value in base.execute("SELECT trial_id, param_name, param_value FROM trial_params"):
+            drawn.setdefault(trial, {})[name] = value
+        rows = base.execute("SELECT trial_id, state FROM trials ORDER BY number").fetchall()
+    return [(state, values.get(trial), drawn.get(trial, {})) for trial, state in rows]
+
+
+def test_both_processes_train_with_what_the_sampler_has_drawn(tiny, tmp_path):
+    with_witness(tmp_path)
+    where = environment(PYTHONPATH=str(tmp_path))
+    search = (
+        "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "trainer=ddp_cpu", "trainer.max_epochs=1",
+        "optimizer.lr=tag(log,interval(1e-4,1e-2))", "loss.triplet.margin=interval(0.1,1.0)",
+        "+callbacks.witness._target_=witness.Witness",
+    )  # fmt: skip
+    folder = tmp_path / "search"
+    sweep(tiny, folder, *search, where=where)
+    jobs = [seen(file.parent) for file in folder.rglob("metrics.json")]
+    assert len(jobs) == 4
+    for ranks in jobs:
+        assert sorted(ranks) == [0, 1]
+        assert ranks[0] == ranks[1]
+        assert ranks[0]["processes"] == 2
+    drawn = sorted(
+        (numbers["optimizer.lr"], numbers["loss.triplet.margin"]) for _, _, numbers in trials(folder)
+    )
+    assert len(set(drawn)) == 4
+    trained = sorted((ranks[0]["lr"], ranks[0]["margin"]) for ranks in jobs)
+    for one, other in zip(trained, drawn, strict=True):
+        assert one == pytest.approx(other)
+
+
+def test_a_search_goes_on_where_it_was_killed(tiny, tmp_path):
+    search = (
+        "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "trainer.max_epochs=2",
+        "optimizer.lr=tag(log,interval(1e-4,1e-2))",
+    )  # fmt: skip
+    process = subprocess.Popen(
+        command(tiny, tmp_path, *search), cwd=REPOSITORY, env=environment(), stdout=subprocess.DEVNULL
+    )
+    until(lambda: len(list(tmp_path.rglob("metrics.json"))) >= 2, process)
+    until(lambda: len(list(tmp_path.rglob("last.ckpt"))) >= 3, process)  # in the middle of the third
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = trials(tmp_path)
+    sweep(tiny, tmp_path, *search)
+    after = trials(tmp_path)
+    finished = [(value, numbers) for state, value, numbers in after if state == "COMPLETE"]
+    assert len(finished) == 4
+    assert len({numbers["optimizer.lr"] for _, numbers in finished}) == 4  # none was drawn a second time
+    assert before[2][2] in [numbers for _, numbers in finished]  # the third was tried again with its values
+    scores = [json.loads(file.read_text())["score"] for file in tmp_path.rglob("metrics.json")]
+    assert sorted(value for value, _ in finished) == pytest.approx(sorted(scores))
+    again = sweep(tiny, tmp_path, *search)
+    assert trials(tmp_path) == after  # nothing is left to try
+    assert "4 of 4 jobs finished" in again.stdout
+
+
+def test_a_failed_trial_does_not_end_a_search(tiny, tmp_path):
+    search = (
+        "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4",
+        "hydra.sweeper.sampler._target_=optuna.samplers.RandomSampler",
+        "trainer.max_epochs=1", "sampler.identities=choice(2,50)",
+    )  # fmt: skip
+    done = subprocess.run(
+        command([item for item in tiny if "sampler.identities" not in item], tmp_path, *search),
+        capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    states = [state for state, _, _ in trials(tmp_path)]
+    assert len(states) == 4
+    assert set(states) == {"COMPLETE", "FAIL"}
+    assert "sampler.identities=50 exceeds" in done.stdout
