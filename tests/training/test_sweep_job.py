@@ -220,7 +220,7 @@ def sweep_command(tiny, folder, *overrides):
         str(REPOSITORY / "train.py"),
         "--multirun",
         *tiny,
-        "trainer.max_epochs=3",
+        "trainer.max_epochs=2",
         *overrides,
         f"hydra.sweep.dir={folder / 'sweep'}",
     ]
@@ -266,23 +266,19 @@ def test_a_killed_sweep_is_continued_by_the_same_command(tiny, tmp_path):
     assert "6 of 6 jobs finished" in done.stdout
     assert len(results(tmp_path)) == 6
     epochs = (tmp_path / "epochs").read_text().split("\n")[:-1]
-    assert sorted(epochs) == [f"{seed} {epoch}" for seed in range(1, 7) for epoch in range(3)]  # each once
+    assert sorted(epochs) == [f"{seed} {epoch}" for seed in range(1, 7) for epoch in range(2)]  # each once
 
     before = results(tmp_path)
     again = run(command, tmp_path)
     assert again.returncode == 0, again.stderr
     assert (again.stdout + again.stderr).count("finished already") == 6
     assert results(tmp_path) == before
-    assert len((tmp_path / "epochs").read_text().split()) == 36
-
-    whole = run(sweep_command(tiny, tmp_path / "whole", "seed=3", watch), tmp_path)
-    assert whole.returncode == 0, whole.stderr
-    assert next(iter(results(tmp_path / "whole").values())) in before.values()  # as if nothing had happened
+    assert len((tmp_path / "epochs").read_text().split()) == 24
 
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_before_its_test_is_only_tested(tiny, tmp_path):
-    command = sweep_command(tiny, tmp_path, "seed=1,2")
+    command = sweep_command(tiny, tmp_path, "seed=1")
     assert run(command, tmp_path).returncode == 0
     before = results(tmp_path)
     folder = next((tmp_path / "sweep").glob("*/metrics.json")).parent
@@ -322,17 +318,17 @@ def test_changed_data_and_changed_defaults_are_trained_again(tiny, tmp_path):
     default.write_text("# @package _global_\noptimizer:\n  lr: 0.001\n")
     options = [part for part in tiny if "pedestrians" not in part]
     options += ["data=table", f"data.root={tmp_path / 'people.csv'}", "backbone.weights=null"]
-    options += [f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine", "seed=1,2"]
+    options += [f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine", "seed=1"]
     command = sweep_command(options, tmp_path, "trainer.max_epochs=1")
     for change, trained in (
-        (lambda: None, 2),
-        (lambda: os.utime(next(tmp_path.glob("people/bounding_box_train/*.jpg")), (1, 1)), 4),
-        (lambda: default.write_text(default.read_text().replace("0.001", "0.002")), 6),
-        (lambda: default.write_text(default.read_text().replace("0.002", "0.001")), 6),  # known already
+        (lambda: None, 1),
+        (lambda: os.utime(next(tmp_path.glob("people/bounding_box_train/*.jpg")), (1, 1)), 2),
+        (lambda: default.write_text(default.read_text().replace("0.001", "0.002")), 3),
+        (lambda: default.write_text(default.read_text().replace("0.002", "0.001")), 3),  # known already
     ):
         change()
         done = run(command, tmp_path)
         assert done.returncode == 0, done.stderr
         assert len(results(tmp_path)) == trained
-        assert len(read_sweep(tmp_path / "sweep")) == 2  # what was there before does not count
-        assert "2 of 2 jobs finished" in done.stdout
+        assert len(read_sweep(tmp_path / "sweep")) == 1  # what was there before does not count
+        assert "1 of 1 jobs finished" in done.stdout
