@@ -14,6 +14,7 @@ def quiet() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*Experiment logs directory .* exists and is not empty.*",
         ".*in eval mode at the start of training.*",  # frozen layers
+        "The `srun` command is available.*",  # SLURM is asked for by hydra/launcher=slurm
         ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message)
