@@ -26,6 +26,9 @@ def compose(tmp_path):
     import hydra
 
     from reid_lightning.training.configuration import CONF, plain
+    from reid_lightning.training.launchers import prefer_own_options
+
+    prefer_own_options()
 
     def composed(*overrides, output_dir: Path | str = tmp_path / "run"):
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):

@@ -4,6 +4,7 @@ The published program holds several N x N matrices of all N images. Only a few d
 so sets and weights are sparse here, neighbours are found and pairs compared in chunks, and no matrix of pairs exists.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -13,11 +14,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from reid_lightning.distances import Metric
+from reid_lightning.distances import Metric, exact_products
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.similarities import Similarities
-
-PAIRS = 2**13  # pairs of images whose vectors are gathered at a time: 16 MiB of float32 at 512 dimensions
 
 
 @dataclass(frozen=True)
@@ -194,15 +193,19 @@ def _neighbourhoods(neighbours: NDArray[np.int64], k1: int) -> sparse.csr_array:
 def _weights(images: Tensor, pattern: sparse.csr_array, largest: Tensor) -> sparse.csr_array:
     """Return exp(-d² / largest) at each place of a pattern, every row scaled to sum 1 (eq. 7)."""
     pattern.sort_indices()
-    rows = torch.from_numpy(np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))).to(images.device)
-    columns = torch.from_numpy(pattern.indices).to(images.device, torch.int64)
-    squares = torch.cat(
-        [
-            (images[rows[start : start + PAIRS]] - images[columns[start : start + PAIRS]]).square().sum(dim=1)
-            for start in range(0, len(rows), PAIRS)
-        ]
+    starts, columns = (
+        torch.from_numpy(part).to(images.device, torch.int64) for part in (pattern.indptr, pattern.indices)
     )
-    weights = (-squares / largest[rows]).exp()
+    rows = torch.repeat_interleave(starts.diff())
+    squares = images.square().sum(dim=1)
+    with warnings.catch_warnings(), exact_products(images.device):
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        places = torch.sparse_csr_tensor(
+            starts, columns, images.new_zeros(len(columns)), pattern.shape, check_invariants=True
+        )
+        products = torch.sparse.sampled_addmm(places, images, images.T, beta=0.0).values()
+    distances = (squares[rows] + squares[columns] - 2 * products).clamp_(min=0)
+    weights = (-distances / largest[rows]).exp()
     sums = torch.zeros_like(largest).index_add_(0, rows, weights)
     values = (weights / sums[rows]).cpu().numpy()
     return sparse.csr_array((values, pattern.indices, pattern.indptr), shape=pattern.shape)
