@@ -98,12 +98,12 @@ def identify(config: Any, tables: SourceTables, swept: Collection[str] = ()) -> 
     unresolved["output_dir"] = "."  # what follows from it is a place too
     try:
         settled = plain(OmegaConf.create(unresolved))
-    except Exception as error:
+    except Exception as error:  # whatever it is, the job itself meets it and tells
         log.debug("the config cannot be resolved: %s", error)
         return JobIdentity(_hash(unresolved), UNREADABLE, code_version())
     try:
         data = tables.fingerprint(settled)
-    except Exception as error:
+    except Exception as error:  # a reader of one's own may raise anything; the job meets it too
         log.debug("the data cannot be read: %s", error)
         data = UNREADABLE
     return JobIdentity(_hash(settings(settled, swept)), data, code_version(settled))
