@@ -42,6 +42,7 @@ from reid_lightning.reporting.figures import COLORS, FAINT, INK, new_figure, pla
 from reid_lightning.training.build import build_module
 from reid_lightning.training.configuration import CONF, instantiate
 from reid_lightning.training.configuration import plain as plain_config
+from reid_lightning.training.memory import keep_freed_memory
 from reid_lightning.training.quiet import quiet
 
 HERE = Path(__file__).resolve().parent
@@ -325,6 +326,7 @@ def main():
     parser.add_argument("--picture", type=Path, help="file to draw the curves into")
     options = parser.parse_args()
     quiet()
+    keep_freed_memory()
     rows = []
     for curve in options.curve:
         sizes = [size for size in SIZES[curve] if options.largest is None or size <= options.largest]

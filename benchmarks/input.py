@@ -22,6 +22,7 @@ from reid_lightning.data.image_cache import open_images
 from reid_lightning.models.normalization import InputNormalization
 from reid_lightning.training.build import build_datamodule
 from reid_lightning.training.configuration import CONF, plain
+from reid_lightning.training.memory import keep_freed_memory
 
 
 def take(make_loader, batches, images_of, normalize=None):
@@ -97,6 +98,7 @@ def main():
     )
     options, overrides = parser.parse_known_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     config = composed(overrides)
     rows = [first_run(config)]
     for workers in options.workers:

@@ -25,6 +25,7 @@ from reid_lightning.training.build import build_datamodule, build_module
 from reid_lightning.training.callbacks import EndInTime, HoldBackbone, StopAfter
 from reid_lightning.training.checks import check_annotations, check_config, differences
 from reid_lightning.training.configuration import instantiate
+from reid_lightning.training.memory import keep_freed_memory
 from reid_lightning.training.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.training.pose import BRANCH_FILE
 from reid_lightning.training.quiet import quiet
@@ -63,6 +64,7 @@ def run_job(config: dict[str, Any], tables: SourceTables | None = None) -> RunRe
         InputError: Anything in the config or the data that cannot be used.
     """
     quiet()
+    keep_freed_memory()
     check_config(config)
     output_dir = Path(config["output_dir"])
     checkpoint = _resume_path(config["resume"], output_dir, config)

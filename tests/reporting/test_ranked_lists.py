@@ -4,7 +4,6 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from reid_lightning.errors import InputError
-from reid_lightning.reporting import ranked_lists as module
 from reid_lightning.reporting.ranked_lists import (
     QUERY,
     RIGHT,
@@ -47,21 +46,34 @@ def test_borders_tell_query_right_and_wrong_in_their_order(blue, tmp_path):
     assert pixels_of(picture, "#285adc")[0].size > 6 * 1000  # the images themselves
 
 
-def test_images_keep_their_shape(tmp_path, blue, monkeypatch):
+def test_images_keep_their_shape_and_captions_their_room(tmp_path, blue):
     wide = tmp_path / "wide.png"
     Image.new("RGB", (200, 50), (40, 90, 220)).save(wide)
-    caught = []
-    monkeypatch.setattr(module, "save", lambda figure, path: caught.append(figure))
-    entry = RankedImage(wide, True, 0.1, "a very long name of a person $x_1$")
-    ranked_lists([RankedList(blue, "0001", 0.5, (entry,))], "unused")
-    (axes,) = caught[0].axes
-    left, right, bottom, top = axes.images[1].get_extent()
-    assert (right - left) / (top - bottom) == pytest.approx(4)
-    pixels = axes.get_window_extent()
-    assert np.diff(axes.get_xlim())[0] / pixels.width == pytest.approx(
-        np.diff(axes.get_ylim())[0] / pixels.height
+    entries = tuple(
+        RankedImage(wide, flag, 0.1, "a very long name of a person $x_1$") for flag in (True, False)
     )
-    assert any(text.get_text() == "a very lon…" for text in axes.texts)
+    ranked_lists([RankedList(blue, "0001", 0.5, entries)], tmp_path / "lists.png")
+    picture = np.asarray(Image.open(tmp_path / "lists.png").convert("RGB")).astype(float)
+    (left, right), (border_left, border_right) = (
+        (pixels_of(picture, color)[0].min(), pixels_of(picture, color)[0].max()) for color in (RIGHT, WRONG)
+    )
+    shown = picture[:, left:right]
+    columns, rows = pixels_of(shown, "#285adc")
+    assert (np.ptp(columns) + 1) / (np.ptp(rows) + 1) == pytest.approx(4, rel=0.05)
+    below = pixels_of(picture, RIGHT)[1].max() + 1
+    ink = (picture[below:] < 128).all(axis=2).any(axis=0)
+    assert ink[left:right].any()
+    assert not ink[right + 8 : border_left - 8].any()  # a cut caption ends before the next image
+    assert not ink[border_right + 16 :].any()
+
+
+def test_picture_files_that_cannot_be_written_are_named(tmp_path, blue):
+    for name in ("lists.svg", "lists.webm", "lists"):
+        with pytest.raises(InputError, match="names no picture"):
+            ranked_lists([row(blue, [True])], tmp_path / name)
+    ranked_lists([row(blue, [True])], tmp_path / "lists.JPG")
+    with Image.open(tmp_path / "lists.JPG") as image:
+        assert image.format == "JPEG"
 
 
 def test_unreadable_image_and_empty_list_are_named(tmp_path, blue):
