@@ -4,8 +4,8 @@
 matrix product of the same run. `training`: a step of the default run's network and objective over the batch, without a
 loader. `table`: from names on the disk to the first batch over the rows of a data set, for a CSV file and for a folder named
 like Market-1501. No image is decoded: an empty file stands where an earlier run has left the decoded images. `sweep`:
-seconds of a job of `train.py -m` over the number of jobs of the basic launcher, beside what its training alone takes in the
-same process.
+seconds of a job of `train.py -m`, an epoch of the default run, over the number of jobs of the basic launcher, beside what
+training and testing alone take in the same process.
 
 The parts of `table`: `reading` lists and parses names or the CSV file and checks the table; `cache` joins the tables, asks
 the size and time of every file, by which the decoded images are found, and opens them; `set up` holds people out and numbers
@@ -50,16 +50,15 @@ SIZES = {
     "evaluation": (1_000, 3_000, 10_000, 30_000, 100_000, 500_000),
     "training": (16, 32, 64, 128, 256),
     "table": (1_000, 10_000, 100_000, 1_000_000),
-    "sweep": (1, 2, 4, 8),
+    "sweep": (1, 5, 20),
 }
 OF = {"evaluation": "gallery images", "training": "images in a batch", "table": "rows", "sweep": "jobs"}
 IMAGE_SIZE = (8, 4)  # of the decoded images that are taken to be there; any size costs the same to open
 LINKS = 60_000  # names that a file system lets one file have, ext4: 65,000
-TINY = (
-    "data.sources.pedestrians.train_identities=10", "data.sources.pedestrians.test_identities=6",
-    "data.sources.pedestrians.processes=1", "data.image_size=[32,16]", "data.validation=0.3", "sampler.identities=2",
-    "sampler.images_per_identity=2", "trainer.max_epochs=1", "+trainer.enable_progress_bar=false",
-)  # fmt: skip
+JOB = (
+    "trainer.max_epochs=1",
+    "+trainer.enable_progress_bar=false",
+)  # of a sweep: an epoch of the default run
 
 
 def evaluation(images, repeats, device):
@@ -197,17 +196,20 @@ def names_in(root):
 
 
 def sweep(jobs, repeats, device):
-    """Rows of one number of jobs of a second's training each."""
+    """Rows of one number of jobs of one epoch each."""
     runs = [run_jobs(jobs) for _ in range(repeats)]
     row = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
     return [{"size": jobs, **row}]
 
 
 def run_jobs(jobs):
-    """Seconds of a multirun as a whole and a job, and of a job's stages as its results tell them."""
+    """Seconds of a multirun as a whole and a job, and of a job's stages as its results tell them.
+
+    The ratio is that of the whole, from the command to its end, to what training and testing alone take in it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         seeds = ",".join(str(seed) for seed in range(1, jobs + 1))
-        command = [sys.executable, "train.py", "-m", f"seed={seeds}", *TINY, f"hydra.sweep.dir={folder}"]
+        command = [sys.executable, "train.py", "-m", f"seed={seeds}", *JOB, f"hydra.sweep.dir={folder}"]
         whole = timed(subprocess.run, command, check=True, capture_output=True, cwd=HERE.parent)
         costs = [
             json.loads(path.read_text())["cost"]["seconds"] for path in Path(folder).glob("*/metrics.json")
@@ -215,8 +217,9 @@ def run_jobs(jobs):
     if len(costs) != jobs:
         raise RuntimeError(f"{len(costs)} of {jobs} jobs left results")
     stages = {stage: statistics.median(cost[stage] for cost in costs) for stage in costs[0]}
-    trained = sum(cost["fit"] for cost in costs)
-    return {"seconds": whole, "per_job": whole / jobs, "beyond_fit": (whole - trained) / jobs, **stages}
+    bare = sum(cost["fit"] + cost["test"] for cost in costs)
+    rest = (whole - bare) / jobs
+    return {"seconds": whole, "per_job": whole / jobs, "beyond": rest, "ratio": whole / bare, **stages}
 
 
 def timed(call, *given, **named):
@@ -246,7 +249,9 @@ def show(curve, rows):
     if curve == "sweep" and len(rows) > 1:
         few, many = rows[0], rows[-1]
         job = (many["seconds"] - few["seconds"]) / (many["size"] - few["size"])
-        print(f"one more job: {job:.2f} s, of which {many['fit']:.2f} s is its training")
+        print(
+            f"one more job: {job:.2f} s, of which {many['fit'] + many['test']:.2f} s are its training and test"
+        )
 
 
 def _written(cell):
@@ -290,7 +295,7 @@ PANELS = (  # curve, title, unit, lines: label, column, source
      (("reading", "reading", "folder"), ("cache", "cache", "folder"), ("set-up", "set_up", "folder"),
       ("first batch", "first_batch", "folder"))),
     ("sweep", "A job of a sweep", "seconds",
-     (("whole", "per_job", None), ("beyond its training", "beyond_fit", None), ("training", "fit", None))),
+     (("whole", "per_job", None), ("training", "fit", None), ("beyond training and test", "beyond", None))),
 )  # fmt: skip
 
 

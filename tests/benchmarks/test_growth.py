@@ -65,10 +65,14 @@ def test_names_are_those_of_a_data_set(growth, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweeps_jobs_are_counted(growth, monkeypatch, tmp_path):
-    rows = rows_of(growth, monkeypatch, tmp_path, "--curve", "sweep", "--largest", "2")
-    assert [row["size"] for row in rows] == [1, 2]
+def test_a_sweeps_jobs_are_counted(growth, monkeypatch, tmp_path, tiny):
+    monkeypatch.setattr(growth, "JOB", (*tiny, *growth.JOB[:1]))
+    monkeypatch.setitem(growth.SIZES, "sweep", (1, 3))
+    rows = rows_of(growth, monkeypatch, tmp_path, "--curve", "sweep")
+    assert [row["size"] for row in rows] == [1, 3]
     for row in rows:
         assert row["per_job"] == pytest.approx(row["seconds"] / row["size"])
         assert 0 < row["fit"] < row["per_job"]
-        assert row["beyond_fit"] == pytest.approx(row["per_job"] - row["fit"], abs=0.5)
+        bare = row["fit"] + row["test"]
+        assert row["beyond"] == pytest.approx(row["per_job"] - bare, abs=0.5)
+        assert row["ratio"] == pytest.approx(row["per_job"] / bare, rel=0.5)
