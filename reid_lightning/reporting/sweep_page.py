@@ -182,7 +182,7 @@ def _leaderboard(
     compared = COMPARED if against is not None else {}
     reach = {name: _reach(options, name) for name in compared}
     heads = ["option", *scores.values(), "seeds"]
-    heads += [head for title in compared.values() for head in (f"Δ {title}", "interval", "word")]
+    heads += [head for title in compared.values() for head in (f"{title} is", f"Δ {title}", "interval")]
     heads += [heading for heading, _ in costs.values()]
     cells = []
     for place, option in enumerate(options):
@@ -197,7 +197,7 @@ def _leaderboard(
         row += [_cost(option.get(f"{name}/mean"), unit) for name, (_, unit) in costs.items()]
         cells.append(f'<tr data-option="{place}">{"".join(row)}</tr>')
     head = "".join(
-        f'<th{" class=words" if text == "word" else ""}><button type="button">{escape(text)}</button></th>'
+        f'<th{" class=words" if text.endswith(" is") else ""}><button type="button">{escape(text)}</button></th>'
         for text in heads
     )
     return _wide(f'<table id="options"><thead><tr>{head}</tr></thead><tbody>{"".join(cells)}</tbody></table>')
@@ -230,16 +230,16 @@ def _difference(option: Mapping[str, Any], name: str, reach: float) -> list[str]
     word = str(option.get(f"{name}/word") or "unknown")
     kind = word if word in ("better", "worse") else "unsure"
     if gap is None:
-        return [_value(None, ""), _value(None, ""), f'<td class="words {kind}">{escape(word)}</td>']
+        return [f'<td class="words {kind}">{escape(word)}</td>', _value(None, ""), _value(None, "")]
     text, drawn = f"{100 * gap:+.1f}", ""
     if low is not None and high is not None:
         text += f" [{100 * low:+.1f}, {100 * high:+.1f}]"
         drawn = interval(100 * gap, 100 * low, 100 * high, reach)
-    return [_value(gap, text), _value(gap, drawn), f'<td class="words {kind}">{escape(word)}</td>']
+    return [f'<td class="words {kind}">{escape(word)}</td>', _value(gap, text), _value(gap, drawn)]
 
 
 def _reference() -> list[str]:
-    return [_value(0.0, ""), _value(0.0, ""), '<td class="words unsure">reference</td>']
+    return ['<td class="words unsure">reference</td>', _value(0.0, ""), _value(0.0, "")]
 
 
 def _effects(effects: Sequence[Mapping[str, Any]]) -> str:
