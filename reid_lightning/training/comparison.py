@@ -58,7 +58,7 @@ def compare(
     columns = ["option", *(f"{name}/{result}" for name in COMPARED for result in RESULTS)]
     others = [option for option in options if option != reference]
     nothing = pd.DataFrame(columns=columns)
-    if not others:
+    if not others or jobs["failure"].notna().all():
         return Comparison(None, nothing)
     if baseline is None and ("validation/mAP" not in jobs or jobs["validation/mAP"].isna().all()):
         return Comparison(

@@ -1,6 +1,8 @@
 """What `hydra/sweeper=optuna` needs to be continued by the same command."""
 
+import atexit
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +39,24 @@ class ContinueSearch(Callback):
             if sweeper.sampler.get("seed") is not None:
                 sweeper.sampler.seed += len(study.trials)
             sweeper.n_trials = trials_left(study, sweeper.n_trials)
+        atexit.register(partial(report_without_result, study, config.hydra.sweep.dir))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Hand the sweeper None for a failed job: a NaN ends it, with None it notes a failed trial and goes on."""
         value = job_return._return_value
         if isinstance(value, float) and math.isnan(value):
             job_return.return_value = None
+
+
+def report_without_result(study: "optuna.Study", folder: str) -> None:
+    """Summarise a search of which every trial failed: the sweeper asks for its best and ends before the summary."""
+    from optuna.trial import TrialState
+
+    from reid_lightning.training.sweeps import report_sweep
+
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    if states and all(state is TrialState.FAIL for state in states):
+        report_sweep(folder)
 
 
 def try_again(study: "optuna.Study") -> None:

@@ -236,3 +236,18 @@ def test_a_failed_trial_does_not_end_a_search(tiny, tmp_path):
     assert len(states) == 4
     assert set(states) == {"COMPLETE", "FAIL"}
     assert "sampler.identities=50 exceeds" in done.stdout
+
+
+def test_a_search_without_any_result_says_why(tiny, tmp_path):
+    search = (
+        "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=interval(1e-4,1e-2)",
+        "backbone.weights=/nowhere.pth",
+    )  # fmt: skip
+    done = subprocess.run(
+        command(tiny, tmp_path, *search),
+        capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "0 of 2 jobs finished" in done.stdout
+    assert "backbone.weights=/nowhere.pth is no file" in done.stdout
+    assert (tmp_path / "sweep.html").is_file()
