@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from reid_lightning.errors import InputError
+from reid_lightning.training.memory import keep_freed_memory
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets before training.")
@@ -202,6 +203,7 @@ def report_sweep(
 
 def main() -> None:
     """Run the command line; a user's error is one sentence and exit code 2."""
+    keep_freed_memory()
     try:
         app()
     except InputError as error:

@@ -15,7 +15,6 @@ from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.training.build import build_datamodule, build_module
 from reid_lightning.training.configuration import CONF, check_targets, nearest_key, plain
 from reid_lightning.training.embeddings import embeddings_of
-from reid_lightning.training.memory import keep_freed_memory
 from reid_lightning.training.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.training.quiet import quiet
 from reid_lightning.training.results import RunResult, Stopwatch, write_results
@@ -126,7 +125,6 @@ def evaluate(
         embeddings: `.npz` file for what was ranked: vectors, paths, people and cameras (see `Embeddings`).
     """
     quiet()
-    keep_freed_memory()
     watch = Stopwatch()
     module, config = load_module(path, overrides)
     config["output_dir"] = str(output_dir)
