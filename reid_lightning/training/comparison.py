@@ -10,8 +10,10 @@ import pandas as pd
 
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.statistics import (
+    Difference,
     Resampled,
     difference,
+    difference_over_splits,
     holm,
     resample_people,
     word,
@@ -68,6 +70,9 @@ def compare(
         )
     finished = jobs[jobs["failure"].isna()].drop_duplicates(["option", "seed"], keep="last")
     finished = finished.assign(rank=finished["option"].ne(reference)).sort_values("rank", kind="stable")
+    if "split" in finished and finished["split"].nunique() > 1:
+        found, notes = _over_splits(folder, finished, others, reference)
+        return Comparison(reference, _told(pd.DataFrame(found, columns=columns)), notes)
     used, scores, people, notes = _common_queries(folder, finished)
     if not any(used["option"] == reference):
         notes.append(f"{reference} has no job whose queries can be compared, so nothing is")
@@ -84,6 +89,47 @@ def compare(
         for row in rows:
             row |= _against(name, resampled, used, row["option"], reference)
     return Comparison(reference, _told(pd.DataFrame(rows, columns=columns)), notes)
+
+
+def _over_splits(
+    folder: Path, finished: pd.DataFrame, others: Sequence[str], reference: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Compare options over random splits, in each of which they rank the same queries; seeds of a split are averaged."""
+    means, notes = [], []
+    for split, jobs in finished.groupby("split", sort=False):
+        used, scores, _, said = _common_queries(folder, jobs)
+        notes += said
+        columns = {name: table.mean(axis=1) for name, table in scores.items()}
+        means.append(used[["option"]].assign(split=split, **columns))
+    table = pd.concat(means).groupby(["option", "split"], sort=False).mean()
+    found = {option: table.xs(option) for option in table.index.unique("option")}
+    rows: list[dict[str, Any]] = []
+    few = []
+    for option in others:
+        row: dict[str, Any] = {"option": option}
+        both = {option, reference} <= set(found)
+        gaps = (found[option] - found[reference]).dropna() if both else pd.DataFrame()
+        if len(gaps) == 1:
+            few.append(option)
+        for name in COMPARED if len(gaps) else ():
+            row |= _results(name, difference_over_splits(gaps[name], _test_to_train(finished), LEVEL))
+        rows.append(row)
+    if few:
+        notes.append(
+            f"{_list(few)}: one random split in common with {reference} tells no difference from chance"
+        )
+    notes.append(
+        f"differences are over {finished['split'].nunique()} random splits; that these share people is allowed for"
+    )
+    return rows, notes
+
+
+def _test_to_train(finished: pd.DataFrame) -> float:
+    """Return the people of a test set over those of a training set; 1, half of the people, where nobody has counted."""
+    if not {"people/test", "people/train"} <= set(finished):
+        return 1.0
+    ratio = float((finished["people/test"] / finished["people/train"]).mean())
+    return ratio if np.isfinite(ratio) and ratio > 0 else 1.0
 
 
 def _named(baseline: str, options: Sequence[str]) -> str:
@@ -158,7 +204,10 @@ def _against(
     own, theirs = (np.flatnonzero(used["option"] == one).tolist() for one in (option, reference))
     if not own:
         return {}
-    found = difference(resampled, own, theirs, LEVEL)
+    return _results(name, difference(resampled, own, theirs, LEVEL))
+
+
+def _results(name: str, found: Difference) -> dict[str, float]:
     values = (found.difference, found.low, found.high, found.p_value)
     return dict(zip((f"{name}/{result}" for result in RESULTS), values, strict=False))
 

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,6 +39,8 @@ from reid_lightning.training.skeleton_pages import draw_skeletons, measure_parts
 
 log = logging.getLogger("reid_lightning")
 
+PEOPLE_OF = {"train": ("train", "val"), "test": ("query",)}  # the splits whose people are counted
+
 
 @dataclass
 class Stopwatch:
@@ -70,6 +72,7 @@ class RunResult:
         identification: How often the queries of the last evaluation are named right (see `identification_summary`); empty
             unless `evaluation.identification` asks for it.
         pose: PCK of the part branch, as fractions; empty without one, and without key points.
+        people: How many the training (validation among them) and the queries show.
     """
 
     score: float | None
@@ -80,6 +83,7 @@ class RunResult:
     attributes: dict[str, float] = field(default_factory=dict)
     identification: dict[str, float] = field(default_factory=dict)
     pose: dict[str, float] = field(default_factory=dict)
+    people: dict[str, int] = field(default_factory=dict)
 
 
 def write_results(
@@ -121,6 +125,7 @@ def write_results(
         attributes=module.attributes_evaluated[0].summary() if module.attributes_evaluated else {},
         identification=_identify(module, datamodule),
         pose=measure_parts(module, datamodule) if trainer.is_global_zero else {},
+        people={name: _people(datamodule.table, splits) for name, splits in PEOPLE_OF.items()},
     )
     if trainer.is_global_zero and not config["trainer"]["fast_dev_run"]:
         _write(result, trainer, module, datamodule, output_dir, config)
@@ -153,6 +158,12 @@ def _write(
         log_images(trainer.loggers, {f"test/{picture.path.stem}": picture.path for picture in pictures})
     scores = {"validation": result.validation, "test": result.test}
     write_page(output_dir, result.protocol, scores, _facts(result, config), pictures, config)
+
+
+def _people(table: pd.DataFrame, splits: Sequence[str]) -> int:
+    """Count the people in some splits of a table."""
+    rows = table.loc[table["split"].isin(splits), ["source", "person_id"]]
+    return len(rows.drop_duplicates())
 
 
 def _identify(module: ReIDModule, datamodule: ReIDDataModule) -> dict[str, float]:

@@ -44,10 +44,10 @@ def read_sweep(folder: str | Path) -> pd.DataFrame:
 
     Returns:
         A row per job, in their order: `job` (folder relative to the sweep's), `option` (the overrides that differ
-        between jobs, the seed and the split left out), `seed` (and split), `failure` (why there is no result, missing
-        where there is one),
-        `override/KEY` (text) for every override, and `validation/NAME`, `test/NAME`, `cost/NAME` for every
-        number in `metrics.json`, and `cost/seconds`, the sum of all stages.
+        between jobs, the seed and the split left out), `seed` (and split), `split` (missing where the data set has one),
+        `failure` (why there is no result, missing where there is one), `override/KEY` (text) for every override,
+        `validation/NAME`, `test/NAME`, `cost/NAME`, `people/NAME` for every number in `metrics.json`, and
+        `cost/seconds`, the sum of all stages.
 
     Raises:
         InputError: There is no job below the folder.
@@ -74,7 +74,7 @@ def _last_asked_for(found: list[Path]) -> list[Path]:
 def _read_job(folder: Path, sweep: Path) -> dict[str, Any]:
     overrides = dict(_split(line) for line in yaml.safe_load((folder / ".hydra/overrides.yaml").read_text()))
     row: dict[str, Any] = {"job": str(folder.relative_to(sweep)), "seed": overrides.pop("seed", None)}
-    split = overrides.pop(SPLIT, None)
+    split = row["split"] = overrides.pop(SPLIT, None)
     row |= {"failure": None} | {f"override/{key}": value for key, value in overrides.items()}
     config, metrics, failure = folder / "config.yaml", folder / "metrics.json", folder / FAILURE
     if config.is_file():
@@ -87,7 +87,7 @@ def _read_job(folder: Path, sweep: Path) -> dict[str, Any]:
         row["failure"] = "no metrics.json: still running, or ended from outside"
     else:
         written = json.loads(metrics.read_text())
-        for part in ("validation", "test", "cost", "attributes"):
+        for part in ("validation", "test", "cost", "attributes", "people"):
             numbers = {
                 name: value for name, value in written.get(part, {}).items() if isinstance(value, int | float)
             }

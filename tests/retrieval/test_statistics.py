@@ -7,7 +7,13 @@ import pytest
 from scipy import stats
 
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.statistics import difference, holm, resample_people, word
+from reid_lightning.retrieval.statistics import (
+    difference,
+    difference_over_splits,
+    holm,
+    resample_people,
+    word,
+)
 
 
 def simulate(
@@ -244,3 +250,50 @@ def test_resampling_three_seeds_is_too_narrow():
         low, high = np.percentile(means[:, 0] - means[:, 1], [2.5, 97.5])
         held += low <= gap <= high
     assert held / times < 0.88
+
+
+def covered_over_splits(interval, splits, people, share, times=1500):
+    """Return how often an interval over random splits holds the mean of all people there could be."""
+    generator, held, test = np.random.default_rng(0), 0, round(share * people)
+    for _ in range(times):
+        effects = generator.normal(size=people)
+        gaps = [generator.permutation(effects)[:test].mean() for _ in range(splits)]
+        low, high = interval(np.array(gaps))
+        held += low <= 0 <= high
+    return held / times
+
+
+@pytest.mark.parametrize(("splits", "share"), [(10, 0.5), (5, 0.25), (20, 0.2)])
+def test_coverage_over_random_splits(splits, share):
+    """The variance of a mean over many splits is that of all people, test / train times the variance between splits."""
+
+    def corrected(gaps):
+        found = difference_over_splits(gaps, test_to_train=share / (1 - share))
+        return found.low, found.high
+
+    def plain(gaps):
+        return stats.t.interval(0.95, len(gaps) - 1, gaps.mean(), stats.sem(gaps))
+
+    assert 0.93 <= covered_over_splits(corrected, splits, 120, share) <= 0.97
+    assert covered_over_splits(plain, splits, 120, share) < 0.87
+
+
+def test_a_difference_over_splits_by_hand():
+    gaps = np.array([0.01, 0.05, 0.03, 0.02])
+    found = difference_over_splits(gaps, 0.5, level=0.9)
+    error = np.sqrt((1 / 4 + 0.5) * np.var(gaps, ddof=1))
+    assert found.difference == pytest.approx(0.0275)
+    assert found.standard_error == pytest.approx(error)
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.9, 3, 0.0275, error))
+    assert found.p_value == pytest.approx(2 * stats.t.sf(0.0275 / error, 3))
+    certain = difference_over_splits([0.02, 0.02])
+    assert (certain.low, certain.high, certain.p_value) == (0.02, 0.02, 0.0)
+    assert np.isnan(difference_over_splits([0.02]).p_value)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "ratio"), [([], 1.0), ([0.1, np.nan], 1.0), ([0.1, 0.2], 0.0), ([[0.1]], 1.0)]
+)
+def test_splits_that_cannot_be_compared(gaps, ratio):
+    with pytest.raises(InputError, match="differences over splits need finite gaps"):
+        difference_over_splits(gaps, ratio)

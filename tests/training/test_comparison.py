@@ -12,7 +12,12 @@ import pytest
 import yaml
 
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.statistics import difference, holm, resample_people
+from reid_lightning.retrieval.statistics import (
+    difference,
+    difference_over_splits,
+    holm,
+    resample_people,
+)
 from reid_lightning.training.comparison import marginal_means
 from reid_lightning.training.leaderboard import summarise
 from reid_lightning.training.sweeps import read_sweep, report_sweep
@@ -48,7 +53,7 @@ def write_queries(folder, precision, people=PEOPLE, root="/data"):
     pd.concat([unmatched, table]).to_csv(folder / "queries.csv", index=False)
 
 
-def write_job(folder, overrides, seed, precision, validation=0.5, **queries):
+def write_job(folder, overrides, seed, precision, validation=0.5, counted=None, **queries):
     """Write what a finished job leaves."""
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([*overrides, f"seed={seed}"]))
@@ -58,7 +63,7 @@ def write_job(folder, overrides, seed, precision, validation=0.5, **queries):
         "test": {"mAP": float(np.mean(precision)), "rank1": float(np.mean(np.asarray(precision) > 0.5))},
         "cost": {"parameters": 1_000_000, "seconds": {"fit": 60.0, "test": 30.0}},
     }
-    (folder / "metrics.json").write_text(json.dumps(content))
+    (folder / "metrics.json").write_text(json.dumps(content | ({"people": counted} if counted else {})))
     write_queries(folder, precision, **queries)
 
 
@@ -246,6 +251,62 @@ def test_queries_are_the_same_wherever_the_data_lies_and_in_any_order(sweep):
     after, comparison = reported(sweep)
     assert comparison["notes"] == []
     assert after["loss=contrastive"] == pytest.approx(before["loss=contrastive"])
+
+
+@pytest.fixture
+def random_splits(tmp_path):
+    """Two losses in five random splits with other people each, two seeds a split; circle is 0.1 worse."""
+    for option, level in {"triplet": 0.5, "circle": 0.4}.items():
+        for split in range(5):
+            for seed in (1, 2):
+                people = np.random.default_rng(split).permutation(200)[:40]
+                write_job(
+                    tmp_path / f"{option}-{split}-{seed}",
+                    [f"loss={option}", f"data.split={split}"],
+                    seed,
+                    np.clip(
+                        level
+                        + np.random.default_rng(10 * split + seed).normal(0, 0.1, 40)
+                        + 0.01 * (people % 7),
+                        0,
+                        1,
+                    ),
+                    validation=level,
+                    counted={"train": 160, "test": 40},
+                    people=people,
+                )
+    return tmp_path
+
+
+def test_options_are_compared_split_by_split(random_splits):
+    options, comparison = reported(random_splits)
+    circle = options["loss=circle"]
+    jobs = read_sweep(random_splits)
+    means = jobs.groupby(["option", "split"])["test/mAP"].mean()
+    gaps = (means["loss=circle"] - means["loss=triplet"]).to_numpy()
+    expected = difference_over_splits(gaps, 40 / 160)
+    assert circle["test/mAP/difference"] == pytest.approx(expected.difference)
+    assert (circle["test/mAP/low"], circle["test/mAP/high"]) == pytest.approx((expected.low, expected.high))
+    assert circle["test/mAP/word"] == "worse"
+    assert any("5 random splits" in note for note in comparison["notes"])
+
+
+def test_a_split_that_one_option_lacks_is_left_out(random_splits):
+    before, _ = reported(random_splits)
+    for folder in [*random_splits.glob("circle-4-*"), *random_splits.glob("triplet-0-*")]:
+        (folder / "queries.csv").unlink()
+    after, comparison = reported(random_splits)
+    assert before["loss=circle"]["test/mAP/low"] != after["loss=circle"]["test/mAP/low"]
+    for split in (1, 2):
+        for folder in random_splits.glob(f"circle-{split}-*"):
+            (folder / "queries.csv").unlink()
+    alone, comparison = reported(random_splits)
+    assert alone["loss=circle"]["test/mAP/word"] == "unknown"
+    assert any("one random split in common" in note for note in comparison["notes"])
+    for folder in random_splits.glob("circle-3-*"):
+        (folder / "queries.csv").unlink()
+    none, _ = reported(random_splits)
+    assert none["loss=circle"]["test/mAP/word"] == "unknown"
 
 
 def test_a_broken_table_of_queries_is_named(sweep):
