@@ -8,7 +8,7 @@ train:   ## the default run: generated people, two minutes
 test:    ## the fast suite
 	uv run pytest
 slow:    ## the tests that train
-	uv run pytest -m slow
+	OMP_NUM_THREADS=1 uv run pytest -m slow -n auto --dist loadfile
 lint:    ## format check, lint and floors
 	uv run ruff format --check . && uv run ruff check . && uv run lint-imports
 types:   ## mypy
