@@ -264,7 +264,7 @@ def _written(cell):
 def picture(rows, file):
     """Draw every curve that was measured, both axes logarithmic."""
     panels = [panel for panel in PANELS if any(row["curve"] == panel[0] for row in rows)]
-    columns = min(3, len(panels))
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
     height = -(-len(panels) // columns)
     figure = new_figure(4.2 * columns, 3.3 * height)
     for number, (curve, title, unit, lines) in enumerate(panels, start=1):
