@@ -94,6 +94,7 @@ def write_sweep_page(
     title: str,
     note: str,
     against: str | None,
+    over: str,
     options: Sequence[Mapping[str, Any]],
     scores: Mapping[str, str],
     costs: Mapping[str, tuple[str, float]],
@@ -109,6 +110,7 @@ def write_sweep_page(
         title: Heading of the page.
         note: How many jobs, over what the spread is, and what orders the options.
         against: The option that all others are compared with; None: nothing was compared.
+        over: What the intervals are over, such as "seeds and people".
         options: A row per option in their order: `option`, `NAME/mean`, `NAME/std` and `NAME/count` of every score and
             cost, and `difference`, `low`, `high`, `p` and `word` of `test/mAP` and `test/rank1`, None where missing.
         scores: Headings of the scores, which are fractions.
@@ -128,12 +130,14 @@ def write_sweep_page(
         '<div class="controls"><input id="filter" type="search" placeholder="Filter options" '
         f'aria-label="Filter options"><span id="shown" class="note">{len(options)} of {len(options)} options</span></div>',
         _leaderboard(options, scores, costs, against),
-        _how(against),
+        _how(against, over),
         "".join(f'<p class="note">{escape(sentence)}</p>' for sentence in notes),
         _section("Effect of each choice", _effects(effects) if effects else ""),
         _section("Learning curves", _wide(learning_curves(curves, names)) if curves else "", CURVES_CAPTION),
         _section("Choices and scores", _coordinates(names, options, choices, scores)),
-        _section("Score and cost", _scatters(options, costs), "Bars are one standard deviation over seeds."),
+        _section(
+            "Score and cost", _scatters(options, costs), "Bars are one standard deviation over the runs."
+        ),
     ]
     with atomic_path(path) as temporary:
         temporary.write_text(
@@ -162,12 +166,12 @@ def _wide(content: str) -> str:
     return f'<div class="wide">{content}</div>'
 
 
-def _how(against: str | None) -> str:
+def _how(against: str | None, over: str) -> str:
     if against is None:
         return ""
     return (
         f'<p class="note">Differences are from {escape(against)} on the test set, in percent points, with their 95 % '
-        "intervals over seeds and people. The words hold for all comparisons together (Holm's correction), so that one "
+        f"intervals over {escape(over)}. The words hold for all comparisons together (Holm's correction), so that one "
         "may be not distinguishable although its own interval leaves zero out. Validation orders and selects; "
         "the test set does not.</p>"
     )
@@ -181,7 +185,7 @@ def _leaderboard(
 ) -> str:
     compared = COMPARED if against is not None else {}
     reach = {name: _reach(options, name) for name in compared}
-    heads = ["option", *scores.values(), "seeds"]
+    heads = ["option", *scores.values(), "runs"]
     heads += [head for title in compared.values() for head in (f"{title} is", f"Δ {title}", "interval")]
     heads += [heading for heading, _ in costs.values()]
     cells = []

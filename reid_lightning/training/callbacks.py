@@ -33,12 +33,24 @@ class Cost(Callback):
     Attributes:
         images_per_second: Training images of all processes a second, validation left out.
         seconds: Wall time of training alone.
+        earlier: Wall time of the fit, validation among it, that a resumed run continues.
     """
 
     def __init__(self) -> None:
         self.images = 0
         self.seconds = 0.0
+        self.earlier = 0.0
         self._started: float | None = None
+        self._fit_started: float | None = None
+        self._fits = True
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Remember whether a checkpoint that is loaded next is one to continue from."""
+        self._fits = stage == "fit"
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of the whole fit."""
+        self._fit_started = time.perf_counter()
 
     @property
     def images_per_second(self) -> float:
@@ -78,11 +90,14 @@ class Cost(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run continues to count from."""
-        return {"images": self.images, "seconds": self.seconds}
+        here = 0.0 if self._fit_started is None else time.perf_counter() - self._fit_started
+        return {"images": self.images, "seconds": self.seconds, "fit_seconds": self.earlier + here}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue to count."""
-        self.images, self.seconds = state_dict["images"], state_dict["seconds"]
+        """Continue to count; a test loads the best epoch, whose counts are not those of the run."""
+        if self._fits:
+            self.images, self.seconds = state_dict["images"], state_dict["seconds"]
+            self.earlier = state_dict.get("fit_seconds", 0.0)
 
     def summary(self) -> dict[str, float]:
         """Return the cost of the run so far."""

@@ -35,11 +35,13 @@ class Comparison:
             fraction), `NAME/low` and `NAME/high` (95 % interval of this comparison), `NAME/p` (after Holm) and
             `NAME/word`.
         notes: Sentences about what could not be compared.
+        over: What the intervals are over.
     """
 
     against: str | None
     table: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    over: str = "seeds and people"
 
 
 def compare(
@@ -72,7 +74,7 @@ def compare(
     finished = finished.assign(rank=finished["option"].ne(reference)).sort_values("rank", kind="stable")
     if "split" in finished and finished["split"].nunique() > 1:
         found, notes = _over_splits(folder, finished, others, reference)
-        return Comparison(reference, _told(pd.DataFrame(found, columns=columns)), notes)
+        return Comparison(reference, _told(pd.DataFrame(found, columns=columns)), notes, "random splits")
     used, scores, people, notes = _common_queries(folder, finished)
     if not any(used["option"] == reference):
         notes.append(f"{reference} has no job whose queries can be compared, so nothing is")
@@ -111,6 +113,11 @@ def _over_splits(
         gaps = (found[option] - found[reference]).dropna() if both else pd.DataFrame()
         if len(gaps) == 1:
             few.append(option)
+        elif both and len(gaps) < max(len(found[option]), len(found[reference])):
+            notes.append(
+                f"{option} and {reference} are compared over the {len(gaps)} random splits that both have; their means "
+                "above are over different people"
+            )
         for name in COMPARED if len(gaps) else ():
             row |= _results(name, difference_over_splits(gaps[name], _test_to_train(finished), LEVEL))
         rows.append(row)
@@ -118,9 +125,7 @@ def _over_splits(
         notes.append(
             f"{_list(few)}: one random split in common with {reference} tells no difference from chance"
         )
-    notes.append(
-        f"differences are over {finished['split'].nunique()} random splits; that these share people is allowed for"
-    )
+    notes.append("differences are over random splits; that these share people is allowed for")
     return rows, notes
 
 

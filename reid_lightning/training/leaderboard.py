@@ -120,6 +120,7 @@ def write_page(
         title=folder.resolve().name,
         note=finished_line(jobs, summary),
         against=comparison.against,
+        over=comparison.over,
         options=_records(summary),
         scores=_headings(summary),
         costs={name: unit for name, unit in COSTS.items() if _recorded(summary, name)},
@@ -168,7 +169,7 @@ def print_summary(
         console.print(_verdict_table(summary, comparison))
         _say(
             console,
-            f"differences from {comparison.against} with their {100 * LEVEL:.0f} % intervals over seeds and people; "
+            f"differences from {comparison.against} with their {100 * LEVEL:.0f} % intervals over {comparison.over}; "
             "the words hold for all of them together",
         )
     for note in comparison.notes:
@@ -195,17 +196,26 @@ def _failure(job: dict[str, Any]) -> str:
 def finished_line(jobs: pd.DataFrame, summary: pd.DataFrame) -> str:
     """Say how many jobs have finished, over how many seeds, and what orders them."""
     finished = int(jobs["failure"].isna().sum())
-    return f"{finished} of {len(jobs)} jobs finished; {_seeds(_counts(summary))}; ordered by validation mAP"
+    spread = _seeds(_counts(summary), counted_of(jobs))
+    return f"{finished} of {len(jobs)} jobs finished; {spread}; ordered by validation mAP"
+
+
+def counted_of(jobs: pd.DataFrame) -> str:
+    """Return what the jobs of an option are, in the plural: seeds, random splits, or both crossed."""
+    splits = jobs["split"].nunique() if "split" in jobs else 0
+    if splits <= 1:
+        return "seeds"
+    return "runs (random splits x seeds)" if jobs["seed"].nunique() > splits else "random splits"
 
 
 def _counts(summary: pd.DataFrame) -> "pd.Series[int]":
     return summary[[f"{name}/count" for name in (SELECTED_BY, "test/mAP")]].max(axis=1)
 
 
-def _seeds(counts: "pd.Series[int]") -> str:
+def _seeds(counts: "pd.Series[int]", counted: str) -> str:
     if counts.max() <= 1:
         return "one seed each, which has no spread"
-    return f"± is the standard deviation over {f'{counts.max()} ' if counts.nunique() == 1 else ''}seeds"
+    return f"± is the standard deviation over {f'{counts.max()} ' if counts.nunique() == 1 else ''}{counted}"
 
 
 def _recorded(summary: pd.DataFrame, name: str) -> bool:

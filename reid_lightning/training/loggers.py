@@ -156,7 +156,7 @@ def finish(loggers: Sequence[Logger]) -> list[str]:
             if wandb.run is not None and wandb.run.settings.mode == "offline":
                 folder = wandb.run.settings.sync_dir
                 sentences.append(
-                    f"W&B is offline (nobody is logged in); the run lies in {folder}: send it with `wandb sync {folder}`"
+                    f"W&B is offline; the run lies in {folder}: send it with `wandb sync {folder}`"
                 )
             wandb.finish()
     return sentences

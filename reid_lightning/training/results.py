@@ -112,6 +112,7 @@ def write_results(
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Cost):
             cost |= callback.summary()
+            seconds = seconds | {"fit": seconds["fit"] + callback.earlier} if "fit" in seconds else seconds
     cost["gflops"] = round(forward_gflops(module.network, datamodule.image_size), 4)
     cost["seconds"] = {stage: round(value, 2) for stage, value in seconds.items()}
     result = RunResult(

@@ -10,6 +10,9 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
 
+from reid_lightning.training.job_identity import identify
+from reid_lightning.training.sweep_job import TABLES
+
 if TYPE_CHECKING:
     import optuna
 
@@ -28,6 +31,8 @@ class ContinueSearch(Callback):
         Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)  # sqlite makes no folder
         import optuna
 
+        with read_write(sweeper):  # trials of another default, data or code are of another study
+            sweeper.study_name = f"{sweeper.study_name}-{identify(config, TABLES).name}"
         study = optuna.create_study(
             storage=sweeper.storage,
             study_name=sweeper.study_name,

@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -49,11 +49,12 @@ def run_in_sweep(config: Any) -> float | None:
     folder = Path(hydra.runtime.output_dir)
     identity = identify(config, TABLES, swept_keys(hydra))
     with _alone_in(folder):
+        swept = swept_keys(hydra)
         state = _state(folder, identity)
         if state["finished"]:
             log.info("%s: finished already, its result is taken", folder)
-            return json.loads((folder / "metrics.json").read_text())["score"]
-        _write_identity(folder, identity, finished=False)
+            return _content(folder / "metrics.json")["score"]
+        _write_identity(folder, identity, swept, finished=False)
         settled = plain(config)
         if state["known"] and settled["resume"] is None:
             settled["resume"] = _continued(folder, can_resume=not settled["refit"])
@@ -61,21 +62,29 @@ def run_in_sweep(config: Any) -> float | None:
             gc.collect()  # the last job's network refers to its trainer and back, and holds the GPU's memory
         result = run_job(settled, TABLES)
         if (folder / "metrics.json").is_file():
-            _write_identity(folder, identity, finished=True)
+            _write_identity(folder, identity, swept, finished=True)
         return result.score if result else None
 
 
 def _state(folder: Path, identity: JobIdentity) -> dict[str, bool]:
     """Return whether a folder is known as this job's, and whether the job is finished."""
-    file = folder / IDENTITY
-    content = json.loads(file.read_text()) if file.is_file() else {}
+    content = _content(folder / IDENTITY)
     known = content.get("identity") == identity.name
-    finished = known and content["finished"] and (folder / "metrics.json").is_file()
+    finished = known and content["finished"] and "score" in _content(folder / "metrics.json")
     return {"known": known, "finished": finished}
 
 
-def _write_identity(folder: Path, identity: JobIdentity, finished: bool) -> None:
-    content = {"identity": identity.name, "finished": finished, "version": __version__} | asdict(identity)
+def _content(file: Path) -> dict[str, Any]:
+    """Return what a JSON file holds, nothing where it is missing or broken."""
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _write_identity(folder: Path, identity: JobIdentity, swept: Sequence[str], finished: bool) -> None:
+    content = {"identity": identity.name, "finished": finished, "swept": list(swept), "version": __version__}
+    content |= asdict(identity)
     if _is_first_process():
         with atomic_path(folder / IDENTITY) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")

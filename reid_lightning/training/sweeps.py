@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.training.comparison import compare, marginal_means
+from reid_lightning.training.job_identity import MACHINE, PLACES, matches, settings
 from reid_lightning.training.leaderboard import print_summary, summarise, write_page, write_summary
 
 log = logging.getLogger("reid_lightning")
@@ -56,8 +58,11 @@ def read_sweep(folder: str | Path) -> pd.DataFrame:
     found = sorted(folder.rglob(".hydra/overrides.yaml"), key=lambda path: _natural(path.relative_to(folder)))
     if not found:
         raise InputError(f"{folder} holds no jobs of a sweep; name the folder that --multirun has written")
-    jobs = pd.DataFrame([_read_job(path.parent.parent, folder) for path in _last_asked_for(found)])
-    jobs.insert(1, "option", _options(jobs))
+    rows, facts = zip(
+        *(_read_job(path.parent.parent, folder) for path in _last_asked_for(found)), strict=True
+    )
+    jobs = pd.DataFrame(rows)
+    jobs.insert(1, "option", _told_apart(_options(jobs), jobs, facts))
     return jobs
 
 
@@ -71,30 +76,66 @@ def _last_asked_for(found: list[Path]) -> list[Path]:
     return [path for path in found if path in kept or not (path.parents[1] / "identity.json").is_file()]
 
 
-def _read_job(folder: Path, sweep: Path) -> dict[str, Any]:
-    overrides = dict(_split(line) for line in yaml.safe_load((folder / ".hydra/overrides.yaml").read_text()))
+def _read_job(folder: Path, sweep: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a job's row, and what its result follows from beside its seed."""
+    identity = _read(folder / "identity.json", {}) or {}
+    lines = _read(folder / ".hydra/overrides.yaml", None)
+    if not isinstance(lines, list):
+        raise InputError(
+            f"{folder / '.hydra/overrides.yaml'} holds no list of overrides; remove the job's folder, or repeat the job"
+        )
+    swept = identity.get("swept")
+    overrides = dict(_split(str(line)) for line in lines)
     row: dict[str, Any] = {"job": str(folder.relative_to(sweep)), "seed": overrides.pop("seed", None)}
     split = row["split"] = overrides.pop(SPLIT, None)
-    row |= {"failure": None} | {f"override/{key}": value for key, value in overrides.items()}
-    config, metrics, failure = folder / "config.yaml", folder / "metrics.json", folder / FAILURE
-    if config.is_file():
-        row["seed"] = str(yaml.safe_load(config.read_text())["seed"])
+    # A setting of the machine sets jobs apart only where the sweep varies it.
+    left_out = (
+        []
+        if swept is None
+        else [key for key in overrides if matches(key, PLACES + MACHINE) and key not in swept]
+    )
+    row |= {"failure": None}
+    row |= {f"override/{key}": value for key, value in overrides.items() if key not in left_out}
+    config = _read(folder / "config.yaml", {}) or {}
+    if "seed" in config:
+        row["seed"] = str(config["seed"])
+    facts = settings(config, swept or ())
+    facts |= {name: identity[name] for name in ("data", "code") if config and name in identity}
     if split is not None:
         row["seed"] = f"{row['seed']}, split {split}"
+        facts.pop("data", None)  # each split is a table of its own
+    row |= _results(folder)
+    return row, facts
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    """Return the numbers of a job, or why there are none."""
+    metrics, failure = folder / "metrics.json", folder / FAILURE
     if failure.is_file():
-        row["failure"] = failure.read_text().strip()
-    elif not metrics.is_file():
-        row["failure"] = "no metrics.json: still running, or ended from outside"
-    else:
-        written = json.loads(metrics.read_text())
-        for part in ("validation", "test", "cost", "attributes", "people"):
-            numbers = {
-                name: value for name, value in written.get(part, {}).items() if isinstance(value, int | float)
-            }
-            row |= {f"{part}/{name}": value for name, value in numbers.items()}
-        if seconds := written.get("cost", {}).get("seconds"):
-            row["cost/seconds"] = sum(seconds.values())
+        return {"failure": failure.read_text().strip()}
+    if not metrics.is_file():
+        return {"failure": "no metrics.json: still running, or ended from outside"}
+    written = _read(metrics, None)
+    if not isinstance(written, dict) or not {"validation", "test"} & set(written):
+        return {"failure": "metrics.json is broken: the sweep's command trains the job again"}
+    row: dict[str, Any] = {}
+    for part in ("validation", "test", "cost", "attributes", "people"):
+        numbers = {
+            name: value for name, value in written.get(part, {}).items() if isinstance(value, int | float)
+        }
+        row |= {f"{part}/{name}": value for name, value in numbers.items()}
+    if seconds := written.get("cost", {}).get("seconds"):
+        row["cost/seconds"] = sum(seconds.values())
     return row
+
+
+def _read(file: Path, otherwise: Any) -> Any:
+    """Return what a YAML or JSON file holds; something else where it is missing or broken."""
+    try:
+        text = file.read_text()
+        return json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError):
+        return otherwise
 
 
 def _split(override: str) -> tuple[str, str]:
@@ -112,6 +153,24 @@ def _options(jobs: pd.DataFrame) -> list[str]:
     differing = [name for name in overrides if overrides[name].nunique(dropna=False) > 1]
     named = overrides[differing] if differing else overrides
     return [", ".join(_short(row.dropna())) or "default" for _, row in named.iterrows()]
+
+
+def _told_apart(options: list[str], jobs: pd.DataFrame, facts: Sequence[dict[str, Any]]) -> list[str]:
+    """Complete the names of options whose jobs differ in more than their seeds: a changed default, data or code."""
+    named = list(options)
+    for option in set(options):
+        places = [place for place, name in enumerate(options) if name == option and facts[place]]
+        keys = sorted({key for place in places for key in facts[place]})
+        values = {key: [str(facts[place].get(key)) for place in places] for key in keys}
+        own = [
+            values.get("seed", []),
+            [str(jobs["split"][place]) for place in places],
+        ]  # what follows from these
+        differing = [key for key in keys if len(set(values[key])) > 1 and values[key] not in own]
+        for place in places if differing else ():
+            told = [f"{key}={str(facts[place].get(key))[:12]}" for key in differing[:3]]
+            named[place] = f"{option} ({', '.join(told)})"
+    return named
 
 
 def _short(overrides: pd.Series) -> list[str]:

@@ -60,6 +60,7 @@ def page(tmp_path, **changes):
         "title": "2026 <sweep>",
         "note": "9 of 10 jobs finished",
         "against": "loss=triplet",
+        "over": "seeds and people",
         "options": [
             option("loss=triplet", 0.6),
             option(EVIL, 0.4, "worse", -0.2),

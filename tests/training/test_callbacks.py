@@ -80,6 +80,11 @@ def test_cost_counts_the_images_that_were_trained(fit):
     resumed = Cost()
     resumed.load_state_dict(cost.state_dict())
     assert resumed.images == cost.images
+    assert resumed.earlier >= cost.seconds > 0
+    resumed.setup(trainer, None, "test")
+    resumed.load_state_dict({"images": 1, "seconds": 0.1, "fit_seconds": 0.1})  # of the best epoch
+    assert resumed.images == cost.images
+    assert resumed.seconds == cost.seconds
 
 
 def test_a_term_that_is_not_finite_is_named(fit):

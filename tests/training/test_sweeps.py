@@ -103,6 +103,63 @@ def test_a_repeated_seed_counts_once(tmp_path):
     assert pd.isna(row["validation/mAP/std"])
 
 
+def identified(folder, config, **identity):
+    """Complete a job's folder by its whole config and its identity."""
+    written = yaml.safe_load((folder / "config.yaml").read_text()) | config
+    (folder / "config.yaml").write_text(yaml.safe_dump(written))
+    (folder / "identity.json").write_text(
+        json.dumps({"swept": ["seed", "loss"], "data": "d", "code": "c"} | identity)
+    )
+
+
+def test_seeds_of_another_default_data_or_code_are_another_option(sweep):
+    for place in range(6):
+        identified(
+            sweep / str(place), {"margin": 0.3, "sampler": {"seed": place % 3 + 1}, "output_dir": str(place)}
+        )
+    assert set(read_sweep(sweep)["option"]) == {"loss=triplet", "loss=lossless"}
+    identified(sweep / "2", {"margin": 3.0, "sampler": {"seed": 3}})
+    identified(sweep / "5", {"margin": 0.3, "sampler": {"seed": 3}}, code="changed")
+    assert list(read_sweep(sweep)["option"]) == [
+        *["loss=triplet (margin=0.3)"] * 2, "loss=triplet (margin=3.0)",
+        *["loss=lossless (code=c)"] * 2, "loss=lossless (code=changed)",
+    ]  # fmt: skip
+
+
+def test_a_setting_of_the_machine_is_no_option_unless_it_is_swept(tmp_path):
+    for seed, more in enumerate(([], ["logger=csv"], ["data.num_workers=0", "time_limit=50"]), start=1):
+        write_job(tmp_path / str(seed), ["loss=triplet", *more], seed, (0.5, 0.4, 0.6))
+        identified(tmp_path / str(seed), {})
+    jobs = read_sweep(tmp_path)
+    assert jobs["option"].nunique() == 1
+    assert "override/logger" not in jobs
+    for seed, devices in ((4, 1), (5, 2)):
+        write_job(tmp_path / str(seed), ["loss=triplet", f"trainer.devices={devices}"], seed, (0.5, 0.4, 0.6))
+        identified(tmp_path / str(seed), {}, swept=["seed", "trainer.devices"])
+    swept = read_sweep(tmp_path)
+    assert list(swept["override/trainer.devices"].dropna()) == ["1", "2"]
+    assert swept["option"].nunique() == 3
+
+
+@pytest.mark.parametrize("content", ['{"version": "0.1', "{}", "[]"])
+def test_broken_results_of_a_job_hide_nothing(sweep, capsys, content):
+    (sweep / "3" / "metrics.json").write_text(content)
+    assert report_sweep(sweep) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "metrics.json is broken" in shown
+    assert "5 of 6 jobs finished" in shown
+
+
+def test_empty_files_of_a_job(sweep):
+    for place in range(6):
+        identified(sweep / str(place), {"margin": 0.3})
+    (sweep / "3" / "config.yaml").write_text("")
+    assert (read_sweep(sweep)["option"] == "loss=triplet").sum() == 3
+    (sweep / "3" / ".hydra" / "overrides.yaml").write_text("")
+    with pytest.raises(InputError, match=r"3/.hydra/overrides.yaml holds no list of overrides"):
+        read_sweep(sweep)
+
+
 def test_random_splits_are_averaged_over_as_seeds_are(tmp_path):
     for split, seed in ((0, 1), (1, 1), (0, 2), (1, 2)):
         numbers = (0.1 * (1 + split) * seed, 0.5, 0.5)
