@@ -251,3 +251,17 @@ def test_a_search_without_any_result_says_why(tiny, tmp_path):
     assert "0 of 2 jobs finished" in done.stdout
     assert "backbone.weights=/nowhere.pth is no file" in done.stdout
     assert (tmp_path / "sweep.html").is_file()
+
+
+def test_other_settings_are_another_study(tiny, tmp_path):
+    search = (
+        "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "optimizer.lr=interval(1e-4,1e-2)",
+        "trainer.max_epochs=1",
+    )  # fmt: skip
+    sweep(tiny, tmp_path, *search)
+    sweep(tiny, tmp_path, *search, "loss.triplet.margin=0.7")
+    with sqlite3.connect(tmp_path / "study.db") as base:
+        studies = base.execute("SELECT study_id FROM studies").fetchall()
+        trained = base.execute("SELECT study_id FROM trials WHERE state = 'COMPLETE'").fetchall()
+    assert len(studies) == 2
+    assert sorted(trained) == sorted(studies)
