@@ -39,7 +39,7 @@ def _main(config: DictConfig) -> float | None:
         else:
             result = run_job(plain(config))
             score = result.score if result else None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Lightning makes the one the other
         goes_on = "the same command" if sweeping else f"hydra.run.dir={_folder()} resume=last"
         print(f"interrupted; {goes_on} continues after the last whole epoch", file=sys.stderr)
         raise

@@ -47,9 +47,9 @@ def run_in_sweep(config: Any) -> float | None:
 
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    identity = identify(config, TABLES, swept_keys(hydra))
+    swept = swept_keys(hydra)
+    identity = identify(config, TABLES, swept)
     with _alone_in(folder):
-        swept = swept_keys(hydra)
         state = _state(folder, identity)
         if state["finished"]:
             log.info("%s: finished already, its result is taken", folder)
