@@ -33,17 +33,17 @@ import torch
 from matplotlib.ticker import FuncFormatter, LogLocator
 from measure import arguments, peak_mebibytes, seconds_in_turns, write_rows
 
+from reid_lightning.config.resolve import CONF, instantiate
+from reid_lightning.config.resolve import plain as plain_config
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.image_cache import cache_key
 from reid_lightning.data.readers.market1501 import read_market1501
 from reid_lightning.data.readers.table_file import read_table_file
 from reid_lightning.data.samplers import PKSampler
+from reid_lightning.experiments.factory import build_module
+from reid_lightning.experiments.malloc import keep_freed_memory
+from reid_lightning.experiments.quiet import quiet
 from reid_lightning.reporting.figures import COLORS, FAINT, INK, new_figure, plain, save
-from reid_lightning.training.build import build_module
-from reid_lightning.training.configuration import CONF, instantiate
-from reid_lightning.training.configuration import plain as plain_config
-from reid_lightning.training.memory import keep_freed_memory
-from reid_lightning.training.quiet import quiet
 
 HERE = Path(__file__).resolve().parent
 SIZES = {

@@ -18,11 +18,11 @@ from measure import arguments, seconds_in_turns, write_rows
 from torch.utils.data import DataLoader
 from training_peers import DecodedEachTime, torchreid_loader, torchreid_version
 
+from reid_lightning.config.resolve import CONF, plain
 from reid_lightning.data.image_cache import open_images
+from reid_lightning.experiments.factory import build_datamodule
+from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.models.normalization import InputNormalization
-from reid_lightning.training.build import build_datamodule
-from reid_lightning.training.configuration import CONF, plain
-from reid_lightning.training.memory import keep_freed_memory
 
 
 def take(make_loader, batches, images_of, normalize=None):

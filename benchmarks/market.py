@@ -42,9 +42,9 @@ import hydra  # noqa: E402
 import torch  # noqa: E402
 from measure import arguments, write_rows  # noqa: E402
 
+from reid_lightning.config.resolve import CONF, plain  # noqa: E402
+from reid_lightning.experiments.run import run_job  # noqa: E402
 from reid_lightning.files import atomic_path  # noqa: E402
-from reid_lightning.training.configuration import CONF, plain  # noqa: E402
-from reid_lightning.training.job import run_job  # noqa: E402
 
 COMMON = [
     "data.validation=none",  # as the papers train; the last weights are tested

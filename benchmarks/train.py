@@ -28,9 +28,9 @@ import torch
 from measure import arguments, write_rows
 from training_peers import PlainScript, Torchreid, torchreid_version
 
-from reid_lightning.training.build import build_datamodule, build_module
-from reid_lightning.training.configuration import CONF, plain
-from reid_lightning.training.job import run_job
+from reid_lightning.config.resolve import CONF, plain
+from reid_lightning.experiments.factory import build_datamodule, build_module
+from reid_lightning.experiments.run import run_job
 
 
 def composed(overrides, folder, steps, epochs):

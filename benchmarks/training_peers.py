@@ -24,8 +24,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from reid_lightning.experiments.factory import build_network
 from reid_lightning.models.normalization import IMAGENET_MEAN, IMAGENET_STD
-from reid_lightning.training.build import build_network
 
 
 class Steady:

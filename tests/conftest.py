@@ -25,8 +25,8 @@ def compose(tmp_path):
     """Return a function from overrides to a plain, resolved run config whose folder is `tmp_path`."""
     import hydra
 
-    from reid_lightning.training.configuration import CONF, plain
-    from reid_lightning.training.launchers import prefer_own_options
+    from reid_lightning.config.resolve import CONF, plain
+    from reid_lightning.sweeps.launchers import prefer_own_options
 
     prefer_own_options()
 

@@ -17,7 +17,7 @@ def test_help_lists_every_group():
         assert group == "hydra" or f"{group}: " in shown, group
 
 
-@pytest.mark.parametrize("module", ["reid_lightning.training.run", "reid_lightning.cli"])
+@pytest.mark.parametrize("module", ["reid_lightning.cli.train", "reid_lightning.cli"])
 def test_the_command_line_is_imported_without_the_heavy_libraries(module):
     heavy = "{'torch', 'lightning', 'wandb', 'matplotlib', 'pandas', 'sklearn'}"
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"

@@ -6,10 +6,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from pytorch_metric_learning import losses, miners
 
+from reid_lightning.config.resolve import CONF
 from reid_lightning.losses.triplet import TripletLoss
 from reid_lightning.mining.batch_hard import BatchHardMiner
 from reid_lightning.mining.semi_hard import SemiHardMiner
-from reid_lightning.training.configuration import CONF
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""The run: from a config to a trained, evaluated and reported model.
+
+`python train.py`, `reid train` and the further processes of a multi-GPU job all come through `main`. Heavy imports
+wait until a job really starts, so that `--help` answers at once.
+"""
+
+import math
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from reid_lightning.config.resolve import CONF, plain
+from reid_lightning.config.suggest import hints, settled_per_job
+from reid_lightning.errors import InputError
+from reid_lightning.sweeps.folders import with_folder
+from reid_lightning.sweeps.launchers import prefer_own_options
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def _main(config: DictConfig) -> float | None:
+    """Run one job; Hydra composes the config, and a sweeper reads the returned validation mAP.
+
+    In a sweep a finished job returns the result that is there, and one that fails leaves its reason in its folder and
+    returns NaN, so that the others run.
+    """
+    from reid_lightning.experiments.run import run_job
+    from reid_lightning.sweeps.job import run_in_sweep
+    from reid_lightning.sweeps.reader import forget_failure
+
+    sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
+    try:
+        if sweeping:
+            score = run_in_sweep(config)
+        else:
+            result = run_job(plain(config))
+            score = result.score if result else None
+    except (KeyboardInterrupt, SystemExit):  # Lightning makes the one the other
+        goes_on = "the same command" if sweeping else f"hydra.run.dir={_folder()} resume=last"
+        print(f"interrupted; {goes_on} continues after the last whole epoch", file=sys.stderr)
+        raise
+    except Exception as error:
+        if sweeping:
+            return _failed(error)
+        if isinstance(error, InputError):
+            raise CompactHydraException(f"error: {error}") from error
+        raise
+    forget_failure(_folder())
+    return score
+
+
+def _failed(error: Exception) -> float:
+    from reid_lightning.engine.loggers import abandon
+    from reid_lightning.sweeps.reader import record_failure
+
+    abandon()
+    record_failure(_folder(), error)
+    return math.nan
+
+
+def _folder() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def main() -> None:
+    """Train and evaluate as the command line says; exit with a code that is not 0 after an error."""
+    sys.argv[1:] = settled_per_job(with_folder(sys.argv[1:]))
+    prefer_own_options()
+    try:
+        _main()
+    except SystemExit as error:
+        if error.code not in (0, None):
+            for hint in hints(sys.argv[1:]):
+                print(hint, file=sys.stderr)
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Composed configs: resolve, check, suggest."""

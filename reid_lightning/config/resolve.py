@@ -1,0 +1,173 @@
+"""From a composed Hydra config to plain data and to objects."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from reid_lightning.errors import InputError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+
+TRUSTED_ROOTS = (
+    "reid_lightning",
+    "lightning",
+    "torch",
+    "torchvision",
+    "timm",
+    "albumentations",
+    "pytorch_metric_learning",
+    "torchmetrics",
+)
+# Inside trusted packages: what loads or runs code from elsewhere.
+REFUSED_PREFIXES = (
+    "torch.load",
+    "torch.hub",
+    "torch.jit",
+    "torch.package",
+    "torch.serialization",
+    "torch.utils",
+    "torch.distributed",
+    "torch.multiprocessing",
+    "torch._",
+    "lightning.pytorch.cli",
+    "lightning.fabric",
+)
+UNREAD = "data.root"  # may stay unset where every source has a root of its own
+OBJECT_CALLS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
+
+# `${if_set:${backbone.weights},7,0}` is 7 where weights are given and 0 where they are null.
+OmegaConf.register_new_resolver(
+    "if_set", lambda value, then, otherwise: otherwise if value is None else then, replace=True
+)
+
+
+def plain(config: Any) -> Any:
+    """Return an OmegaConf node as resolved dictionaries, lists and scalars.
+
+    Checkpoints and loggers get plain containers: a DictConfig in a checkpoint cannot be loaded safely.
+
+    Raises:
+        InputError: A value that has no default (`???`) was not given.
+    """
+    from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+
+    if not OmegaConf.is_config(config):
+        return config
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True)
+        missing = [key for key, value in leaves(resolved) if value == "???" and key != UNREAD]
+    except InterpolationToMissingValueError:
+        missing = [key for key, value in leaves(plain_unresolved(config)) if value == "???"]
+    except OmegaConfBaseException as error:
+        raise InputError(str(error).splitlines()[0]) from error
+    if missing:
+        raise InputError(f"{missing[0]} is not set; give it on the command line as {missing[0]}=...")
+    return resolved
+
+
+def quoted(value: object) -> str:
+    r"""Quote a value for Hydra's override grammar.
+
+    Examples:
+        >>> quoted("multirun/loss=a,b's")
+        "'multirun/loss=a,b\\'s'"
+    """
+    escaped = str(value).replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def plain_unresolved(config: Any) -> dict[str, Any]:
+    """Return a composed config as plain containers with its interpolations and `???` left as they stand."""
+    return OmegaConf.to_container(config, resolve=False)  # type: ignore[return-value]
+
+
+def instantiate(node: Any, **arguments: Any) -> Any:
+    """Build what a config node names, and let the builder's own `InputError` through.
+
+    Args:
+        node: A config node with `_target_` (or containing such nodes), or None.
+        **arguments: Completes or replaces the node's own arguments.
+
+    Raises:
+        InputError: The target cannot be found, an argument is unknown, or the object refuses its arguments.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate as hydra_instantiate
+
+    try:
+        return hydra_instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from error
+        raise InputError(" ".join(str(error).split())) from error
+
+
+def targets(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (config key, `_target_`) for every object that a plain config would build."""
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            where = f"{path}.{key}" if path else str(key)
+            if key == "_target_":
+                yield where, str(value)
+            else:
+                yield from targets(value, where)
+    elif isinstance(config, list | tuple):
+        for position, value in enumerate(config):
+            yield from targets(value, f"{path}[{position}]")
+
+
+def check_targets(config: Any, trusted: tuple[str, ...] = ()) -> None:
+    """Refuse a config from a file when it names code outside the trusted packages.
+
+    A checkpoint may come from a stranger, and instantiating a config runs what it names.
+
+    Args:
+        config: Plain containers.
+        trusted: Further package names that the caller vouches for.
+
+    Raises:
+        InputError: Names the first config key whose target is not trusted.
+    """
+    for key, target in targets(config):
+        root = target.split(".", 1)[0]
+        refused = any(
+            target == prefix or target.startswith((f"{prefix}.", prefix)) for prefix in REFUSED_PREFIXES
+        )
+        if root not in TRUSTED_ROOTS + trusted or refused:
+            raise InputError(
+                f"the checkpoint's config names {target!r} at {key}, which is outside the trusted packages; "
+                f"pass trusted=({root!r},) only if you know where the file comes from"
+            )
+
+
+def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the value of every key of a plain config, groups of keys included."""
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            where = f"{path}.{key}" if path else str(key)
+            yield where, value
+            yield from leaves(value, where)
+
+
+def nearest_key(wrong: str, config: Any) -> str | None:
+    """Return the config key closest to a misspelt one, or None when nothing is near.
+
+    Examples:
+        >>> nearest_key("loss.triplet.margn", {"loss": {"triplet": {"margin": 0.3}}})
+        'loss.triplet.margin'
+        >>> nearest_key("loss.margin", {"loss": {"triplet": {"margin": 0.3}}})
+        'loss.triplet.margin'
+    """
+    known = [key for key, _ in leaves(config) if key.rsplit(".", 1)[-1] not in OBJECT_CALLS]
+    same_leaf = [key for key in known if key.rsplit(".", 1)[-1] == wrong.rsplit(".", 1)[-1]]
+    found = difflib.get_close_matches(wrong, same_leaf, 1, 0.3) or difflib.get_close_matches(
+        wrong, known, 1, 0.6
+    )
+    return found[0] if found else None

@@ -1,0 +1,179 @@
+"""Several processes on one job, also inside a sweep.
+
+Lightning starts the other ranks with the command line of the first. Under `--multirun` every rank would then run
+the whole sweep, in a folder of its own, and a sampling sweeper would hand each rank other values. Here the first
+rank writes its resolved config into the run's folder and the others are started on exactly that file.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+
+from reid_lightning.config.resolve import quoted
+
+log = logging.getLogger(__name__)
+
+RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+class JobLauncher(_SubprocessScriptLauncher):
+    """Starts ranks 1..n-1 of this node on the resolved config of this very job."""
+
+    def __init__(self, *arguments: Any, config_file: Path, children: "Children") -> None:
+        super().__init__(*arguments)
+        self.config_file = config_file
+        self.children = children
+
+    def launch(
+        self, function: Callable[..., Any], *arguments: Any, trainer: Any = None, **keywords: Any
+    ) -> Any:
+        """Start the other ranks, unless the cluster has, and run `function` in this one."""
+        self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        if not self.cluster_environment.creates_processes_externally:
+            self._call_children_scripts()
+            self.children.watch()
+        _set_num_threads_if_needed(num_processes=self.num_processes)
+        return function(*arguments, **keywords)
+
+    def _call_children_scripts(self) -> None:
+        self._check_can_spawn_children()
+        environment = self.cluster_environment
+        os.environ["MASTER_ADDR"] = environment.main_address
+        os.environ["MASTER_PORT"] = str(environment.main_port)
+        os.environ["NODE_RANK"] = str(environment.node_rank())
+        os.environ["LOCAL_RANK"] = str(environment.local_rank())
+        os.environ["WORLD_SIZE"] = str(self.num_processes * self.num_nodes)
+        command = child_command(self.config_file)
+        self.procs = [
+            subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(rank)})
+            for rank in range(1, self.num_processes)
+        ]
+        self.children.processes.extend(self.procs)
+
+
+class Children:
+    """The processes that rank 0 has started for one job.
+
+    Lightning's own observer kills rank 0 for any child that ends with an error, also after the job is over; here
+    the watch ends with the job, so that the next job of a sweep is safe.
+    """
+
+    grace_s = 30.0  # for rank 0 to fail by itself (gloo does), before it is killed where it hangs
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._over = threading.Event()
+
+    def watch(self) -> None:
+        """Start the watch in a thread."""
+        threading.Thread(target=self._watch, name="job-children", daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._over.wait(1.0):
+            failed = [process for process in self.processes if process.poll()]
+            if failed:
+                log.error("process %d of this job ended with code %s", failed[0].pid, failed[0].returncode)
+                if not self._over.wait(self.grace_s):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return
+
+    def end(self, failed: bool) -> None:
+        """Wait for the children after success, end them after a failure."""
+        for process in self.processes:
+            if failed and process.poll() is None:
+                process.kill()
+            process.wait()
+        self._over.set()
+
+
+def child_command(config_file: Path) -> list[str]:
+    """Return the command that runs one more rank of a job from its resolved config."""
+    folder = config_file.parent.resolve()
+    return [
+        sys.executable,
+        "-m",
+        "reid_lightning.cli.train",
+        f"--config-path={folder}",
+        f"--config-name={config_file.stem}",
+        f"hydra.run.dir={quoted(folder)}",
+        "hydra.output_subdir=null",
+        "hydra/job_logging=none",
+    ]
+
+
+class JobDDPStrategy(DDPStrategy):
+    """DistributedDataParallel whose processes are made for one job and end with it.
+
+    Args:
+        config_file: The job's resolved config, written before training starts.
+        children: Where the started processes are kept until the job's end.
+        process_group_backend: `nccl` or `gloo`; None chooses by device.
+    """
+
+    def __init__(
+        self, config_file: str | Path, children: Children, process_group_backend: str | None = None
+    ) -> None:
+        super().__init__(process_group_backend=process_group_backend)
+        self.config_file = Path(config_file)
+        self.children = children
+
+    def _configure_launcher(self) -> None:
+        assert self.cluster_environment is not None
+        self._launcher = JobLauncher(
+            self.cluster_environment,
+            self.num_processes,
+            self.num_nodes,
+            config_file=self.config_file,
+            children=self.children,
+        )
+
+
+def world_size(devices: int | str | list[int], num_nodes: int, accelerator: str) -> int:
+    """Return how many processes a trainer config asks for.
+
+    Args:
+        devices: Count, list of device numbers, "auto" or -1 (all of them).
+        num_nodes: Machines.
+        accelerator: `auto`, `cpu`, `gpu` or another name that Lightning knows.
+    """
+    if isinstance(devices, list | tuple):
+        local = len(devices)
+    elif str(devices) in ("auto", "-1"):
+        local = 1 if accelerator == "cpu" else max(1, torch.cuda.device_count())
+    elif isinstance(devices, str) and "," in devices:
+        local = len([number for number in devices.split(",") if number.strip()])
+    else:
+        local = int(devices)
+    return local * int(num_nodes)
+
+
+@contextmanager
+def processes_of_one_job() -> Iterator[Children]:
+    """End a job's other processes and group with the job, so that the next job of the process starts clean."""
+    before = {name: os.environ.get(name) for name in RANK_VARIABLES}
+    children = Children()
+    failed = True
+    try:
+        yield children
+        failed = False
+    finally:
+        children.end(failed)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

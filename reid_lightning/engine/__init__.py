@@ -1,0 +1,1 @@
+"""The training with Lightning: module, objective, metrics, optimizers, loggers."""

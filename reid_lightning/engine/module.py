@@ -1,0 +1,305 @@
+"""The LightningModule: how to step, log and evaluate; it does not know what a loss is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torch.nn import functional
+
+from reid_lightning import __version__
+from reid_lightning.data.annotations import AttributeForm
+from reid_lightning.data.attributes import AttributeSchema
+from reid_lightning.distributed.gather import join_ranks
+from reid_lightning.engine.collapse import CollapseWatch, watch_for_collapse
+from reid_lightning.engine.objective import MultiTaskObjective, Objective
+from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
+from reid_lightning.errors import InputError
+from reid_lightning.models.attribute_heads import probabilities
+from reid_lightning.models.features import Features
+from reid_lightning.models.network import ReIDNetwork
+from reid_lightning.retrieval.evaluation import EvaluationRows
+from reid_lightning.retrieval.protocol import EvaluationProtocol
+from reid_lightning.retrieval.ranking import Ranking
+from reid_lightning.systems.attributes.metric import (
+    AttributeEvaluation,
+    AttributeRows,
+    AttributeScores,
+    joint_accuracy,
+)
+
+CHECKPOINT_KEY = "reid_lightning"
+
+
+class ReIDModule(LightningModule):
+    """Trains a network with an objective and ranks a gallery with its embeddings.
+
+    Args:
+        network: Maps images to `Features`.
+        objective: What is minimised.
+        optimizer: `named parameters -> torch.optim.Optimizer`.
+        scheduler: `(optimizer, steps per epoch, epochs) -> learning-rate scheduler`, stepped per optimizer step.
+        protocol: How embeddings are compared and scored.
+        config: The resolved run config as plain containers; it travels in the checkpoint.
+        identity_labels: "source/person_id" -> label; it travels in the checkpoint.
+        attributes: What the network's attribute heads answer; None without heads.
+    """
+
+    def __init__(
+        self,
+        network: ReIDNetwork,
+        objective: MultiTaskObjective,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
+        protocol: EvaluationProtocol,
+        config: Mapping[str, Any] | None = None,
+        identity_labels: Mapping[str, int] | None = None,
+        attributes: AttributeSchema | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.objective = objective
+        self.protocol = protocol
+        self.config = dict(config or {})
+        self.identity_labels = dict(identity_labels or {})
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self.validation = RetrievalEvaluation(protocol)
+        self.test = RetrievalEvaluation(protocol)
+        self.evaluated: tuple[Ranking, EvaluationRows] | None = None  # the last evaluation, for reports
+        self.schema = attributes
+        self.attribute_evaluation = (
+            AttributeEvaluation(attributes.names, attributes.sizes) if attributes else None
+        )
+        self.attributes_evaluated: tuple[AttributeScores, AttributeRows] | None = None  # likewise
+        self.attribute_form: AttributeForm | None = (
+            None  # of the annotations trained on; travels in the checkpoint
+        )
+        self.validation_summary: dict[str, float] = {}  # of the best validation so far
+
+    def forward(self, images: Tensor) -> Features:
+        """Return the features of (B, 3, H, W) images, uint8 or float in [0, 1]."""
+        return self.network(images)
+
+    # ---------------------------------------------------------------- training
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Return the weighted sum of all terms."""
+        features = self.network(batch["images"])
+        labels = batch["labels"]
+        logits = self.network.classify(features, labels)
+        outcome = self.objective(features, labels, logits, join_ranks, batch["attributes"])
+        step = self.trainer.global_step
+        self._unchecked += [(step, name, term.detach()) for name, term in outcome.terms.items()]
+        if self._is_log_step() or self.trainer.is_last_batch:
+            self._log_step(outcome, features, batch)
+        return outcome.total
+
+    def _is_log_step(self) -> bool:
+        return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def _log_step(self, outcome: Objective, features: Features, batch: dict[str, Tensor]) -> None:
+        """Look at a step as a whole: all its numbers come to the host in one piece, and no other step waits for them.
+
+        Lightning keeps every value that it is given, a device's or not, and turns it into a number at every step.
+        """
+        self._raise_if_bad()
+        values = {"loss": outcome.total, **outcome.terms, **outcome.diagnostics}
+        values |= self._accuracy(features, batch["labels"], batch["attributes"])
+        on_host = torch.stack([value.detach().float() for value in values.values()]).cpu()
+        logged = {f"train/{name}": value for name, value in zip(values, on_host, strict=True)}
+        self.log("train/loss", logged.pop("train/loss"), prog_bar=True)
+        rates = [group["lr"] for group in self._torch_optimizer().param_groups]
+        self.log_dict(logged | {"train/lr": torch.tensor(max(rates))})
+        watch_for_collapse(self._collapse, self.objective.losses, outcome.terms, features, batch["labels"])
+
+    def _accuracy(self, features: Features, labels: Tensor, attributes: Tensor) -> dict[str, Tensor]:
+        """Return how often a batch is told right."""
+        values, logits = {}, None
+        if self.objective.identity_weight:
+            logits = self.network.classify(features)  # without labels: no margin
+            if logits is not None:
+                values["accuracy"] = (logits.argmax(1) == labels).float().mean()
+        if features.attributes is not None and self.schema is not None:
+            values["joint_accuracy"] = joint_accuracy(
+                features.attributes, attributes, self.schema.sizes, logits, labels
+            )
+        return values
+
+    def _torch_optimizer(self) -> torch.optim.Optimizer:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        return optimizer[0] if isinstance(optimizer, list) else optimizer
+
+    def on_train_start(self) -> None:
+        """Start looking for terms that are not finite, and for collapse."""
+        self._unchecked: list[tuple[int, str, Tensor]] = []  # terms since the last look, by step and name
+        self._collapse = CollapseWatch()
+
+    def _raise_if_bad(self) -> None:
+        """Name the first term since the last look that is not finite; only here the host waits for them."""
+        terms, self._unchecked = self._unchecked, []
+        if not terms:
+            return
+        finite = torch.stack([term for _, _, term in terms]).isfinite().tolist()
+        for (step, name, _), is_finite in zip(terms, finite, strict=True):
+            if not is_finite:
+                raise FloatingPointError(
+                    f"the loss term {name!r} became NaN or infinite at optimizer step {step} "
+                    f"(epoch {self.current_epoch}); lower optimizer.lr, set trainer.gradient_clip_val, "
+                    "or use trainer.precision=32-true"
+                )
+
+    def on_train_epoch_end(self) -> None:
+        """Stop on a term that is not finite."""
+        self._raise_if_bad()
+
+    def configure_optimizers(self) -> Any:
+        """Return one optimizer over network and losses, and the schedule, stepped per optimizer step."""
+        optimizer = self._optimizer(self.network, self.objective)
+        epochs = self.trainer.max_epochs or 1
+        scheduler = self._scheduler(optimizer, steps_per_epoch=self._steps_per_epoch(), epochs=epochs)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _steps_per_epoch(self) -> int:
+        # Lightning's own count (estimated_stepping_batches) starts the loader, whose workers then draw the first
+        # batches before a resumed run knows its epoch and what offline mining had found.
+        trainer: Any = self.trainer
+        batches = len(trainer.datamodule.train_batches)
+        limit = trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        return max(1, -(-batches // trainer.accumulate_grad_batches))
+
+    # -------------------------------------------------------------- evaluation
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the (B, D) float32 retrieval vectors that the protocol compares."""
+        return self._embed(images, self.network(images))
+
+    def _embed(self, images: Tensor, features: Features) -> Tensor:
+        """Return the retrieval vectors of images whose features are known."""
+        vectors = self._vectors(features)
+        if self.protocol.flip:
+            vectors = (vectors + self._vectors(self.network(images.flip(-1)))) / 2
+            if self.protocol.normalize:
+                vectors = functional.normalize(vectors)
+        return vectors
+
+    def _embed_stripes(self, images: Tensor, features: Features) -> Tensor | None:
+        """Return the (B, S, d) stripe features that the protocol aligns, or None where it does not."""
+        if self.protocol.aligned is None:
+            return None
+        assert features.local is not None
+        stripes = features.local.float()
+        if self.protocol.flip:
+            mirrored = self.network(images.flip(-1)).local
+            assert mirrored is not None
+            stripes = (stripes + mirrored.float()) / 2
+        return stripes
+
+    def _vectors(self, features: Features) -> Tensor:
+        vectors = getattr(features, self.protocol.feature).float()
+        return functional.normalize(vectors) if self.protocol.normalize else vectors
+
+    def _update(self, metric: RetrievalEvaluation, batch: dict[str, Tensor]) -> None:
+        features = self.network(batch["images"])
+        metric.update(
+            self._embed(batch["images"], features),
+            batch["person_ids"],
+            batch["camera_ids"],
+            batch["index"],
+            batch["is_query"],
+            batch["tracklet_ids"],
+            self._embed_stripes(batch["images"], features),
+        )
+        if self.attribute_evaluation is not None:
+            self._update_attributes(self.attribute_evaluation, features, batch)
+
+    def _update_attributes(
+        self, evaluation: AttributeEvaluation, features: Features, batch: dict[str, Tensor]
+    ) -> None:
+        assert features.attributes is not None
+        answers = probabilities(features.attributes.float(), evaluation.sizes)
+        added = self.network.attributes.added_features if self.network.attributes else 0
+        scores = features.embedding[:, -added:].float() if added else answers
+        evaluation.update(answers, scores.square().sum(dim=1), batch["attributes"], batch["index"])
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation's embeddings."""
+        self._forget(self.validation)
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the last test's embeddings."""
+        self._forget(self.test)
+
+    def _forget(self, metric: RetrievalEvaluation) -> None:
+        metric.reset()
+        if self.attribute_evaluation is not None:
+            self.attribute_evaluation.reset()
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Collect the embeddings of a batch."""
+        self._update(self.validation, batch)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Collect the embeddings of a batch."""
+        self._update(self.test, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Rank the validation gallery and log the numbers."""
+        if not self.trainer.sanity_checking:
+            self._rank(self.validation, "val")
+            self._score_attributes("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Rank the test gallery."""
+        self._rank(self.test, "test")
+        self._score_attributes("test")
+
+    def _rank(self, metric: RetrievalEvaluation, stage: str) -> None:
+        try:
+            ranking = metric.compute()
+        except InputError:
+            if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+                raise
+            return  # the first batches alone hold no query with a match
+        assert metric.rows is not None
+        self.evaluated = ranking, metric.rows
+        summary = ranking.summary(self.protocol.ranks)
+        if stage == "val" and summary["mAP"] > self.validation_summary.get("mAP", -1.0):
+            self.validation_summary = summary
+        self.log_dict({f"{stage}/{name}": value for name, value in summary.items()})
+
+    def _score_attributes(self, stage: str) -> None:
+        evaluation, loss = self.attribute_evaluation, self.objective.attribute_loss
+        if evaluation is None or loss is None:
+            return
+        evaluation.majority = loss.majority()
+        scores = evaluation.compute()
+        assert evaluation.rows is not None
+        self.attributes_evaluated = scores, evaluation.rows
+        self.log_dict({f"{stage}/attributes/{name}": value for name, value in scores.summary().items()})
+
+    # -------------------------------------------------------------- checkpoint
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the network elsewhere: version, config, identities."""
+        checkpoint[CHECKPOINT_KEY] = {
+            "version": __version__,
+            "config": self.config,
+            "identity_labels": self.identity_labels,
+            "validation": self.validation_summary,
+            "attribute_form": asdict(self.attribute_form) if self.attribute_form else None,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the best validation of the run that is resumed."""
+        entry = checkpoint[CHECKPOINT_KEY]
+        if self.identity_labels and entry["identity_labels"] != self.identity_labels:
+            raise InputError(
+                f"the checkpoint was trained on {len(entry['identity_labels'])} identities that are not the "
+                f"{len(self.identity_labels)} of this run; resume with the same data and data.validation settings"
+            )
+        self.validation_summary = entry["validation"]

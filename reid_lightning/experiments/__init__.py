@@ -1,0 +1,1 @@
+"""One run: from a config to results, and back from a checkpoint."""

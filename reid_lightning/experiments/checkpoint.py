@@ -1,0 +1,157 @@
+"""A trained model from its checkpoint alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reid_lightning.config.renamed import current_targets
+from reid_lightning.config.resolve import CONF, check_targets, nearest_key, plain
+from reid_lightning.data.annotations import AttributeForm
+from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
+from reid_lightning.errors import InputError
+from reid_lightning.experiments.factory import build_module
+from reid_lightning.retrieval.protocol import EvaluationProtocol
+
+# What a training run needs and an evaluation must not bring back.
+_TRAINING_ONLY: dict[str, Any] = {
+    "resume": None,
+    "refit": False,
+    "compile": False,
+    "callbacks": {},
+    "logger": {},
+}
+# Keys that checkpoints of earlier versions lack, as they were trained.
+_ADDED_LATER: dict[str, Any] = {
+    "descriptor": None,
+    "parts": None,
+    "attributes": None,
+    "pretraining": None,
+    "test_transform": None,
+    "across_ranks": True,
+    "frozen_epochs": 0,
+}
+# Keys of `evaluation` that the config sets to what suits the data.
+_FOLLOWS_DATA = ("tracklets", "single_shot")
+
+
+def read_checkpoint(path: str | Path, trusted: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a checkpoint without running anything that it names.
+
+    Args:
+        path: A checkpoint file written by a run.
+        trusted: Further packages that its config may name.
+
+    Returns:
+        The checkpoint, and its entry of ours: `version`, `config`, `identity_labels`.
+
+    Raises:
+        InputError: The file is absent, is not a checkpoint of this project, or names code outside the trusted packages.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{path} cannot be read as a checkpoint") from error
+    if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
+        raise InputError(f"{path} is not a checkpoint of reid-lightning: it carries no config")
+    entry = checkpoint[CHECKPOINT_KEY]
+    entry["config"] = completed(entry["config"])
+    check_targets(entry["config"], trusted)
+    return checkpoint, entry
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of an earlier version with what has been added since."""
+    present = _ADDED_LATER | current_targets(config)
+    evaluation = present["evaluation"]
+    if str(evaluation["_target_"]).endswith(f".{EvaluationProtocol.__name__}"):
+        defaults = {field.name: field.default for field in fields(EvaluationProtocol)}
+        present["evaluation"] = defaults | {"ranks": list(EvaluationProtocol().ranks)} | dict(evaluation)
+    return present
+
+
+def load_module(
+    path: str | Path, overrides: Sequence[str] = (), trusted: tuple[str, ...] = ()
+) -> tuple[ReIDModule, dict[str, Any]]:
+    """Rebuild the module of a checkpoint with its weights.
+
+    Args:
+        path: A checkpoint file written by a run.
+        overrides: Hydra overrides of its config, such as `evaluation=torchreid` or `data.root=DIR`.
+        trusted: Further packages that its config may name.
+
+    Returns:
+        The module in evaluation mode, and the plain config that it was built from.
+    """
+    checkpoint, entry = read_checkpoint(path, trusted)
+    config = override(entry["config"], overrides) | _TRAINING_ONLY
+    for part in ("backbone", "parts"):
+        if "weights" in (config.get(part) or {}):
+            config[part] = config[part] | {"weights": None}  # the checkpoint's weights follow
+    module = build_module(config, len(entry["identity_labels"]), entry["identity_labels"])
+    try:
+        module.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise InputError(
+            f"the weights of {path} fit the network that they were trained in, not the one that the overrides make; "
+            "only data, evaluation and trainer can be changed"
+        ) from error
+    if entry.get("attribute_form"):
+        module.attribute_form = AttributeForm(**entry["attribute_form"])
+    return module.eval(), config
+
+
+def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Apply command-line overrides to a plain, resolved config.
+
+    A group choice (`data=market1501`) takes the whole group as it is composed today; any other key must exist.
+
+    Raises:
+        InputError: A key or option does not exist.
+    """
+    import hydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        chosen = {o.key_or_group for o in parsed if o.key_or_group in groups}
+        result = dict(config)
+        if chosen:
+            inside = [str(o.input_line) for o in parsed if o.key_or_group.split(".", 1)[0] in chosen]
+            with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+                composed = hydra.compose("config", [*inside, "output_dir=none"])
+            result |= {group: plain(composed[group]) for group in chosen}
+            if chosen & {"data", "evaluation"}:
+                given = {o.key_or_group for o in parsed}
+                follow = [name for name in _FOLLOWS_DATA if f"evaluation.{name}" not in given]
+                suits = {name: result["data"].get(name) for name in follow}
+                result["evaluation"] = {**result["evaluation"], **suits}
+    except HydraException as error:
+        raise InputError(" ".join(str(error).split())) from error
+    for o in parsed:
+        if o.key_or_group.split(".", 1)[0] not in chosen:
+            _set(result, o.key_or_group, o.value())
+    return result
+
+
+def _set(config: dict[str, Any], key: str, value: Any) -> None:
+    *parents, leaf = key.split(".")
+    node: Any = config
+    for name in parents:
+        node[name] = dict(node[name]) if isinstance(node.get(name), Mapping) else None
+        node = node[name]
+        if node is None:
+            break
+    if node is None or leaf not in node:
+        near = nearest_key(key, config)
+        raise InputError(
+            f"the checkpoint's config has no key {key}" + (f"; did you mean {near}?" if near else "")
+        )
+    node[leaf] = value

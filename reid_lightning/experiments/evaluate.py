@@ -1,0 +1,53 @@
+"""A trained model evaluated on its own data or on any other."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning import Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+
+from reid_lightning.experiments.checkpoint import load_module
+from reid_lightning.experiments.factory import build_datamodule
+from reid_lightning.experiments.quiet import quiet
+from reid_lightning.results.ranked_embeddings import embeddings_of
+from reid_lightning.results.run_result import write_results
+from reid_lightning.results.summary import RunResult, Stopwatch
+
+
+def evaluate(
+    path: str | Path,
+    output_dir: str | Path,
+    overrides: Sequence[str] = (),
+    embeddings: str | Path | None = None,
+) -> RunResult:
+    """Rank a test set with the model of a checkpoint and write the run's pages.
+
+    Args:
+        path: A checkpoint file written by a run.
+        output_dir: Receives metrics, per-query results and pictures.
+        overrides: Hydra overrides; `data=market1501 data.root=DIR` evaluates on another data set.
+        embeddings: `.npz` file for what was ranked: vectors, paths, people and cameras (see `Embeddings`).
+    """
+    quiet()
+    watch = Stopwatch()
+    module, config = load_module(path, overrides)
+    config["output_dir"] = str(output_dir)
+    config["data"] = config["data"] | {"validation": None}  # nothing is trained
+    with watch.stage("data"):
+        datamodule = build_datamodule(config)
+        datamodule.prepare_data()
+        datamodule.setup("test")
+    trainer = Trainer(
+        accelerator=config["trainer"]["accelerator"],
+        devices=1,
+        precision=config["trainer"]["precision"],
+        logger=False,
+        callbacks=[RichProgressBar(refresh_rate=5, leave=False)],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+    with watch.stage("test"):
+        trainer.test(module, datamodule, verbose=False)
+    if embeddings is not None and module.evaluated is not None:
+        embeddings_of(module.evaluated[1], datamodule.table, module.protocol.metric).save(embeddings)
+    return write_results(trainer, module, datamodule, Path(output_dir), config, watch.seconds)

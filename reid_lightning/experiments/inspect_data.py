@@ -1,0 +1,59 @@
+"""A look at a data set, through the same door as a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+import pandas as pd
+from hydra.errors import HydraException
+from rich.console import Console
+from rich.table import Table
+
+from reid_lightning.config.resolve import CONF, instantiate, plain
+from reid_lightning.data.attributes import MARKET12, AttributeSchema
+from reid_lightning.data.pedestrians.sheet import contact_sheet
+from reid_lightning.data.table import (
+    attribute_files,
+    concatenate_tables,
+    count_annotated,
+    describe_protocols,
+    describe_table,
+    identity_keys,
+)
+from reid_lightning.errors import InputError
+
+
+def read_table(overrides: Sequence[str]) -> tuple[pd.DataFrame, AttributeSchema]:
+    """Return table and attributes of the data sets that overrides such as `data=market1501 data.root=DIR` choose."""
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            config = plain(hydra.compose("config", [*overrides, "output_dir=none"]))
+    except HydraException as error:
+        raise InputError(" ".join(str(error).split())) from error
+    schema = instantiate(config["attributes"]["schema"]) if config["attributes"] else MARKET12
+    tables = {name: instantiate(reader)() for name, reader in config["data"]["sources"].items()}
+    return concatenate_tables(tables, schema), schema
+
+
+def print_counts(overrides: Sequence[str]) -> None:
+    """Print images, identities, cameras and distractors of every split, and how many people's attributes are known."""
+    table, schema = read_table(overrides)
+    for source, rows in table.groupby("source"):
+        counts = describe_table(rows)
+        page = Table(title="; ".join(describe_protocols(rows)) or str(source))
+        page.add_column("split")
+        for column in counts.columns:
+            page.add_column(column, justify="right")
+        for split, row in counts.iterrows():
+            page.add_row(str(split), *(f"{value:,}" for value in row))
+        people = identity_keys(rows[~rows["distractor"]]).nunique()
+        files = "".join(f", from {file}" for file in attribute_files(rows))
+        page.caption = (
+            f"{schema.name} attributes of {count_annotated(rows, schema):,} of {people:,} identities{files}"
+        )
+        Console().print(page)
+
+
+def draw_sheet(path: str | Path, overrides: Sequence[str], people: int) -> None:
+    """Write a contact sheet, people x cameras (or images), of the data sets that overrides choose."""
+    contact_sheet(read_table(overrides)[0], path, people=people)

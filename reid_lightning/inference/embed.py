@@ -1,0 +1,153 @@
+"""Vectors of any images by the model of a checkpoint: files on disk, without a data set around them."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from reid_lightning.config.resolve import instantiate
+from reid_lightning.data.image_cache import decode_image
+from reid_lightning.data.readers.identity_folder import images_below
+from reid_lightning.data.readers.table_file import read_columns
+from reid_lightning.errors import InputError
+from reid_lightning.experiments.checkpoint import load_module
+from reid_lightning.experiments.quiet import quiet
+from reid_lightning.retrieval.embeddings import Embeddings
+
+TABLES = (".csv", ".tsv", ".parquet")
+
+
+class Embedder:
+    """The model of a checkpoint, which turns image files into the vectors that its protocol compares.
+
+    Args:
+        checkpoint: A checkpoint file written by a run.
+        overrides: Hydra overrides of its config, such as `evaluation.flip=true`.
+    """
+
+    def __init__(self, checkpoint: str | Path, overrides: Sequence[str] = ()) -> None:
+        self.module, config = load_module(checkpoint, overrides)
+        self.protocol = self.module.protocol
+        height, width = config["data"]["image_size"]
+        self.image_size = (int(height), int(width))
+        self.transform = instantiate(config.get("test_transform"))
+        self.batch_size = int(config["data"]["batch_size"])
+        on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
+        self.device = torch.device("cuda" if on_gpu else "cpu")
+        self.module.to(self.device)
+        how = (self.protocol.feature, self.protocol.normalize, self.protocol.flip, self.image_size)
+        chosen = (*how, config["test_transform"]) if self.transform is not None else how
+        with Path(checkpoint).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+        digest.update(repr(chosen).encode())
+        self.mark = digest.hexdigest()[:16]
+        """The same for vectors that may be compared: of these weights, taken in this way."""
+
+    @torch.no_grad()
+    def __call__(self, paths: Sequence[str]) -> Tensor:
+        """Return (N, D) float32 vectors on the CPU.
+
+        Raises:
+            InputError: An image is missing or cannot be decoded.
+        """
+        parts = []
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(paths), self.batch_size):
+                batch = paths[start : start + self.batch_size]
+                decoded = pool.map(lambda path: decode_image(path, self.image_size), batch)
+                pixels = np.stack([self._as_evaluated(image) for image in decoded])
+                images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
+                parts.append(self.module.embed(images).float().cpu())
+        return torch.cat(parts)
+
+    def _as_evaluated(self, image: np.ndarray) -> np.ndarray:
+        return image if self.transform is None else self.transform(image=image)["image"]
+
+
+def embed(checkpoint: Path, images: Path, output: Path, overrides: Sequence[str] = ()) -> None:
+    """Write the embeddings of images that belong to no data set, such as the faces found in another's images.
+
+    Args:
+        checkpoint: A checkpoint file written by a run.
+        images: An image, a folder, or a table with a column `path` and, where known, `person_id`.
+        output: The `.npz` file.
+        overrides: Hydra overrides of the checkpoint's config.
+    """
+    quiet()
+    table, embedder = list_images(images), Embedder(checkpoint, overrides)
+    unknown, no = np.full(len(table), ""), np.zeros(len(table), bool)
+    Embeddings(
+        embedder(table["path"].tolist()),
+        table["path"].to_numpy(np.str_),
+        table["person_id"].to_numpy(np.str_) if "person_id" in table.columns else unknown,
+        unknown,
+        no,
+        no,
+        embedder.protocol.metric,
+    ).save(output)
+    Console(stderr=True).print(f"{output}: vectors of {len(table):,} images", highlight=False, soft_wrap=True)
+
+
+def list_images(where: str | Path, name: str | None = None, people: bool = False) -> pd.DataFrame:
+    """Return image files, and whom they show where that is known.
+
+    Args:
+        where: An image, a folder, or a CSV, TSV or Parquet file with the column `path` (relative to its folder) and,
+            where known, `person_id`. The folders in a folder name their people if `people` is set.
+        name: Whom all of them show.
+        people: Whether it must be known whom the images show.
+
+    Returns:
+        Columns `path` and, where it is known, `person_id`, both strings.
+
+    Raises:
+        InputError: There is nothing, no image in it, or it is not known whom one shows.
+    """
+    where = Path(where).expanduser()
+    if where.is_dir():
+        table = pd.DataFrame({"path": images_below(where)})
+        if people and name is None:
+            table["person_id"] = [_folder_of(path, where) for path in table["path"]]
+    elif where.suffix.lower() in TABLES and where.is_file():
+        table = _of_table(where)
+    elif where.is_file():
+        table = pd.DataFrame({"path": [str(where)]})
+    else:
+        raise InputError(
+            f"There is no {where}; give an image, a folder of images, or a table with a column path."
+        )
+    if table.empty:
+        raise InputError(f"{where} holds no images.")
+    if name is not None:
+        table["person_id"] = name
+    if people and "person_id" not in table.columns:
+        raise InputError(f"{where} does not say whom its images show; give --name, or a column person_id.")
+    return table
+
+
+def _folder_of(path: str, root: Path) -> str:
+    parts = Path(path).relative_to(root).parts
+    if len(parts) < 2:
+        raise InputError(
+            f"{path} lies in no person's folder: move it into one, or give --name for all images."
+        )
+    return parts[0]
+
+
+def _of_table(file: Path) -> pd.DataFrame:
+    table = read_columns(file)
+    if "path" not in table.columns:
+        raise InputError(f"{file} has no column path: it has {', '.join(map(str, table.columns))}.")
+    table = table[[column for column in ("path", "person_id") if column in table.columns]].astype("string")
+    for column in table.columns:
+        empty = np.flatnonzero(table[column].isna())
+        if len(empty):
+            raise InputError(f"{file}, row {empty[0] + 1}: {column} is empty.")
+    return table.assign(path=[os.path.join(file.parent.absolute(), path) for path in table["path"]])

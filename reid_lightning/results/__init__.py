@@ -1,0 +1,1 @@
+"""What a run leaves: numbers, tables, the console's lines, the page."""

@@ -1,0 +1,83 @@
+"""Maps of embeddings: of the test set on a run's page, and of a file, as `reid report map` draws them."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from reid_lightning.distances import unit_vectors
+from reid_lightning.errors import InputError
+from reid_lightning.reporting.embedding_map import FEWEST, choose_points, embedding_map, tsne
+from reid_lightning.reporting.page import Picture
+from reid_lightning.results.ranked_embeddings import embeddings_of
+from reid_lightning.retrieval.embeddings import Embeddings
+from reid_lightning.retrieval.evaluation import EvaluationRows
+from reid_lightning.retrieval.protocol import EvaluationProtocol
+
+PEOPLE, IMAGES = 12, 2000
+PERPLEXITY = 30.0
+
+
+def draw_map(
+    embeddings: Embeddings,
+    path: Path,
+    people: int = PEOPLE,
+    images: int = IMAGES,
+    perplexity: float = PERPLEXITY,
+    seed: int = 0,
+    thumbnails: bool = False,
+) -> Picture:
+    """Draw embeddings as points in the plane, coloured by person.
+
+    Args:
+        embeddings: What is drawn.
+        path: Picture file.
+        people: How many are named, those with the most images.
+        images: How many are laid out: those of the people named, and of the others as many at random.
+        perplexity: About how many neighbours each point minds.
+        seed: The same gives the same map.
+        thumbnails: Whether the images lie on the map.
+
+    Raises:
+        InputError: There are too few images, or a setting is not positive.
+    """
+    if people < 1 or images < 1:
+        raise InputError(f"A map names people and shows images; got {people} people and {images} images.")
+    start = time.perf_counter()
+    rows, named = choose_points(embeddings.people, embeddings.distractor, people, images, seed)
+    part = embeddings.select(rows)
+    vectors = unit_vectors(part.vectors) if part.metric == "cosine" else part.vectors
+    who = np.where(part.distractor, "", part.people)
+    perplexity = min(perplexity, (len(rows) - 1) / 3)  # t-SNE can mind no more
+    positions = tsne(vectors.numpy(), perplexity, seed)
+    title = (
+        f"{len(rows):,} of {len(embeddings.paths):,} images"
+        if len(rows) < len(embeddings.paths)
+        else f"{len(rows):,} images"
+    )
+    embedding_map(positions, who, named, path, list(part.paths) if thumbnails else None, title)
+    caption = (
+        f"The vectors of {title} by t-SNE (perplexity {perplexity:.3g}), laid out and drawn in "
+        f"{time.perf_counter() - start:.0f} s. Close points have close vectors; sizes of groups and distances between them "
+        "mean nothing."
+    )
+    return Picture("Map", path, caption, width=46)
+
+
+def draw_test_map(
+    rows: EvaluationRows, table: pd.DataFrame, protocol: EvaluationProtocol, output_dir: Path
+) -> list[Picture]:
+    """Draw the map of what a run evaluated, where its protocol asks for one and there is something to lay out."""
+    if not protocol.map or len(rows.index) < FEWEST or bool((rows.embeddings == rows.embeddings[0]).all()):
+        return []
+    return [draw_map(embeddings_of(rows, table, protocol.metric), output_dir / "map.png")]
+
+
+def map_file(
+    file: Path, output: Path, people: int, images: int, perplexity: float, seed: int, thumbnails: bool
+) -> None:
+    """Draw the embeddings of a file, as `reid evaluate --embeddings` writes it, and say how long it took."""
+    picture = draw_map(Embeddings.load(file), output, people, images, perplexity, seed, thumbnails)
+    Console(stderr=True).print(f"{output}: {picture.caption}", highlight=False, soft_wrap=True)

@@ -1,0 +1,51 @@
+"""The numbers of a run."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in each stage of a job, in their order."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the body's time to a stage."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The numbers of a run.
+
+    Attributes:
+        score: Validation mAP of the chosen checkpoint, which a sweep optimises; None without validation.
+        validation: Numbers of the best validation, by name, as fractions.
+        test: Numbers of the test set, seen once.
+        protocol: How the data was split and the evaluation protocol, in one line.
+        cost: Throughput, memory, parameters, GFLOPs of an image and seconds per stage.
+        attributes: Scores of the attribute heads in the last evaluation (see `AttributeScores.summary`); empty without
+            heads.
+        identification: How often the queries of the last evaluation are named right (see `identification_summary`); empty
+            unless `evaluation.identification` asks for it.
+        pose: PCK of the part branch, as fractions; empty without one, and without key points.
+        people: How many the training (validation among them) and the queries show.
+    """
+
+    score: float | None
+    validation: dict[str, float]
+    test: dict[str, float]
+    protocol: str
+    cost: dict[str, Any]
+    attributes: dict[str, float] = field(default_factory=dict)
+    identification: dict[str, float] = field(default_factory=dict)
+    pose: dict[str, float] = field(default_factory=dict)
+    people: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Many runs: jobs, folders, launchers, leaderboard, significance."""

@@ -1,0 +1,125 @@
+"""A job of a sweep: its result is taken, or it is continued, or run.
+
+A job's folder holds `identity.json`: what its result follows from, and whether everything has been written. One process
+at a time works in a folder; the operating system frees its lock when it dies, so that a killed sweep blocks nobody.
+"""
+
+import gc
+import json
+import logging
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+
+from reid_lightning import __version__
+from reid_lightning.config.resolve import plain
+from reid_lightning.experiments.source_tables import TABLES
+from reid_lightning.files import atomic_path, file_lock
+from reid_lightning.sweeps.fingerprint import JobIdentity, identify
+from reid_lightning.sweeps.folders import swept_keys
+
+log = logging.getLogger("reid_lightning")
+
+IDENTITY = "identity.json"
+
+
+def run_in_sweep(config: Any) -> float | None:
+    """Return the validation mAP of a job, which is trained only as far as it has not been.
+
+    Args:
+        config: The job's composed config, not yet resolved.
+
+    Returns:
+        None without validation, and when `time_limit` has ended the job.
+
+    Raises:
+        InputError: As `run_job` does.
+    """
+    from reid_lightning.experiments.run import run_job
+
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    swept = swept_keys(hydra)
+    identity = identify(config, TABLES, swept)
+    with _alone_in(folder):
+        state = _state(folder, identity)
+        if state["finished"]:
+            log.info("%s: finished already, its result is taken", folder)
+            return _content(folder / "metrics.json")["score"]
+        _write_identity(folder, identity, swept, finished=False)
+        settled = plain(config)
+        if state["known"] and settled["resume"] is None:
+            settled["resume"] = _continued(folder, can_resume=not settled["refit"])
+        if torch.cuda.is_available():
+            gc.collect()  # the last job's network refers to its trainer and back, and holds the GPU's memory
+        result = run_job(settled, TABLES)
+        if (folder / "metrics.json").is_file():
+            _write_identity(folder, identity, swept, finished=True)
+        return result.score if result else None
+
+
+def _state(folder: Path, identity: JobIdentity) -> dict[str, bool]:
+    """Return whether a folder is known as this job's, and whether the job is finished."""
+    content = _content(folder / IDENTITY)
+    known = content.get("identity") == identity.name
+    finished = known and content["finished"] and "score" in _content(folder / "metrics.json")
+    return {"known": known, "finished": finished}
+
+
+def _content(file: Path) -> dict[str, Any]:
+    """Return what a JSON file holds, nothing where it is missing or broken."""
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _write_identity(folder: Path, identity: JobIdentity, swept: Sequence[str], finished: bool) -> None:
+    content = {"identity": identity.name, "finished": finished, "swept": list(swept), "version": __version__}
+    content |= asdict(identity)
+    if _is_first_process():
+        with atomic_path(folder / IDENTITY) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _continued(folder: Path, can_resume: bool) -> str | None:
+    """Return what `resume` is for a job that has been begun here; clear away what cannot be continued."""
+    last = folder / "checkpoints" / "last.ckpt"
+    if can_resume and zipfile.is_zipfile(last):  # a file that was being written is none
+        log.info("%s: continued from its last checkpoint", folder)
+        if _is_first_process():
+            (folder / "metrics.json").unlink(missing_ok=True)  # its results had not all been written
+        return "last"
+    if _is_first_process():
+        log.info("%s: begun before its first checkpoint, started anew", folder)
+        for path in folder.iterdir():
+            if path.is_dir() and path.name in ("checkpoints", "refit"):
+                shutil.rmtree(path)
+            elif path.name in ("metrics.csv", "metrics.json", "wandb_id"):
+                path.unlink()
+    return None
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other sweep works in a job's folder; of the processes of one job the first waits for all."""
+    if not _is_first_process():
+        yield
+        return
+    with file_lock(
+        folder / ".lock", waiting=f"{folder}: another sweep is at this job, waiting for its result"
+    ):
+        yield
+
+
+def _is_first_process() -> bool:
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return getattr(rank_zero_only, "rank", 0) == 0

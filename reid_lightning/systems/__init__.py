@@ -1,0 +1,1 @@
+"""What papers add to a run, a folder each."""

@@ -1,0 +1,1 @@
+"""Pedestrian attributes beside the identity (Lin et al. 2019)."""

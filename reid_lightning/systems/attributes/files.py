@@ -1,0 +1,142 @@
+"""What a test of attributes leaves: predictions in the form of the annotations, ranked lists, and pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from reid_lightning.data.annotations import AttributeForm, read_attributes
+from reid_lightning.data.attributes import AttributeSchema
+from reid_lightning.files import atomic_path
+from reid_lightning.reporting.attributes import attribute_bars, confusion_matrices, junk_roc
+from reid_lightning.reporting.page import Picture
+from reid_lightning.retrieval.evaluation import EvaluationRows
+from reid_lightning.retrieval.neighbours import nearest
+from reid_lightning.retrieval.protocol import EvaluationProtocol
+from reid_lightning.systems.attributes.metric import AttributeRows, AttributeScores, predicted_classes
+
+CLASSIFICATION, RANKED = "classification_test.csv", "reid_test.txt"
+CONFUSED = 5  # classes from which on an attribute's confusions are drawn
+
+
+def write_attribute_files(
+    answers: AttributeRows,
+    ranked: EvaluationRows,
+    protocol: EvaluationProtocol,
+    table: pd.DataFrame,
+    schema: AttributeSchema,
+    form: AttributeForm,
+    gallery_files: int,
+    output_dir: Path,
+) -> None:
+    """Write `classification_test.csv` and `reid_test.txt` into a run's folder.
+
+    The first has the columns and the coding of the annotations that were trained on, the image's file in place of the
+    identity, and `squared_scores`, which is low for likely distractors. The second has a line per query: its file, a
+    colon, and the nearest gallery files by mean squared error, separated by commas; images that the protocol leaves out
+    (same person and camera) are left out here.
+
+    Args:
+        answers: Predictions of every test image.
+        ranked: Embeddings of every test image.
+        protocol: Says which gallery images are left out.
+        table: Rows that both refer to.
+        schema: The attributes.
+        form: The annotations' columns and coding.
+        gallery_files: Gallery files per query.
+        output_dir: The run's folder.
+    """
+    names = file_names(table)
+    codes = predicted_classes(answers.probabilities, schema.sizes).cpu().numpy()
+    written = form.write(codes, schema)
+    written.insert(0, form.identity_column, names[answers.index.cpu().numpy()])
+    written["squared_scores"] = answers.squared_scores.cpu().numpy().round(6)
+    with atomic_path(output_dir / CLASSIFICATION) as temporary:
+        written.to_csv(temporary, index=False)
+    query, gallery = ranked.query, ranked.gallery
+    found = nearest(
+        query.embeddings,
+        gallery.embeddings,
+        gallery_files,
+        query.person_ids,
+        gallery.person_ids,
+        query.camera_ids,
+        gallery.camera_ids,
+        metric="sqeuclidean",  # ranks as the mean squared error does
+        camera_policy=protocol.camera_policy,
+    )
+    gallery_names, query_names = (names[side.index.cpu().numpy()] for side in (gallery, query))
+    lines = [
+        f"{name}: {', '.join(gallery_names[row[row >= 0]])}\n"
+        for name, row in zip(query_names, found.indices.cpu().numpy(), strict=True)
+    ]
+    with atomic_path(output_dir / RANKED) as temporary:
+        temporary.write_text("".join(lines))
+
+
+def form_of(table: pd.DataFrame, schema: AttributeSchema) -> AttributeForm:
+    """Return the form of the file that the training images' attributes come from, or the table's own."""
+    train = table[table["split"] == "train"]
+    files = list(train["attribute_file"].dropna().unique()) if "attribute_file" in table.columns else []
+    return read_attributes(files[0], schema).form if files else AttributeForm.of_schema(schema)
+
+
+def file_names(table: pd.DataFrame) -> np.ndarray:
+    """Return each row's file name, or its whole path where names repeat."""
+    names = table["path"].str.rsplit("/", n=1).str[-1]
+    tested = table["split"].isin(["query", "gallery"])
+    return (table["path"] if names[tested].duplicated().any() else names).to_numpy(str)
+
+
+def draw_attributes(
+    scores: AttributeScores,
+    answers: AttributeRows,
+    table: pd.DataFrame,
+    schema: AttributeSchema,
+    output_dir: Path,
+) -> list[Picture]:
+    """Draw the attributes' scores, what is confused, and the search for distractors; return what could be drawn."""
+    known = [place for place, head in enumerate(scores.heads) if head.accuracy == head.accuracy]
+    pictures: list[Picture] = []
+    if known:
+        bars = output_dir / "attributes.png"
+        attribute_bars(
+            [schema.attributes[place].title for place in known],
+            {
+                name: [getattr(scores.heads[place], name) for place in known]
+                for name in ("accuracy", "balanced_accuracy", "majority")
+            },
+            bars,
+        )
+        pictures.append(
+            Picture(
+                "Attributes", bars, "Balanced accuracy is the mean over the classes that occur.", width=46
+            )
+        )
+    many = [place for place in known if schema.sizes[place] >= CONFUSED]
+    if many:
+        confused = output_dir / "attribute_confusions.png"
+        confusion_matrices(
+            [schema.attributes[place].title for place in many],
+            [schema.attributes[place].classes for place in many],
+            [scores.confusions[place].numpy() for place in many],
+            confused,
+        )
+        pictures.append(
+            Picture("Confused classes", confused, "True classes with their images; a row adds up to 100.")
+        )
+    return pictures + _junk(answers, table, output_dir)
+
+
+def _junk(answers: AttributeRows, table: pd.DataFrame, output_dir: Path) -> list[Picture]:
+    index = answers.index.cpu().numpy()
+    is_distractor = table["distractor"].to_numpy(bool)[index]
+    if not is_distractor.any() or is_distractor.all():
+        return []
+    path = output_dir / "distractors.png"
+    area = junk_roc(answers.squared_scores.double().cpu().numpy(), is_distractor, path)
+    caption = (
+        f"{int(is_distractor.sum()):,} distractors among {len(index):,} test images, found by a low sum of squared "
+        f"attribute scores: area under the curve {area:.3f}."
+    )
+    return [Picture("Distractors", path, caption, width=28)]

@@ -1,0 +1,1 @@
+"""Multi-depth descriptor (University of Birjand 2022)."""

@@ -1,0 +1,90 @@
+"""What the page of a run shows of its multi-depth descriptor."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.models.multi_depth import smooth
+from reid_lightning.reporting.filter_maps import MappedImage, filter_maps, third_histograms
+from reid_lightning.reporting.page import Picture
+
+LABELS = ("query", "same person", "another person")
+LAYERS_SHOWN = 6
+
+
+def draw_filters(module: Any, datamodule: ReIDDataModule, output_dir: Path) -> list[Picture]:
+    """Draw the chosen maps of a typical query, of its person in another image and of the nearest other person.
+
+    Args:
+        module: After an evaluation.
+        datamodule: Holds the evaluation's images.
+        output_dir: The run's folder.
+
+    Returns:
+        The pictures in the order of the page; none where the model has no descriptor or no query has a true match.
+    """
+    rows = _example(module)
+    if module.network.descriptor is None or rows is None:
+        return []
+    images, titles = _mapped(module, datamodule.images_of(rows))
+    maps, thirds = (output_dir / f"{name}.png" for name in ("filter_maps", "filter_thirds"))
+    filter_maps(images, titles, maps)
+    third_histograms(images, titles, thirds)
+    return [
+        Picture(
+            "Maps of the chosen filters",
+            maps,
+            "The best filter of some layers, resized to the image and smoothed: what the descriptor compares. Each layer "
+            "has a scale of its own; the other person is the nearest one in the gallery.",
+        ),
+        Picture(
+            "Values of these maps",
+            thirds,
+            "Share of the pixels over the map's value, in the top, middle and bottom third of the image.",
+        ),
+    ]
+
+
+def _example(module: Any) -> list[int] | None:
+    """Return the table's rows of a query of median precision, of its nearest true match and nearest other person."""
+    if module.evaluated is None:
+        return None
+    ranking, evaluated = module.evaluated
+    precision = ranking.average_precision
+    answered = torch.nonzero(precision.isfinite()).flatten()
+    if not len(answered):
+        return None
+    position = answered[precision[answered].argsort(stable=True)[len(answered) // 2]]
+    query, gallery = evaluated.query, evaluated.gallery
+    distances = torch.linalg.vector_norm(gallery.embeddings - query.embeddings[position], dim=1)
+    same = gallery.person_ids == query.person_ids[position]
+    elsewhere = same & (gallery.camera_ids != query.camera_ids[position])
+    chosen = [elsewhere if elsewhere.any() else same, ~same]
+    if not all(mask.any() for mask in chosen):
+        return None
+    nearest = [int(distances.masked_fill(~mask, torch.inf).argmin()) for mask in chosen]
+    return [int(query.index[position]), *(int(gallery.index[place]) for place in nearest)]
+
+
+@torch.no_grad()
+def _mapped(module: Any, images: torch.Tensor) -> tuple[list[MappedImage], list[str]]:
+    network = module.network.eval()
+    descriptor = network.descriptor
+    assert descriptor is not None
+    normalized = network.normalize(images.to(module.device))
+    _, chosen = descriptor.chosen_maps(network.backbone, normalized)
+    count = len(descriptor.layers)
+    shown = np.unique(np.linspace(0, count - 1, min(LAYERS_SHOWN, count)).round().astype(int))
+    frame = (images.shape[-2], images.shape[-1])
+    maps = [smooth(chosen[layer][:, 0], frame, descriptor.box).cpu().numpy() for layer in shown]
+    titles = [
+        f"layer {descriptor.layers[layer]}, filter {int(descriptor.filters[layer, 0])}" for layer in shown
+    ]
+    mapped = [
+        MappedImage(label, image.permute(1, 2, 0).numpy(), tuple(layer[i] for layer in maps))
+        for i, (label, image) in enumerate(zip(LABELS, images.cpu(), strict=True))
+    ]
+    return mapped, titles

@@ -1,0 +1,1 @@
+"""Body parts by pose (Suh et al. 2018)."""

@@ -1,1 +1,0 @@
-"""The Lightning side: module, metrics, callbacks, strategy and the run."""

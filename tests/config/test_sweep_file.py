@@ -1,0 +1,53 @@
+import os
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+from reid_lightning.config.resolve import CONF
+
+SWEEP = yaml.safe_load((CONF.parent / "sweep.yaml").read_text())
+VALUES = {name: entry["values"] for name, entry in SWEEP["parameters"].items()}
+
+
+def command(values):
+    """Return the overrides as a W&B agent writes them for one choice of values."""
+    emitted = {name: {"value": value} for name, value in zip(VALUES, values, strict=True)}
+    parts = create_sweep_command_args({"args": emitted}) | {"env": [], "program": [SWEEP["program"]]}
+    lines = []
+    for word in create_sweep_command(list(SWEEP["command"])):
+        macro = word.startswith("${") and word.endswith("}")
+        lines += parts[word[2:-1]] if macro else [word]
+    assert lines[:2] == ["python", "train.py"]
+    return lines[2:]
+
+
+@pytest.mark.parametrize("values", list(product(*VALUES.values())), ids=str)
+def test_every_value_that_the_sweep_emits_composes(compose, values):
+    arguments = [line for line in command(values) if not line.startswith("hydra.")]
+    config = compose(*arguments)
+    assert config["seed"] == values[list(VALUES).index("seed")]
+    assert list(config["loss"]) == [values[list(VALUES).index("loss")]]
+    assert config["optimizer"]["lr"] == values[list(VALUES).index("optimizer.lr")]
+    assert "wandb" in config["logger"]
+
+
+def test_every_run_of_an_agent_has_a_folder_of_its_own(monkeypatch):
+    from omegaconf import OmegaConf
+
+    folders = set()
+    for run in ("abc", "def"):
+        monkeypatch.setitem(os.environ, "WANDB_RUN_ID", run)
+        (line,) = [
+            line for line in command(next(product(*VALUES.values()))) if line.startswith("hydra.run.dir")
+        ]
+        override = OverridesParser.create().parse_override(line)
+        folders.add(Path(OmegaConf.create({"dir": override.value()}).dir).name)
+    assert folders == {"abc", "def"}
+
+
+def test_a_sweep_selects_by_the_best_validation():
+    assert SWEEP["metric"] == {"name": "best/val/mAP", "goal": "maximize"}

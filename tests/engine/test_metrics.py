@@ -1,0 +1,178 @@
+import pytest
+import torch
+from torch import distributed, multiprocessing
+
+from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
+from reid_lightning.errors import InputError
+from reid_lightning.retrieval.aligned import AlignedRerank
+from reid_lightning.retrieval.protocol import EvaluationProtocol
+from reid_lightning.retrieval.ranking import rank
+from reid_lightning.retrieval.single_shot import rank_single_shot
+
+
+def table(rows=41):
+    """Embeddings, person ids, camera ids, index and is_query of a small test set, in its order."""
+    generator = torch.Generator().manual_seed(0)
+    people = torch.arange(rows) % 7
+    embeddings = torch.randn(7, 5, generator=generator)[people] + torch.randn(rows, 5, generator=generator)
+    cameras = torch.randint(-1, 3, (rows,), generator=generator)
+    return embeddings, people, cameras, torch.arange(100, 100 + rows), torch.arange(rows) % 3 == 0
+
+
+def expected(columns, **options):
+    embeddings, people, cameras, _, is_query = columns
+    return rank(
+        embeddings[is_query],
+        embeddings[~is_query],
+        people[is_query],
+        people[~is_query],
+        cameras[is_query],
+        cameras[~is_query],
+        **options,
+    )
+
+
+def stripes_of(columns):
+    """Stripes of the images of a table."""
+    return torch.randn(len(columns[0]), 4, 3, generator=torch.Generator().manual_seed(1))
+
+
+def evaluated(columns, parts, protocol):
+    evaluation, stripes = RetrievalEvaluation(protocol), stripes_of(columns)
+    for part in parts:
+        evaluation.update(
+            *(column[part] for column in columns), stripes=stripes[part] if protocol.aligned else None
+        )
+    return evaluation, evaluation.compute()
+
+
+def assert_equal(ranking, other):
+    for name, column in vars(ranking).items():
+        torch.testing.assert_close(column, getattr(other, name), rtol=0, atol=1e-12, equal_nan=True)
+
+
+def test_batches_in_any_order_with_duplicates_equal_one_ranking():
+    columns = table()
+    shuffled = torch.randperm(41)
+    parts = [shuffled[:10], shuffled[10:], torch.tensor([3, 4, 0])]
+    evaluation, ranking = evaluated(columns, parts, EvaluationProtocol(normalize=False, metric="euclidean"))
+    assert_equal(ranking, expected(columns, metric="euclidean"))
+    *found, stripes = vars(evaluation.rows).values()
+    for column, original in zip(found, columns, strict=True):
+        assert torch.equal(column, original)
+    assert stripes is None
+    assert torch.equal(evaluation.rows.query.index, columns[3][columns[4]])
+    assert torch.equal(evaluation.rows.gallery.person_ids, columns[1][~columns[4]])
+
+
+def test_stripes_stay_with_their_images():
+    columns, protocol = table(), EvaluationProtocol(aligned=9, aligned_weight=2.0)
+    shuffled = torch.randperm(41)
+    ranking = evaluated(columns, [shuffled[:10], shuffled[10:], torch.tensor([3, 4, 0])], protocol)[1]
+    stripes, is_query = stripes_of(columns), columns[4]
+    rerank = AlignedRerank(stripes[is_query], stripes[~is_query], 9, 2.0)
+    assert_equal(ranking, expected(columns, rerank=rerank))
+    assert ranking.mean_ap != expected(columns).mean_ap
+
+
+def test_protocol_is_followed():
+    columns = table()
+    whole = [torch.arange(41)]
+    lengths = columns[0].norm(dim=1, keepdim=True)
+    unit = (columns[0] / lengths, *columns[1:])
+    _, ranking = evaluated(columns, whole, EvaluationProtocol(metric="euclidean", camera_policy="allow"))
+    assert_equal(ranking, expected(unit, metric="euclidean", camera_policy="allow"))
+    _, ranking = evaluated(columns, whole, EvaluationProtocol(normalize=False, metric="sqeuclidean"))
+    assert_equal(ranking, expected(columns, metric="sqeuclidean"))
+
+
+def test_draws_of_a_single_shot_gallery():
+    columns = table()
+    protocol = EvaluationProtocol(normalize=False, metric="euclidean", single_shot=6, single_shot_seed=3)
+    _, ranking = evaluated(columns, [torch.randperm(41)], protocol)
+    embeddings, people, cameras, _, is_query = columns
+    sides = [column[side] for column in (embeddings, people, cameras) for side in (is_query, ~is_query)]
+    assert_equal(ranking, rank_single_shot(*sides, draws=6, seed=3, metric="euclidean"))
+
+
+def test_tracklets_are_pooled_whatever_the_batches():
+    embeddings, people, cameras, index, _ = table()
+    tracklets = people * 3 + cameras + 1  # a person in a camera; the tracklets of camera -1 stand alone
+    tracklets[cameras < 0] = -1
+    is_query = (cameras == 0) | (tracklets < 0) & (index % 2 == 0)
+    is_query[(tracklets == tracklets[0]).nonzero()[0]] ^= True  # one tracklet on both sides
+    columns = (embeddings, people, cameras, index, is_query, tracklets)
+    protocol = EvaluationProtocol(camera_policy="allow", tracklets="pool")
+    shuffled = torch.randperm(41)
+    evaluation, ranking = evaluated(columns, [shuffled[:10], shuffled[10:], shuffled[:3]], protocol)
+
+    units = embeddings / embeddings.norm(dim=1, keepdim=True)
+    groups = {}
+    for row in range(41):
+        key = (int(tracklets[row]), bool(is_query[row])) if tracklets[row] >= 0 else f"alone {row}"
+        groups.setdefault(key, []).append(row)
+    means = torch.stack([units[rows].mean(dim=0) for rows in groups.values()])
+    first = torch.tensor([rows[0] for rows in groups.values()])
+    assert len(first) < 30
+    assert_equal(
+        ranking,
+        expected(
+            (means, people[first], cameras[first], index[first], is_query[first]), camera_policy="allow"
+        ),
+    )
+    assert evaluation.rows.index.tolist() == index[first].tolist()
+    assert torch.equal(evaluation.rows.is_query, is_query[first])
+
+
+def test_pooling_without_tracklets_is_refused():
+    with pytest.raises(
+        InputError, match=r"needs data with tracklets, and this has none: set evaluation.tracklets=null"
+    ):
+        evaluated(table(), [torch.arange(41)], EvaluationProtocol(tracklets="pool"))
+
+
+def test_single_query_half_types_and_a_later_move():
+    columns = table(9)
+    columns = (columns[0].bfloat16(), *columns[1:4], torch.arange(9) == 0)
+    evaluation, ranking = evaluated(columns, [torch.arange(9)], EvaluationProtocol(camera_policy="allow"))
+    assert ranking.average_precision.shape == (1,)
+    assert evaluation.rows.embeddings.dtype == torch.float32
+    assert_equal(evaluation.to("cpu").compute(), ranking)  # Lightning moves its metrics when a stage ends
+    evaluation.update(*(column[:1] for column in columns))
+    assert_equal(evaluation.compute(), ranking)
+    evaluation.reset()
+    assert evaluation.rows is None
+    with pytest.raises(InputError, match="no images to evaluate"):
+        evaluation.compute()
+
+
+SHARDS = {
+    "uneven": ([range(0, 41, 2)], [range(1, 7, 2), range(7, 41, 2)]),
+    "one without rows": ([range(20), range(20, 41)], []),
+    "first without rows": ([], [range(41)]),
+    "overlapping": ([range(21)], [range(15, 41)]),
+}
+
+
+def evaluate_shards(process, folder):
+    distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=process, world_size=2)
+    for name, shards in SHARDS.items():
+        evaluation, ranking = evaluated(
+            table(), [torch.tensor(list(part)) for part in shards[process]], EvaluationProtocol(aligned=9)
+        )
+        torch.save((vars(ranking), tuple(vars(evaluation.rows).values())), folder / f"{name}-{process}.pt")
+        assert sum(map(len, evaluation.codes)) == sum(map(len, shards[process]))  # its own rows again
+    distributed.destroy_process_group()
+
+
+def test_two_processes_give_the_ranking_of_one(tmp_path):
+    multiprocessing.spawn(evaluate_shards, (tmp_path,), nprocs=2)
+    columns = table()
+    whole, ranking = evaluated(columns, [torch.arange(41)], EvaluationProtocol(aligned=9))
+    for name in SHARDS:
+        for process in (0, 1):
+            scores, rows = torch.load(tmp_path / f"{name}-{process}.pt")
+            for column, value in scores.items():
+                assert torch.equal(value.nan_to_num(-1), getattr(ranking, column).nan_to_num(-1)), name
+            for column, original in zip(rows, vars(whole.rows).values(), strict=True):
+                assert torch.equal(column, original), name

@@ -1,0 +1,91 @@
+"""The recipes compose to what their papers say."""
+
+import pytest
+import torch
+
+from reid_lightning.config.resolve import instantiate
+from reid_lightning.experiments.factory import build_module, build_network
+from reid_lightning.models.ibn import InstanceBatchNorm
+from reid_lightning.models.multi_depth import MultiDepthDescriptor
+from reid_lightning.models.pooling import GeMPooling
+
+
+def rates(config, *epochs):
+    """Learning rate at some epochs."""
+    schedule, total = instantiate(config["scheduler"]), config["trainer"]["max_epochs"]
+    return [config["optimizer"]["lr"] * schedule.multiplier(epoch, total) for epoch in epochs]
+
+
+def test_the_strong_baseline_is_bag_of_tricks(compose):
+    config = compose("experiment=strong", "data.weights=null")
+    assert rates(config, 0, 10, 39.9, 40, 69.9, 70, 119) == pytest.approx(
+        [3.5e-6, 3.5e-4, 3.5e-4, 3.5e-5, 3.5e-5, 3.5e-6, 3.5e-6]
+    )
+    assert (config["sampler"]["identities"], config["sampler"]["images_per_identity"]) == (16, 4)
+    assert config["data"]["image_size"] == [256, 128]
+    module = build_module(config, num_identities=16)
+    network = module.network
+    assert network.classifier.bias is None
+    assert network.classifier.label_smoothing == 0.1
+    assert not network.neck.norm.bias.requires_grad
+    assert {c.stride for c in network.backbone.body.layer4.modules() if isinstance(c, torch.nn.Conv2d)} == {
+        (1, 1)
+    }
+    groups = module._optimizer(network, module.objective).param_groups
+    assert {group["weight_decay"] for group in groups} == {5e-4}
+    triplet = module.objective.losses["triplet"]
+    assert (triplet.margin, triplet.squared, triplet.soft_margin) == (0.3, False, False)
+
+
+def test_the_strong_baselines_centers_move_as_its_sgd_moves_them(compose):
+    config = compose("experiment=strong", "data.weights=null")["loss"]["center"]
+    weight = config.pop("weight")
+    loss = instantiate(config)(num_classes=20, embedding_size=8)
+    generator = torch.Generator().manual_seed(0)
+    loss.centers.copy_(torch.randn(20, 8, generator=generator))
+    embeddings = torch.randn(64, 8, generator=generator)
+    labels = torch.randperm(20, generator=generator)[:16].repeat_interleave(4)
+
+    centers = loss.centers.clone().requires_grad_()
+    theirs = (embeddings - centers[labels]).square().sum(1).mean()  # its weight is undone for the centers
+    theirs.backward()
+    ours = loss(embeddings, labels)
+    torch.testing.assert_close(weight * ours, 5e-4 * theirs.detach())
+    torch.testing.assert_close(loss.centers, (centers - 0.5 * centers.grad).detach())
+
+
+def test_the_best_recipe_is_more_than_the_baseline(compose):
+    config = compose("experiment=best", "data.weights=null")
+    network = build_network(config, 5)
+    assert sum(isinstance(module, InstanceBatchNorm) for module in network.modules()) == 3 + 4 + 6
+    assert isinstance(network.pooling, GeMPooling)
+    assert type(network.classifier).__name__ == "CircleClassifier"
+    assert config["data"]["image_size"] == [384, 128]
+    assert "average" in config["callbacks"]
+    assert config["frozen_epochs"] == 0
+    assert compose("experiment=best", "data.weights=imagenet")["frozen_epochs"] == 5
+    assert rates(config, 10, 60) == pytest.approx([3.5e-4, 7e-7])
+    crop = next(t for t in config["augmentation"]["transforms"] if t["_target_"].endswith("RandomCrop"))
+    assert (crop["height"], crop["width"]) == (384, 128)
+
+
+def test_the_transformer_sees_the_whole_grid(compose):
+    config = compose("experiment=transformer", "data.weights=null", "backbone.name=vit_tiny_patch16_224")
+    network = build_network(config, 5)
+    assert network.backbone.body.patch_embed.grid_size == (16, 8)
+    assert network.backbone.body.pos_embed.shape == (1, 1 + 16 * 8, 192)
+    assert (
+        compose("experiment=transformer", "data.weights=null")["backbone"]["name"] == "vit_base_patch16_224"
+    )
+
+
+def test_birjand_trains_a_classifier_and_compares_the_descriptor(compose):
+    config = compose("experiment=birjand", "data.weights=null", "callbacks=average")
+    assert config["loss"] is None or not config["loss"]
+    assert config["optimizer"]["lr"] == 1e-3
+    assert config["evaluation"]["feature"] == "descriptor"
+    names = list(config["callbacks"])
+    assert names.index("average") < names.index("explore")  # filters of the averaged weights
+    descriptor = build_network(config, 5).descriptor
+    assert isinstance(descriptor, MultiDepthDescriptor)
+    assert (len(descriptor.layers), descriptor.box, descriptor.filters.shape) == (13, 20, (13, 1))

@@ -1,0 +1,282 @@
+"""The whole run on a handful of generated people: files, resume, refit, processes, errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from reid_lightning.errors import InputError
+from reid_lightning.experiments.evaluate import evaluate, load_module
+from reid_lightning.experiments.run import run_job
+
+pytestmark = pytest.mark.slow
+REPOSITORY = Path(__file__).resolve().parents[2]
+# No batch statistics, dropout or augmentation: what one process and two must agree on.
+PURE = (
+    "backbone=timm",
+    "backbone.name=test_vit",
+    "neck=linear",
+    "augmentation=none",
+    "optimizer=sgd",
+    "optimizer.lr=0.01",
+)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def metrics(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "metrics.csv")
+
+
+def test_a_run_leaves_everything_it_promises(compose, tiny, tmp_path):
+    config = compose(*tiny, "trainer.max_epochs=2", "trainer.log_every_n_steps=1")
+    result = run_job(config)
+    folder = tmp_path / "run"
+    written = json.loads((folder / "metrics.json").read_text())
+    assert written["test"]["mAP"] == pytest.approx(result.test["mAP"])
+    assert written["protocol"] == result.protocol
+    assert {"rank1", "rank5", "rank10", "mINP", "mAP_trapezoid", "queries_without_match"} <= written[
+        "test"
+    ].keys()
+    for name in ("config.yaml", "metrics.csv", "queries.csv", "report.html", "cmc.png", "ranked_lists.png"):
+        assert (folder / name).stat().st_size > 0, name
+    assert not list(folder.rglob("*.part*"))
+    queries = pd.read_csv(folder / "queries.csv")
+    assert len(queries) == written["test"]["queries"]
+    assert queries["average_precision"].mean() == pytest.approx(result.test["mAP"])
+    assert result.score == pytest.approx(metrics(folder)["val/mAP"].max())
+
+
+def test_a_run_without_validation_that_ends_before_anything_is_logged_still_has_its_page(
+    compose, tiny, tmp_path
+):
+    run_job(compose(*tiny, "trainer.max_epochs=1", "trainer.log_every_n_steps=1000", "data.validation=none"))
+    assert (tmp_path / "run" / "report.html").stat().st_size > 0
+    assert not (tmp_path / "run" / "learning_curves.png").exists()
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(compose, tiny, tmp_path):
+    runs = {}
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        config = compose(*tiny, "trainer.max_epochs=1", f"seed={seed}", output_dir=tmp_path / name)
+        run_job(config)
+        runs[name] = weights(tmp_path / name)
+    same = [torch.equal(runs["a"][key], runs["b"][key]) for key in runs["a"]]
+    other = [torch.equal(runs["a"][key], runs["c"][key]) for key in runs["a"]]
+    assert all(same)
+    assert not all(other)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("data.num_workers=2",),  # workers draw before the epoch is announced
+        ("miner=offline_hard", "miner.first_round=0.25", "miner.every=2", "sampler.triplets=4"),
+    ],
+    ids=["workers", "offline_hard"],
+)
+def test_what_a_resumed_run_draws_equals_the_uninterrupted_one(compose, tiny, tmp_path, settings):
+    offline = "sampler.triplets=4" in settings
+    length = [s for s in tiny if not (offline and s.startswith("sampler."))] + [
+        "trainer.max_epochs=4",
+        *settings,
+    ]
+    run_job(compose(*length, output_dir=tmp_path / "whole"))
+    stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.core.StopAfter, epochs: 2}"
+    run_job(compose(*length, stop, output_dir=tmp_path / "parts"))
+    run_job(compose(*length, "resume=last", output_dir=tmp_path / "parts"))
+    for key, value in weights(tmp_path / "whole").items():
+        torch.testing.assert_close(value, weights(tmp_path / "parts")[key], rtol=0, atol=1e-6)
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one(compose, tiny, tmp_path):
+    length = ("trainer.max_epochs=4", "augmentation=strong", "loss=[triplet]")
+    whole = run_job(compose(*tiny, *length, output_dir=tmp_path / "whole"))
+    # The schedule keeps its length; the run ends after two epochs as a killed one would.
+    run_job(
+        compose(
+            *tiny, *length,
+            "+callbacks.stop={_target_: reid_lightning.engine.callbacks.core.StopAfter, epochs: 2}",
+            output_dir=tmp_path / "parts",
+        )
+    )  # fmt: skip
+    resumed = run_job(compose(*tiny, *length, "resume=last", output_dir=tmp_path / "parts"))
+    for key, value in weights(tmp_path / "whole").items():
+        torch.testing.assert_close(value, weights(tmp_path / "parts")[key], rtol=0, atol=1e-6)
+    assert resumed.test == whole.test
+    assert resumed.score == whole.score
+    logged = ["epoch", "step", "train/loss", "val/mAP"]
+    pd.testing.assert_frame_equal(metrics(tmp_path / "parts")[logged], metrics(tmp_path / "whole")[logged])
+
+    before = (tmp_path / "whole" / "config.yaml").read_text()
+    for overrides, sentence in (
+        (["resume=last"], "already been trained for its 4 epochs"),
+        ([], "already holds a run"),
+        (["resume=last", "trainer.max_epochs=5", "neck=linear"], "another one .neck"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            run_job(compose(*tiny, *length, *overrides, output_dir=tmp_path / "whole"))
+    assert (tmp_path / "whole" / "config.yaml").read_text() == before
+    assert len(metrics(tmp_path / "whole")) > 4
+
+
+def test_a_resume_without_a_checkpoint_is_an_error_and_trains_nothing(compose, tiny, tmp_path):
+    with pytest.raises(InputError, match=r"no checkpoint .*last\.ckpt"):
+        run_job(compose(*tiny, "resume=last"))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_refit_trains_on_all_identities_for_the_chosen_epochs(compose, tiny, tmp_path):
+    run_job(compose(*tiny, "trainer.max_epochs=3", "refit=true"))
+    first = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    again = torch.load(tmp_path / "run" / "refit" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert again["epoch"] == first["epoch"]
+    assert len(first["reid_lightning"]["identity_labels"]) == 7
+    assert len(again["reid_lightning"]["identity_labels"]) == 10
+
+
+def test_a_checkpoint_evaluates_alone_to_the_same_numbers(compose, tiny, tmp_path):
+    result = run_job(compose(*tiny, "trainer.max_epochs=1"))
+    again = evaluate(tmp_path / "run" / "checkpoints" / "best.ckpt", tmp_path / "again")
+    assert again.test == pytest.approx(result.test)
+    other = evaluate(
+        tmp_path / "run" / "checkpoints" / "best.ckpt", tmp_path / "other", ["evaluation=torchreid"]
+    )
+    assert other.protocol != result.protocol
+
+
+def test_a_misspelt_override_of_a_checkpoint_names_the_right_one(compose, tiny, tmp_path):
+    run_job(compose(*tiny, "trainer.max_epochs=1"))
+    with pytest.raises(InputError, match=r"did you mean evaluation\.flip\?"):
+        load_module(tmp_path / "run" / "checkpoints" / "best.ckpt", ["evaluation.flipp=true"])
+
+
+def command(*overrides: str, folder: Path, multirun: bool = False) -> subprocess.CompletedProcess:
+    where = f"hydra.sweep.dir={folder}" if multirun else f"hydra.run.dir={folder}"
+    arguments = [
+        sys.executable,
+        str(REPOSITORY / "train.py"),
+        *(["--multirun"] if multirun else []),
+        where,
+        *overrides,
+    ]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=600, check=False)
+
+
+@pytest.mark.parametrize(
+    "mining",
+    [
+        ("sampler.identities=4", "trainer.max_epochs=2"),
+        (
+            "miner=offline_hard",
+            "miner.first_round=0",
+            "miner.every=1",
+            "sampler.triplets=4",
+            "trainer.max_epochs=3",
+        ),
+    ],
+    ids=["batch_hard", "offline_hard"],
+)
+def test_two_processes_end_where_one_does(tiny, tmp_path, mining):
+    length = [option for option in tiny if not option.startswith("sampler.")]
+    length += [*PURE, "data.batch_size=7", *mining]
+    length += ["sampler.images_per_identity=2"] if "sampler.identities=4" in mining else []
+    one = command(*length, folder=tmp_path / "one")
+    two = command(*length, "trainer.devices=2", folder=tmp_path / "two")
+    assert one.returncode == 0, one.stderr
+    assert two.returncode == 0, two.stderr
+    first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
+    assert second["test"] == pytest.approx(first["test"], abs=1e-6)
+    for key, value in weights(tmp_path / "one").items():
+        torch.testing.assert_close(value, weights(tmp_path / "two")[key], rtol=1e-4, atol=1e-5)
+
+
+LOSSES = sorted(file.stem for file in (REPOSITORY / "conf" / "loss").glob("*.yaml"))
+
+
+def test_a_sweep_over_all_losses_and_two_miners_trains_every_one(tiny, tmp_path):
+    swept = command(
+        *tiny,
+        "trainer.max_epochs=1",
+        f"loss={','.join(LOSSES)}",
+        "miner=batch_hard,semi_hard",
+        folder=tmp_path / "sweep",
+        multirun=True,
+    )
+    assert swept.returncode == 0, swept.stderr
+    assert len(list((tmp_path / "sweep").glob("*/metrics.json"))) == 2 * len(LOSSES)
+
+
+def test_a_setting_of_the_swept_options_reaches_every_job(tiny, tmp_path):
+    swept = command(
+        *tiny, "trainer.fast_dev_run=1", "classifier=arcface,cosface", "classifier.scale=16",
+        folder=tmp_path / "sweep", multirun=True,
+    )  # fmt: skip
+    assert swept.returncode == 0 or "no metrics.json" in swept.stdout, swept.stderr
+    jobs = list((tmp_path / "sweep").glob("classifier-*/config.yaml"))
+    assert len(jobs) == 2
+    for job in jobs:
+        assert "scale: 16" in job.read_text()
+
+
+SPY = """
+import lightning, pathlib
+class Spy(lightning.Callback):
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+    def on_train_end(self, trainer, module):
+        rate = module.config["optimizer"]["lr"]
+        used = trainer.optimizers[0].defaults["lr"]
+        (self.folder / f"rank{trainer.global_rank}.txt").write_text(f"{rate} {used} {trainer.world_size}")
+"""
+
+
+def test_every_rank_of_a_sweep_trains_its_own_job(tiny, tmp_path, monkeypatch):
+    (tmp_path / "spy.py").write_text(SPY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    swept = command(
+        *tiny,
+        "trainer.devices=2",
+        "trainer.max_epochs=1",
+        "optimizer.lr=0.001,0.002",
+        "+callbacks.spy={_target_: spy.Spy, folder: '${output_dir}'}",
+        folder=tmp_path / "sweep",
+        multirun=True,
+    )
+    assert swept.returncode == 0, swept.stderr
+    folders = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    assert [folder.name.rsplit("_", 1)[0] for folder in folders] == [
+        "optimizer.lr-0.001",
+        "optimizer.lr-0.002",
+    ]
+    for folder, rate in zip(folders, (0.001, 0.002), strict=True):
+        assert (folder / "rank0.txt").read_text() == f"{rate} {rate} 2"
+        assert (folder / "rank1.txt").read_text() == f"{rate} {rate} 2"
+        assert (folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["data=market1501", "data.root=/nowhere"], "/nowhere"),
+        (["data=market1501"], "data.root"),
+        (["sampler.identities=500"], "500"),
+        (["loss=tripplet"], "tripplet"),
+        (["loss.triplet.margn=1"], "loss.triplet.margin"),
+        (["optimizer.learning_rate=1"], "optimizer.l"),
+        (["trainer.precision=16-true"], "16-mixed"),
+    ],
+)
+def test_a_users_error_is_one_sentence(tiny, tmp_path, overrides, sentence):
+    failed = command(*[option for option in tiny if not any("data=" in o for o in overrides) or "data." not in option],
+                     *overrides, folder=tmp_path / "run")  # fmt: skip
+    assert failed.returncode != 0
+    assert sentence in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not list((tmp_path / "run").rglob("*.ckpt"))

@@ -1,0 +1,94 @@
+"""Megvii's systems with parts: what they compose to, and what their evaluation compares."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from reid_lightning.config.validate import check_config
+from reid_lightning.errors import InputError
+from reid_lightning.experiments.evaluate import evaluate
+from reid_lightning.experiments.factory import build_module
+from reid_lightning.experiments.run import run_job
+
+SMALL = ("data.weights=null", "backbone=resnet10", "data.image_size=[96,48]")
+
+
+@pytest.mark.parametrize(
+    ("system", "losses", "local_shape", "feature"),
+    [
+        ("part_model", ["triplet", "part_identity"], (6, 256), "stripes"),
+        ("aligned", ["aligned"], (8, 128), "embedding"),
+        ("scp", ["triplet", "spatial_channel"], (4, 512), "embedding"),
+    ],
+)
+def test_the_systems_are_the_slides(compose, system, losses, local_shape, feature):
+    config = compose(f"experiment=megvii/{system}", "data.weights=null")
+    check_config(config)
+    module = build_module(config, num_identities=7)
+    assert list(module.objective.losses) == losses
+    assert module.objective.identity_weight == 1  # classification and metric together
+    assert type(module.objective.miner).__name__ == "BatchHardMiner"
+    assert module.protocol.feature == feature
+    with torch.no_grad():
+        features = module.eval()(torch.rand(2, 3, 64, 32))
+    assert features.local.shape[1:] == local_shape
+    assert features.embedding.shape == (2, 2048)
+
+
+def test_the_part_model_compares_its_stripes_one_after_the_other(compose):
+    module = build_module(compose("experiment=megvii/part_model", *SMALL), num_identities=7).eval()
+    images = torch.rand(2, 3, 96, 48)
+    with torch.no_grad():
+        local = module(images).local
+        embedded = module.embed(images)
+    torch.testing.assert_close(embedded, functional.normalize(torch.cat(list(local.unbind(1)), dim=1)))
+
+
+def test_every_stripe_is_trained_by_its_own_classifier(compose):
+    """A stripe's loss reaches the rows of the map that it covers, and no other stripe's reduction."""
+    module = build_module(compose("experiment=megvii/part_model", *SMALL), num_identities=7)
+    parts, loss = module.network.parts, module.objective.losses["part_identity"]
+    maps = torch.rand(4, 256, 6, 3, requires_grad=True)
+    local = parts(None, maps)[1]
+    logits = local[:, 2] @ loss.weight[2].T
+    functional.cross_entropy(logits, torch.tensor([0, 1, 2, 3])).backward()
+    rows = maps.grad.abs().sum((0, 1, 3)) > 0
+    assert rows.tolist() == [False, False, True, False, False, False]
+    trained = [any(bool(p.grad.any()) for p in reduction.parameters()) for reduction in parts.reductions]
+    assert trained == [False, False, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        (["loss=aligned", "parts=none"], "loss=aligned reads the features of stripes"),
+        (["parts=stripes"], "no loss reads the stripes that parts gives"),
+        (["evaluation.feature=stripes"], "evaluation.feature=stripes compares stripes"),
+        (["evaluation.aligned=10"], "evaluation.aligned=10 compares stripes"),
+        (["loss=aligned", "evaluation.aligned=0"], "evaluation.aligned=0 must be"),
+        (["loss=aligned", "evaluation.aligned=5", "evaluation.single_shot=3"], "stripes of single images"),
+        (["loss=spatial_channel", "neck=linear"], "must be 256 long"),
+        (["loss=spatial_channel", "parts.stripes=7"], "parts.stripes=7 does not divide"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(compose, choices, words):
+    with pytest.raises(InputError, match=words):
+        build_module(compose(*choices, "data.weights=null"), num_identities=5)
+
+
+@pytest.mark.slow
+def test_a_trained_model_is_looked_at_a_second_time(compose, tiny, tmp_path):
+    """The checkpoint's stripes re-rank the same gallery; the mirror image's stripes join where asked."""
+    config = compose("loss=aligned", "parts.stripes=2", *tiny, "trainer.max_epochs=1", "data.weights=null")
+    trained = run_job(config).test["mAP"]
+    checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    again = evaluate(checkpoint, tmp_path / "again").test["mAP"]
+    assert again == pytest.approx(trained, abs=1e-6)
+    scores = {
+        name: evaluate(
+            checkpoint, tmp_path / name, ["evaluation.aligned=50", "evaluation.aligned_weight=9", *more]
+        )
+        for name, more in (("second", []), ("mirrored", ["evaluation.flip=true"]))
+    }
+    assert len({trained, *(result.test["mAP"] for result in scores.values())}) == 3
+    assert "nearest 50 re-ranked" in (tmp_path / "second" / "report.html").read_text()
