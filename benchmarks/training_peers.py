@@ -67,7 +67,7 @@ class Plain(nn.Module):
 
     def forward(self, images):
         features = self.network(images)
-        return self.network.classify(features), features.metric
+        return self.network.classify(features), features.before_neck
 
 
 class DecodedEachTime(Dataset):

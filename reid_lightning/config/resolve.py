@@ -85,11 +85,12 @@ def plain_unresolved(config: Any) -> dict[str, Any]:
     return OmegaConf.to_container(config, resolve=False)  # type: ignore[return-value]
 
 
-def instantiate(node: Any, **arguments: Any) -> Any:
+def instantiate(node: Any, key: str = "", /, **arguments: Any) -> Any:
     """Build what a config node names, and let the builder's own `InputError` through.
 
     Args:
         node: A config node with `_target_` (or containing such nodes), or None.
+        key: Where the node stands in the config; a message of what is built gets it in front.
         **arguments: Completes or replaces the node's own arguments.
 
     Raises:

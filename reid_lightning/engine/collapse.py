@@ -94,7 +94,7 @@ def watch_for_collapse(
         diagnostics = dict(getattr(loss, "diagnostics", {}))
         if "mean_an_distance" not in diagnostics or any(True for _ in loss.buffers()):
             continue
-        value_of_equal = loss(equal if getattr(loss, "reads_features", False) else equal.metric, labels)
+        value_of_equal = loss(equal if getattr(loss, "reads_features", False) else equal.before_neck, labels)
         loss.diagnostics = diagnostics  # type: ignore[assignment]
         numbers = (
             terms[name],

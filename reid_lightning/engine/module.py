@@ -123,9 +123,9 @@ class ReIDModule(LightningModule):
             logits = self.network.classify(features)  # without labels: no margin
             if logits is not None:
                 values["accuracy"] = (logits.argmax(1) == labels).float().mean()
-        if features.attributes is not None and self.schema is not None:
+        if self.schema is not None:
             values["joint_accuracy"] = joint_accuracy(
-                features.attributes, attributes, self.schema.sizes, logits, labels
+                features.extra["attributes"], attributes, self.schema.sizes, logits, labels
             )
         return values
 
@@ -191,16 +191,14 @@ class ReIDModule(LightningModule):
         """Return the (B, S, d) stripe features that the protocol aligns, or None where it does not."""
         if self.protocol.aligned is None:
             return None
-        assert features.local is not None
-        stripes = features.local.float()
+        stripes = features.extra["stripes"].float()
         if self.protocol.flip:
-            mirrored = self.network(images.flip(-1)).local
-            assert mirrored is not None
+            mirrored = self.network(images.flip(-1)).extra["stripes"]
             stripes = (stripes + mirrored.float()) / 2
         return stripes
 
     def _vectors(self, features: Features) -> Tensor:
-        vectors = getattr(features, self.protocol.feature).float()
+        vectors = features.vectors(self.protocol.feature).float()
         return functional.normalize(vectors) if self.protocol.normalize else vectors
 
     def _update(self, metric: RetrievalEvaluation, batch: dict[str, Tensor]) -> None:
@@ -220,8 +218,7 @@ class ReIDModule(LightningModule):
     def _update_attributes(
         self, evaluation: AttributeEvaluation, features: Features, batch: dict[str, Tensor]
     ) -> None:
-        assert features.attributes is not None
-        answers = probabilities(features.attributes.float(), evaluation.sizes)
+        answers = probabilities(features.extra["attributes"].float(), evaluation.sizes)
         added = self.network.attributes.added_features if self.network.attributes else 0
         scores = features.embedding[:, -added:].float() if added else answers
         evaluation.update(answers, scores.square().sum(dim=1), batch["attributes"], batch["index"])

@@ -110,7 +110,7 @@ class MultiTaskObjective(nn.Module):
                 identity term is a mean over images and needs no joining.
             attributes: (B, heads) classes, -1 where unknown; read where there are attribute heads.
         """
-        with torch.autocast(features.metric.device.type, enabled=False):
+        with torch.autocast(features.before_neck.device.type, enabled=False):
             terms: dict[str, Tensor] = {}
             diagnostics: dict[str, Tensor] = {}
             if logits is not None and self.identity_weight:
@@ -118,11 +118,13 @@ class MultiTaskObjective(nn.Module):
                     promote(logits), labels, label_smoothing=self.label_smoothing
                 )
             total = (
-                self.identity_weight * terms["identity"] if terms else promote(features.metric).new_zeros(())
+                self.identity_weight * terms["identity"]
+                if terms
+                else promote(features.before_neck).new_zeros(())
             )
-            if self.attribute_loss is not None and features.attributes is not None and attributes is not None:
+            if self.attribute_loss is not None and "attributes" in features.extra and attributes is not None:
                 # Joined, because how many labels are known differs between processes.
-                logits_of_all = gather(promote(features.attributes))
+                logits_of_all = gather(promote(features.extra["attributes"]))
                 terms["attributes"] = self.attribute_loss(logits_of_all, gather(attributes))
                 total = total + self.attribute_weight * terms["attributes"]
             if self.losses:
@@ -132,7 +134,7 @@ class MultiTaskObjective(nn.Module):
                 for name, loss in self.losses.items():
                     joins = self._joins(loss)
                     seen, seen_labels = joined if joins else own
-                    embeddings = seen.metric
+                    embeddings = seen.before_neck
                     indices = None
                     if self.miner is not None and not getattr(loss, "forms_own_pairs", False):
                         unit, padded = compares_unit_vectors(loss), getattr(loss, "takes_padding", False)
@@ -163,7 +165,7 @@ class MultiTaskObjective(nn.Module):
             getattr(loss, "reads_features", False) and self._joins(loss) for loss in self.losses.values()
         )
         if not whole:
-            return features._replace(metric=gather(features.metric))
+            return features._replace(before_neck=gather(features.before_neck))
         return features.each(gather)
 
 

@@ -139,9 +139,9 @@ def build_objective(
         miner: The miner's node, or None.
         label_smoothing: Fraction of the target spread over the other identities.
         num_classes: Training identities.
-        embedding_size: Dimensions of `Features.metric`.
+        embedding_size: Dimensions of `Features.before_neck`.
         across_ranks: Whether metric losses see the batch of all processes together.
-        local_shape: Number of stripes and dimensions of each in `Features.local`; None without it.
+        local_shape: Number of stripes and dimensions of each in `extra["stripes"]`; None without it.
         attribute_loss: Loss of the attribute heads.
         attribute_weight: Its weight.
 

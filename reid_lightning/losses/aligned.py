@@ -14,7 +14,7 @@ from reid_lightning.models.features import Features
 class AlignedReIDLoss(nn.Module):
     """Global and local triplet loss of the same triplets (Zhang et al. 2017, "AlignedReID", Sec. 3.2-3.3).
 
-    A triplet costs `max(d(a,p) - d(a,n) + margin, 0)` with Euclidean distances of `Features.metric`, on which the miner
+    A triplet costs `max(d(a,p) - d(a,n) + margin, 0)` with Euclidean distances of `Features.before_neck`, on which the miner
     chooses it, plus the same with the aligned distances of its stripes (`distances.aligned_distances`).
 
     Args:
@@ -29,7 +29,7 @@ class AlignedReIDLoss(nn.Module):
         >>> import torch
         >>> vectors, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
         >>> stripes = torch.tensor([[[0.0], [90.0]], [[0.0], [90.0]], [[180.0], [270.0]]])
-        >>> features = Features(vectors, vectors, vectors, local=stripes)
+        >>> features = Features(vectors, vectors, vectors, {"stripes": stripes})
         >>> AlignedReIDLoss(margin=0.5)(features, labels)  # the stripes of 0 and 1 are alike: 0.5 and nothing
         tensor(0.5000)
     """
@@ -48,7 +48,7 @@ class AlignedReIDLoss(nn.Module):
         """Return the scalar loss of N images' features and (N,) labels; None stands for all valid triplets."""
         stripes = stripes_of(features, "aligned")
         whole, self.diagnostics = mean_triplet_cost(
-            features.metric, labels, indices_tuple, self._cost(self.margin)
+            features.before_neck, labels, indices_tuple, self._cost(self.margin)
         )
         local, found = mean_cost_in_matrix(
             aligned_distances(stripes),

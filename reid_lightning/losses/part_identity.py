@@ -21,7 +21,7 @@ class PartIdentityLoss(nn.Module):
     Examples:
         >>> loss = PartIdentityLoss(num_classes=5, num_parts=2, part_size=3)
         >>> vectors = torch.zeros(4, 1)
-        >>> features = Features(vectors, vectors, vectors, local=torch.zeros(4, 2, 3))
+        >>> features = Features(vectors, vectors, vectors, {"stripes": torch.zeros(4, 2, 3)})
         >>> loss(features, torch.tensor([0, 0, 1, 4])).detach()  # ln 5: it knows nothing
         tensor(1.6094)
     """

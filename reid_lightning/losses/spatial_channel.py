@@ -11,7 +11,7 @@ from reid_lightning.models.features import Features
 class SpatialChannelLoss(nn.Module):
     """Ties block r of the global vector to the feature of stripe r (Fan et al. 2018, "SCPNet").
 
-    The global vector `Features.metric` of R x d dimensions has R blocks of d. An image costs
+    The global vector `Features.before_neck` of R x d dimensions has R blocks of d. An image costs
     `sum over r of |block r - stripe r|²`, and the batch the mean of it.
 
     Args:
@@ -26,7 +26,7 @@ class SpatialChannelLoss(nn.Module):
         >>> import torch
         >>> loss = SpatialChannelLoss(embedding_size=4, num_parts=2, part_size=2)
         >>> vectors = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
-        >>> features = Features(vectors, vectors, vectors, local=torch.tensor([[[1.0, 0.0], [3.0, 5.0]]]))
+        >>> features = Features(vectors, vectors, vectors, {"stripes": torch.tensor([[[1.0, 0.0], [3.0, 5.0]]])})
         >>> loss(features, torch.tensor([0]))  # 2² in the first block, 1² in the second
         tensor(5.)
     """
@@ -49,7 +49,7 @@ class SpatialChannelLoss(nn.Module):
     def forward(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
         """Return the scalar loss of B images' features; labels are not read."""
         stripes = stripes_of(features, "spatial_channel")
-        squares = (features.metric - stripes.flatten(1)).square().sum(dim=1)
+        squares = (features.before_neck - stripes.flatten(1)).square().sum(dim=1)
         scale = stripes.detach().square().sum(dim=(1, 2)).mean()
         self.diagnostics = {"relative_error": squares.detach().mean() / scale.clamp(min=1e-12)}
         return squares.mean()

@@ -12,9 +12,9 @@ def stripes_of(features: Features, name: str) -> Tensor:
     Raises:
         InputError: The network gives none.
     """
-    if features.local is None:
+    if "stripes" not in features.extra:
         raise InputError(
             f"loss={name} reads the features of stripes, which this network does not give; "
             "choose parts=stripes, parts=aligned or parts=scp."
         )
-    return features.local
+    return features.extra["stripes"]

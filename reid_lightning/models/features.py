@@ -1,6 +1,6 @@
 """What the network returns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -10,27 +10,42 @@ class Features(NamedTuple):
     """The network's output for a batch of B images.
 
     Attributes:
-        metric: (B, D) the vector before the neck's normalisation; metric losses read it.
+        before_neck: (B, D) the vector before the neck's normalisation; metric losses read it.
         embedding: (B, D) the vector that retrieval compares; with attribute re-weighting [f ; a].
         classifier: (B, D') the classifier's input, after the neck; with attribute re-weighting [f ; a].
-        attributes: (B, C) attribute logits, one block per head.
-        local: (B, S, d) features of S horizontal stripes, from top to bottom.
-        descriptor: (B, D'') the multi-depth descriptor, outside of training.
+        extra: What branches of the network add, by name, (B, ...) each.
     """
 
-    metric: Tensor
+    before_neck: Tensor
     embedding: Tensor
     classifier: Tensor
-    attributes: Tensor | None = None
-    local: Tensor | None = None
-    descriptor: Tensor | None = None
+    extra: Mapping[str, Tensor] = {}
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Features":
-        """Return these features with every field that is there changed."""
-        changed = {name: change(field) for name, field in self._asdict().items() if field is not None}
-        return self._replace(**changed)
+        """Return these features with every field changed."""
+        before_neck, embedding, classifier = map(change, self[:3])
+        extra = {name: change(field) for name, field in self.extra.items()}
+        return Features(before_neck, embedding, classifier, extra)
 
-    @property
-    def stripes(self) -> Tensor | None:
-        """The (B, S x d) stripe features one after the other."""
-        return None if self.local is None else self.local.flatten(1)
+    def with_extra(self, **fields: Tensor) -> "Features":
+        """Return these features with further fields."""
+        return self._replace(extra={**self.extra, **fields})
+
+    def get(self, name: str) -> Tensor | None:
+        """Return a field by its name; None where the network does not give it."""
+        return getattr(self, name) if name in FIELDS else self.extra.get(name)
+
+    def vectors(self, name: str) -> Tensor:
+        """Return a field as (B, D) vectors, its rows one after the other.
+
+        Raises:
+            KeyError: The network does not give it.
+        """
+        field = self.get(name)
+        if field is None:
+            raise KeyError(name)
+        return field.flatten(1)
+
+
+FIELDS = ("before_neck", "embedding", "classifier")
+"""The fields that every network gives."""

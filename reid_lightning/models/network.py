@@ -21,9 +21,9 @@ class ReIDNetwork(nn.Module):
         neck: Completed with C; maps (B, C) to the metric, retrieval and classifier vectors of `out_features`.
         classifier: Completed with `out_features` and the number of identities; None for none.
         num_identities: Training identities.
-        descriptor: Completed with the backbone; adds `Features.descriptor` outside of training.
+        descriptor: Completed with the backbone; adds `extra["descriptor"]` outside of training.
         attributes: Completed with `out_features`: attribute heads on the neck's classifier vector; None for none.
-        parts: Completed with C: features of body parts, `Features.local` or what takes the pooling's place.
+        parts: Completed with C: features of body parts, `extra["stripes"]` or what takes the pooling's place.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ReIDNetwork(nn.Module):
         if self.descriptor is None or self.training:
             return self._features(images, self.backbone(images))
         last, descriptor = self.descriptor(self.backbone, images)
-        return self._features(images, last)._replace(descriptor=descriptor)
+        return self._features(images, last).with_extra(descriptor=descriptor)
 
     def _features(self, images: Tensor, maps: Tensor) -> Features:
         """Return the features of (B, 3, H, W) normalised images whose (B, C, h, w) maps the backbone gave.
@@ -67,18 +67,19 @@ class ReIDNetwork(nn.Module):
         pooled, local = self.parts(images, maps) if self.parts is not None else (None, None)
         if self.pooling is not None:
             pooled = self.pooling(maps)
-        metric, embedding, classified = self.neck(pooled)
-        features = Features(metric, embedding, classified, local=local)
+        before_neck, embedding, classified = self.neck(pooled)
+        extra = {} if local is None else {"stripes": local}
+        features = Features(before_neck, embedding, classified, extra)
         if self.attributes is None:
             return features
         logits, scores = self.attributes(features.classifier)
         if scores is None:
-            return features._replace(attributes=logits)
+            return features.with_extra(attributes=logits)
         embedding, classified = (
             torch.cat([vector, scores.to(vector.dtype)], dim=1)
             for vector in (features.embedding, features.classifier)
         )
-        return features._replace(attributes=logits, embedding=embedding, classifier=classified)
+        return features._replace(embedding=embedding, classifier=classified).with_extra(attributes=logits)
 
     def classify(self, features: Features, labels: Tensor | None = None) -> Tensor | None:
         """Return (B, identities) logits, with the classifier's margin only if labels are given; None without one."""

@@ -9,11 +9,11 @@ from reid_lightning.errors import InputError
 from reid_lightning.retrieval.k_reciprocal import KReciprocal
 from reid_lightning.retrieval.matches import CameraPolicy
 
-FeatureName = Literal["embedding", "metric", "descriptor", "stripes"]
+FeatureName = Literal["embedding", "before_neck", "descriptor", "stripes"]
 
 _FEATURES = {
     "embedding": "feature after the neck",
-    "metric": "feature before the neck",
+    "before_neck": "feature before the neck",
     "descriptor": "multi-depth descriptor",
     "stripes": "features of the stripes together",
 }
@@ -24,7 +24,7 @@ class EvaluationProtocol:
     """How features are taken, compared and scored. The defaults are those of BoT (Luo et al. 2019).
 
     Args:
-        feature: Field of `Features`: "embedding" (after the neck), "metric" (before its normalisation), "descriptor"
+        feature: Field of `Features`: "embedding" (after the neck), "before_neck" (before its normalisation), "descriptor"
             (multi-depth, where the model has one) or "stripes" (its parts' features one after the other, likewise).
         normalize: Scale features to length 1 before they are compared.
         metric: Distance: "cosine", "euclidean" or "sqeuclidean".

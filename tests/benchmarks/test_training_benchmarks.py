@@ -116,7 +116,7 @@ def test_the_peers_train_the_same_network_beside_the_run(script, monkeypatch, tm
     with torch.no_grad():
         logits, vectors = peer.model.eval()(ours.normalize(images))
         features = ours(images)
-    torch.testing.assert_close(vectors, features.metric)
+    torch.testing.assert_close(vectors, features.before_neck)
     torch.testing.assert_close(logits, ours.classify(features))
 
 

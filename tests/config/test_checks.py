@@ -75,7 +75,7 @@ def test_attribute_heads_want_a_weight(compose, weight):
 
 def test_a_vector_without_the_attributes_is_mentioned(compose, caplog):
     check_config(compose("attributes=market12", "attributes.heads.reweighting=true", "evaluation=torchreid"))
-    assert "evaluation.feature=metric holds no attributes" in caplog.text
+    assert "evaluation.feature=before_neck holds no attributes" in caplog.text
 
 
 def test_training_attributes_wants_annotations(caplog):

@@ -84,7 +84,7 @@ def test_a_loss_of_whole_features_is_watched_too(caplog):
         CollapseWatch(),
     )
     vectors, stripes = 1 + 1e-5 * torch.randn(8, 3), 1 + 1e-5 * torch.randn(8, 4, 2)
-    features = Features(vectors, vectors, vectors, local=stripes)
+    features = Features(vectors, vectors, vectors, {"stripes": stripes})
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             watch_for_collapse(

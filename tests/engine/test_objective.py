@@ -39,7 +39,7 @@ def test_terms_are_weighed_and_added():
     )
     outcome = objective(features, labels, logits)
     identity = functional.cross_entropy(logits, labels, label_smoothing=0.1)
-    torch.testing.assert_close(outcome.total, 2 * identity + 0.25 * features.metric.square().mean())
+    torch.testing.assert_close(outcome.total, 2 * identity + 0.25 * features.before_neck.square().mean())
     assert outcome.terms.keys() == {"identity", "spread"}
 
 
@@ -129,7 +129,7 @@ def test_mining_looks_at_the_vectors_that_a_plugged_in_loss_compares():
 
         loss = TripletMarginLoss(distance=LpDistance(normalize_embeddings=normalize))
         MultiTaskObjective({"pml": loss}, {"pml": 1.0}, miner=miner)(features, labels, logits)
-        expected = functional.normalize(features.metric) if normalize else features.metric
+        expected = functional.normalize(features.before_neck) if normalize else features.before_neck
         torch.testing.assert_close(seen[0], expected)
 
 
@@ -137,13 +137,13 @@ def test_the_attribute_term_is_weighed_beside_the_others():
     features, labels, logits = batch()
     heads = AttributeLoss(sizes=(2, 3))
     targets = torch.tensor([[0, 2], [1, -1], [-1, -1], [0, 0], [1, 1], [-1, 2]])
-    features = features._replace(attributes=torch.randn(6, 5))
+    features = features.with_extra(attributes=torch.randn(6, 5))
     for identity_weight in (2.0, 0.0):
         objective = MultiTaskObjective(
             {}, {}, identity_weight=identity_weight, attribute_loss=heads, attribute_weight=0.5
         )
         outcome = objective(features, labels, logits, attributes=targets)
-        expected = 0.5 * heads(features.attributes, targets)
+        expected = 0.5 * heads(features.extra["attributes"], targets)
         if identity_weight:
             expected = 2.0 * functional.cross_entropy(logits, labels) + expected
         torch.testing.assert_close(outcome.total, expected)
@@ -159,7 +159,9 @@ def test_annotations_change_nothing_without_heads():
         for attributes in (None, targets)
     ]
     assert torch.equal(*totals)
-    assert torch.equal(totals[0], functional.cross_entropy(logits, labels) + features.metric.square().mean())
+    assert torch.equal(
+        totals[0], functional.cross_entropy(logits, labels) + features.before_neck.square().mean()
+    )
 
 
 def test_the_attribute_loss_sees_the_batch_of_all_processes_in_float32():
@@ -171,7 +173,7 @@ def test_the_attribute_loss_sees_the_batch_of_all_processes_in_float32():
             seen.append((logits.dtype, len(logits), len(targets)))
             return super().forward(logits, targets)
 
-    features = features._replace(attributes=torch.randn(6, 2, dtype=torch.bfloat16))
+    features = features.with_extra(attributes=torch.randn(6, 2, dtype=torch.bfloat16))
     objective = MultiTaskObjective({}, {}, attribute_loss=Heads((2,)), across_ranks=False)
     targets = torch.zeros(6, 1, dtype=torch.int64)
     objective(features, labels, logits, lambda tensor: torch.cat([tensor, tensor]), targets)

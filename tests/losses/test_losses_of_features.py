@@ -22,7 +22,7 @@ def features(seed=0, count=8, size=6, stripes=4, dims=3, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.randn(count, size, generator=generator, dtype=dtype, requires_grad=True)
     local = torch.randn(count, stripes, dims, generator=generator, dtype=dtype, requires_grad=True)
-    return Features(vectors, vectors, vectors, local=local)
+    return Features(vectors, vectors, vectors, {"stripes": local})
 
 
 def aligned(first, second):
@@ -37,7 +37,7 @@ def aligned(first, second):
 
 
 def plain_loss(loss, given, triplets):
-    vectors, stripes = given.metric.tolist(), given.local.tolist()
+    vectors, stripes = given.before_neck.tolist(), given.extra["stripes"].tolist()
 
     def cost(distance, values, margin, a, p, n):
         return max(distance(values[a], values[p]) - distance(values[a], values[n]) + margin, 0.0)
@@ -62,7 +62,7 @@ def all_triplets(labels):
 )
 def test_aligned_equals_plain_loops(loss, seed):
     given = features(seed)
-    mined = BatchHardMiner()(given.metric, LABELS)
+    mined = BatchHardMiner()(given.before_neck, LABELS)
     triplets = list(zip(*(indices.tolist() for indices in mined), strict=True))
     assert loss(given, LABELS, mined).item() == pytest.approx(plain_loss(loss, given, triplets))
     assert loss(given, LABELS).item() == pytest.approx(plain_loss(loss, given, all_triplets(LABELS)))
@@ -71,9 +71,12 @@ def test_aligned_equals_plain_loops(loss, seed):
 def test_padding_counts_for_nothing_in_the_aligned_loss():
     """Other than d(a, a), the aligned distance of an image from itself is not zero, and it has a slope."""
     given, labels, found = features(), torch.tensor([0, 0, 1, 2, 2, 2, 3, 3]), []
-    for triplets in (BatchHardMiner()(given.metric, labels), BatchHardMiner().padded(given.metric, labels)):
-        local, loss = given.local.detach().clone().requires_grad_(), AlignedReIDLoss(1.0, 1.0)
-        value = loss(given._replace(local=local), labels, triplets)
+    for triplets in (
+        BatchHardMiner()(given.before_neck, labels),
+        BatchHardMiner().padded(given.before_neck, labels),
+    ):
+        local, loss = given.extra["stripes"].detach().clone().requires_grad_(), AlignedReIDLoss(1.0, 1.0)
+        value = loss(given.with_extra(stripes=local), labels, triplets)
         value.backward()
         found.append((value.detach(), local.grad, loss.diagnostics))
     torch.testing.assert_close(*found)
@@ -82,19 +85,21 @@ def test_padding_counts_for_nothing_in_the_aligned_loss():
 @pytest.mark.parametrize("mined", [True, False])
 def test_aligned_gradients(mined):
     given = features()
-    indices = BatchHardMiner()(given.metric, LABELS) if mined else None
+    indices = BatchHardMiner()(given.before_neck, LABELS) if mined else None
 
     def value(vectors, local):
-        return AlignedReIDLoss(1.0, 1.0)(given._replace(metric=vectors, local=local), LABELS, indices)
+        return AlignedReIDLoss(1.0, 1.0)(
+            given._replace(before_neck=vectors).with_extra(stripes=local), LABELS, indices
+        )
 
-    assert torch.autograd.gradcheck(value, (given.metric, given.local))
+    assert torch.autograd.gradcheck(value, (given.before_neck, given.extra["stripes"]))
 
 
 def test_aligned_without_its_local_term_is_the_triplet_loss():
     given = features()
-    mined = BatchHardMiner()(given.metric, LABELS)
+    mined = BatchHardMiner()(given.before_neck, LABELS)
     ours = AlignedReIDLoss(local_weight=0.0)(given, LABELS, mined)
-    torch.testing.assert_close(ours, TripletLoss(0.3)(given.metric, LABELS, mined))
+    torch.testing.assert_close(ours, TripletLoss(0.3)(given.before_neck, LABELS, mined))
 
 
 @pytest.mark.parametrize("indices", [None, tuple(torch.zeros(0, dtype=torch.int64) for _ in range(3))])
@@ -102,7 +107,7 @@ def test_aligned_without_its_local_term_is_the_triplet_loss():
 def test_aligned_is_finite_where_nothing_differs_or_nothing_is_mined(indices, fill):
     vectors, local = fill(8, 6).requires_grad_(), fill(8, 4, 3).requires_grad_()
     loss = AlignedReIDLoss()
-    value = loss(Features(vectors, vectors, vectors, local=local), LABELS, indices)
+    value = loss(Features(vectors, vectors, vectors, {"stripes": local}), LABELS, indices)
     value.backward()
     assert value.item() == pytest.approx(0.6 if indices is None else 0.0)
     assert vectors.grad.isfinite().all()
@@ -118,7 +123,7 @@ def test_the_tie_of_blocks_and_stripes_worked_out_by_hand():
         [[[1.0, 2], [3, 1], [7, 6]], [[0, 0], [0, 1], [2, 0]]], requires_grad=True
     )  # misses by 0, 3² and 2²; by 0, 1² and 2²
     loss = SpatialChannelLoss(embedding_size=6, num_parts=3, part_size=2)
-    value = loss(Features(vectors, vectors, vectors, local=local), torch.tensor([0, 1]))
+    value = loss(Features(vectors, vectors, vectors, {"stripes": local}), torch.tensor([0, 1]))
     assert value.item() == (9 + 4 + 1 + 4) / 2
     value.backward()
     # 2 (block - stripe) / images, in the block of the stripe that is missed and nowhere else
@@ -131,8 +136,8 @@ def test_a_block_that_matches_another_stripe_is_not_tied_to_it():
     loss = SpatialChannelLoss(embedding_size=4, num_parts=2, part_size=2)
     right, swapped = torch.tensor([[[1.0, 1], [2, 2]]]), torch.tensor([[[2.0, 2], [1, 1]]])
     label = torch.tensor([0])
-    assert loss(Features(vectors, vectors, vectors, local=right), label).item() == 0
-    assert loss(Features(vectors, vectors, vectors, local=swapped), label).item() == 4
+    assert loss(Features(vectors, vectors, vectors, {"stripes": right}), label).item() == 0
+    assert loss(Features(vectors, vectors, vectors, {"stripes": swapped}), label).item() == 4
 
 
 def test_blocks_and_stripes_of_different_sizes_are_refused():
@@ -147,7 +152,9 @@ def test_every_stripe_has_a_classifier_of_its_own(smoothing):
     loss = PartIdentityLoss(num_classes=4, num_parts=4, part_size=3, label_smoothing=smoothing)
     torch.nn.init.normal_(loss.weight)
     costs = [
-        functional.cross_entropy(given.local[:, s] @ loss.weight[s].T, LABELS, label_smoothing=smoothing)
+        functional.cross_entropy(
+            given.extra["stripes"][:, s] @ loss.weight[s].T, LABELS, label_smoothing=smoothing
+        )
         for s in range(4)
     ]
     torch.testing.assert_close(loss(given, LABELS), torch.stack(costs).mean())
@@ -159,7 +166,7 @@ def test_the_stripes_accuracy_is_that_of_all_classifiers():
         loss.weight.copy_(torch.eye(2).expand(2, 2, 2))
     local = torch.eye(2)[torch.tensor([[0, 0], [0, 1]])]  # the second image's first stripe is wrong
     vectors = torch.zeros(2, 1)
-    loss(Features(vectors, vectors, vectors, local=local), torch.tensor([0, 1]))
+    loss(Features(vectors, vectors, vectors, {"stripes": local}), torch.tensor([0, 1]))
     assert loss.diagnostics["accuracy"].item() == 0.75
 
 
@@ -170,7 +177,7 @@ def test_the_stripes_accuracy_is_that_of_all_classifiers():
 )
 def test_a_network_without_stripes_is_refused(loss):
     with pytest.raises(InputError, match="choose parts=stripes"):
-        loss(features()._replace(local=None), LABELS)
+        loss(features()._replace(extra={}), LABELS)
 
 
 @pytest.mark.parametrize("key", ["margin", "local_margin", "local_weight"])

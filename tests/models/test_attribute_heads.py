@@ -75,13 +75,13 @@ def test_probabilities_are_each_heads_softmax():
 def test_twelve_heads_have_41_outputs_and_join_what_is_classified_and_compared():
     model = network(reweighting=True)
     features = model(images())
-    assert features.attributes.shape == (4, 41)
-    assert features.metric.shape == (4, 512)  # metric losses read f alone
+    assert features.extra["attributes"].shape == (4, 41)
+    assert features.before_neck.shape == (4, 512)  # metric losses read f alone
     assert features.embedding.shape == features.classifier.shape == (4, 512 + 41)
-    logits, scores = model.attributes(features.metric)
-    assert torch.equal(features.attributes, logits)
+    logits, scores = model.attributes(features.before_neck)
+    assert torch.equal(features.extra["attributes"], logits)
     for vectors in (features.embedding, features.classifier):
-        assert torch.equal(vectors, torch.cat([features.metric, scores], dim=1))
+        assert torch.equal(vectors, torch.cat([features.before_neck, scores], dim=1))
     assert model.classify(features).shape == (4, 5)
     assert model.embedding_size == 512
 
@@ -89,8 +89,8 @@ def test_twelve_heads_have_41_outputs_and_join_what_is_classified_and_compared()
 def test_heads_read_the_vector_after_the_neck():
     model = network(neck=BNNeck, reweighting=False)
     features = model(images())
-    assert torch.equal(features.attributes, model.attributes(features.classifier)[0])
-    assert not torch.equal(features.attributes, model.attributes(features.metric)[0])
+    assert torch.equal(features.extra["attributes"], model.attributes(features.classifier)[0])
+    assert not torch.equal(features.extra["attributes"], model.attributes(features.before_neck)[0])
     assert features.embedding.shape == features.classifier.shape == (4, 6)
     assert not hasattr(model.attributes.confidence, "weight")
 
@@ -113,7 +113,7 @@ def test_the_identity_trains_the_confidence_and_unless_detached_the_heads(classi
 @pytest.mark.parametrize("detach", [False, True])
 def test_attribute_labels_train_the_heads_and_what_is_below(detach):
     model = network(reweighting=True, detach=detach)
-    functional.cross_entropy(model(images()).attributes[:, :2], torch.tensor([0, 1, 0, 1])).backward()
+    functional.cross_entropy(model(images()).extra["attributes"][:, :2], torch.tensor([0, 1, 0, 1])).backward()
     reached = model.attributes.heads.weight.grad.abs().sum(dim=1)
     assert (reached[:2] > 0).all()
     assert (reached[2:] == 0).all()
@@ -137,9 +137,9 @@ def test_a_network_without_attributes_is_the_one_it_was():
     assert all(torch.equal(found[name], value) for name, value in expected.items())
     f = neck(backbone(model.normalize(images())).mean(dim=(2, 3)))[0]
     features = model(images())
-    for vectors in (features.metric, features.embedding, features.classifier):
+    for vectors in (features.before_neck, features.embedding, features.classifier):
         torch.testing.assert_close(vectors, f, rtol=1e-6, atol=1e-6)
-    assert features.attributes is None
+    assert "attributes" not in features.extra
     torch.testing.assert_close(model.classify(features), classifier(f), rtol=1e-6, atol=1e-6)
 
 

@@ -86,7 +86,7 @@ def test_the_network_hands_each_loss_its_vector():
     )
     images = torch.randint(0, 256, (4, 3, 16, 8), dtype=torch.uint8)
     features = network(images)
-    assert features.metric.shape == features.embedding.shape == (4, 6)
+    assert features.before_neck.shape == features.embedding.shape == (4, 6)
     assert network.embedding_size == 6
     assert network.classify(features).shape == (4, 5)
     assert network.classifier.labels is None

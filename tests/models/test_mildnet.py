@@ -65,7 +65,7 @@ def test_width_scales_every_block_and_the_network_follows():
     assert [type(layer) for layer in neck.layers] == [nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
     network = ReIDNetwork(backbone, AveragePooling(), lambda size: neck, None, num_identities=3)
     images = torch.randint(0, 256, (2, 3, 64, 32), dtype=torch.uint8)
-    network(images).metric.square().sum().backward()
+    network(images).before_neck.square().sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in backbone.parameters())
 
 

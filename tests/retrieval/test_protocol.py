@@ -18,8 +18,8 @@ def shipped(name, **data):
 
 def test_shipped_conventions():
     assert shipped("default") == EvaluationProtocol()
-    assert shipped("torchreid") == EvaluationProtocol("metric", False, "sqeuclidean")
-    assert shipped("transreid") == EvaluationProtocol("metric", True, "euclidean")
+    assert shipped("torchreid") == EvaluationProtocol("before_neck", False, "sqeuclidean")
+    assert shipped("transreid") == EvaluationProtocol("before_neck", True, "euclidean")
     for name in ("default", "torchreid", "transreid"):
         protocol = shipped(name, tracklets="pool", single_shot=10)
         assert (protocol.tracklets, protocol.single_shot) == ("pool", 10)
@@ -28,7 +28,7 @@ def test_shipped_conventions():
 def test_description_tells_every_choice_apart():
     variants = [
         EvaluationProtocol(),
-        EvaluationProtocol(feature="metric"),
+        EvaluationProtocol(feature="before_neck"),
         EvaluationProtocol(normalize=False),
         EvaluationProtocol(metric="euclidean"),
         EvaluationProtocol(camera_policy="allow"),
@@ -45,7 +45,7 @@ def test_description_tells_every_choice_apart():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"feature": "local"}, r"evaluation.feature=local is unknown; choose one of embedding, metric"),
+        ({"feature": "local"}, r"evaluation.feature=local is unknown; choose one of embedding, before_neck"),
         ({"metric": "l1"}, r"evaluation.metric=l1"),
         ({"camera_policy": "drop"}, r"exclude_same_camera, allow"),
         ({"normalize": "yes"}, r"evaluation.normalize=yes"),

@@ -31,7 +31,7 @@ def test_the_systems_are_the_slides(compose, system, losses, local_shape, featur
     assert module.protocol.feature == feature
     with torch.no_grad():
         features = module.eval()(torch.rand(2, 3, 64, 32))
-    assert features.local.shape[1:] == local_shape
+    assert features.extra["stripes"].shape[1:] == local_shape
     assert features.embedding.shape == (2, 2048)
 
 
@@ -39,7 +39,7 @@ def test_the_part_model_compares_its_stripes_one_after_the_other(compose):
     module = build_module(compose("experiment=megvii/part_model", *SMALL), num_identities=7).eval()
     images = torch.rand(2, 3, 96, 48)
     with torch.no_grad():
-        local = module(images).local
+        local = module(images).extra["stripes"]
         embedded = module.embed(images)
     torch.testing.assert_close(embedded, functional.normalize(torch.cat(list(local.unbind(1)), dim=1)))
 

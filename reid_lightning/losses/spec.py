@@ -1,0 +1,95 @@
+"""What a loss says of itself, and what it returns beside its value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from reid_lightning.losses.pairs import Indices
+from reid_lightning.models.features import Features
+
+
+@dataclass(frozen=True)
+class LossSpec:
+    """What whoever calls a loss has to know of it.
+
+    Attributes:
+        reads: Fields of `Features.extra` that the loss reads. With any, it takes whole `Features` in place of embeddings.
+        forms_own_pairs: It forms its pairs or triplets from the whole batch and takes no indices of a miner.
+        takes_padding: It leaves out triplets whose positive is the anchor, so that a miner need not ask the device how
+            many there are.
+        per_image: It is a mean over images, and every process may take it over its own.
+        needs_positives: It compares images of one person, so that a batch must hold several.
+    """
+
+    reads: tuple[str, ...] = ()
+    forms_own_pairs: bool = False
+    takes_padding: bool = False
+    per_image: bool = False
+    needs_positives: bool = True
+
+
+@dataclass(frozen=True)
+class LossOutput:
+    """The outcome of a loss.
+
+    Attributes:
+        value: Scalar to minimise, before its weight.
+        diagnostics: Detached scalars that show collapse (active fraction, distances, norm), by name.
+    """
+
+    value: Tensor
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class MetricLoss(nn.Module):
+    """A loss of this package: `loss(embeddings, labels, indices_tuple=None) -> scalar`, as in pytorch-metric-learning.
+
+    A subclass declares its `spec` and computes `output`; it keeps nothing of a step behind.
+    """
+
+    spec: ClassVar[LossSpec] = LossSpec()
+    normalize: bool = False
+    """Whether embeddings are scaled to length 1 first; miners then see unit vectors too."""
+
+    def output(self, embeddings: Any, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return value and diagnostics.
+
+        Args:
+            embeddings: (N, D); whole `Features` of N images where the spec reads fields of it.
+            labels: (N,).
+            indices_tuple: Of a miner; None stands for all valid triplets.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self, embeddings: Tensor | Features, labels: Tensor, indices_tuple: Indices | None = None
+    ) -> Tensor:
+        """Return the scalar loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""
+        return self.output(embeddings, labels, indices_tuple).value
+
+
+FOREIGN = LossSpec(needs_positives=False)
+"""Of a loss from another library: it reads embeddings and a miner's indices."""
+
+
+def spec_of(loss: Any) -> LossSpec:
+    """Return what a loss, its class or a partial of it says of itself."""
+    spec = getattr(getattr(loss, "func", loss), "spec", None)
+    return spec if isinstance(spec, LossSpec) else FOREIGN
+
+
+def output_of(
+    loss: nn.Module, embeddings: Any, labels: Tensor, indices_tuple: Indices | None = None
+) -> LossOutput:
+    """Return the outcome of any loss; one of another library has no diagnostics."""
+    if isinstance(loss, MetricLoss):
+        return loss.output(embeddings, labels, indices_tuple)
+    return LossOutput(loss(embeddings, labels, indices_tuple))
+
+
+def compares_unit_vectors(loss: nn.Module) -> bool:
+    """Return whether a loss scales embeddings to length 1; those of pytorch-metric-learning do so in their distance."""
+    distance = getattr(loss, "distance", None)
+    return bool(getattr(loss, "normalize", False) or getattr(distance, "normalize_embeddings", False))

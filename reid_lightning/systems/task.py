@@ -1,0 +1,196 @@
+"""What a paper adds to a run, as one type: the general code loops over tasks and knows none of them by name.
+
+A task is named by a `_target_` under the config's key `tasks`, which an option of any group may fill:
+
+    # @package _global_
+    tasks:
+      NAME:
+        _target_: reid_lightning.systems.NAME.task.NAMETask
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.losses.spec import LossOutput
+from reid_lightning.models.features import Features
+from reid_lightning.models.network import ReIDNetwork
+from reid_lightning.reporting.page import Picture
+from reid_lightning.retrieval.evaluation import EvaluationRows
+from reid_lightning.retrieval.protocol import EvaluationProtocol
+from reid_lightning.retrieval.ranking import Ranking
+
+Gather = Callable[[Tensor], Tensor]
+Columns = Mapping[str, Callable[[pd.DataFrame], np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as tasks and reports see it, outside of its steps.
+
+    Attributes:
+        config: The resolved config, plain containers.
+        output_dir: The run's folder.
+        network: The network, with the weights that are judged.
+        datamodule: After its setup; holds table and images.
+        protocol: How embeddings are compared.
+        device: Where the network is.
+        ranking: Of the last evaluation; None where there was none.
+        rows: What was ranked then.
+        resumed: Whether training continues from a checkpoint.
+        steps: Do so many steps of everything and leave no files (a trial run); None for all.
+        stage: Names a stage of the run, whose seconds are counted apart.
+    """
+
+    config: Mapping[str, Any]
+    output_dir: Path
+    network: ReIDNetwork
+    datamodule: ReIDDataModule
+    protocol: EvaluationProtocol
+    device: torch.device
+    ranking: Ranking | None = None
+    rows: EvaluationRows | None = None
+    resumed: bool = False
+    steps: int | None = None
+    stage: Callable[[str], AbstractContextManager[Any]] = nullcontext
+
+    @property
+    def evaluated_splits(self) -> tuple[str, ...]:
+        """The table's splits that the last evaluation has seen."""
+        return ("query", "gallery") if self.datamodule.has_test else ("val",)
+
+
+class Report:
+    """What is measured, written and drawn after the last evaluation of a run, in its first process.
+
+    Attributes:
+        name: Key of its scores in `metrics.json`.
+    """
+
+    name: str
+
+    @classmethod
+    def check(cls, config: Mapping[str, Any]) -> None:
+        """Refuse settings that cannot go together, before any work.
+
+        Raises:
+            InputError: Names the keys and what to change.
+        """
+
+    def scores(self, run: Run) -> dict[str, float]:
+        """Return its numbers, as fractions where they are shares; empty where nothing can be measured."""
+        return {}
+
+    def write(self, run: Run, scores: Mapping[str, float]) -> None:
+        """Write further files into the run's folder."""
+
+    def figures(self, run: Run, scores: Mapping[str, float]) -> list[Picture]:
+        """Draw into the run's folder; the pictures stand on the page and go to the loggers."""
+        return []
+
+    def line(self, scores: Mapping[str, float]) -> str | None:
+        """Return what the console and the page say of its scores, as "title: numbers"."""
+        return None
+
+
+class Task(Report, nn.Module):
+    """A task of the training: terms of the loss, and numbers of every evaluation.
+
+    What is a parameter, a buffer or a module of a task is trained by the optimizer and travels in checkpoints.
+
+    Attributes:
+        weights: Factor of each term that it trains, by the term's name; empty if it trains nothing.
+    """
+
+    weights: Mapping[str, float]
+
+    def __init__(self, weights: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        self.weights = dict(weights or {})
+
+    @classmethod
+    def from_config(
+        cls,
+        node: Mapping[str, Any],
+        config: Mapping[str, Any],
+        network: ReIDNetwork,
+        datamodule: ReIDDataModule | None,
+    ) -> "Task":
+        """Return the task of a run.
+
+        Args:
+            node: Its own node under `tasks`, without `_target_`.
+            config: The whole config, plain containers.
+            network: The network that it is trained with.
+            datamodule: After its setup; None where a checkpoint brings what the training data said.
+        """
+        return cls(**node)
+
+    @classmethod
+    def columns(cls, node: Mapping[str, Any]) -> Columns:
+        """Return what batches carry for it: by name, what makes an array (N, ...) of a table of N rows."""
+        return {}
+
+    @classmethod
+    def check_data(
+        cls, node: Mapping[str, Any], config: Mapping[str, Any], datamodule: ReIDDataModule
+    ) -> None:
+        """Refuse data that it cannot be trained on, before the network is built.
+
+        Raises:
+            InputError: Says what is missing and what to do.
+        """
+
+    def before_fit(self, run: Run) -> None:
+        """Learn what has to be known before the training, in the first process."""
+
+    def losses(
+        self, network: ReIDNetwork, features: Features, batch: Mapping[str, Tensor], gather: Gather
+    ) -> dict[str, LossOutput]:
+        """Return its terms of a training batch, with autocast off; half types are the task's to promote.
+
+        Args:
+            network: The network.
+            features: Of this process's B images.
+            batch: The batch (`data/dataset.py`).
+            gather: Joins a tensor of all processes along dimension 0, with gradients.
+        """
+        return {}
+
+    def diagnostics(
+        self, network: ReIDNetwork, features: Features, batch: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return scalars of a training batch that is logged, as `train/NAME`; none may wait for the device."""
+        return {}
+
+    def reset(self) -> None:
+        """Forget the last evaluation."""
+
+    def update(self, network: ReIDNetwork, features: Features, batch: Mapping[str, Tensor]) -> None:
+        """Take in a batch of an evaluation."""
+
+    def compute(self) -> dict[str, float]:
+        """Return the evaluation's numbers, over all processes; they are logged as `val/NAME/...` and `test/NAME/...`."""
+        return {}
+
+    def saved(self) -> dict[str, Any]:
+        """Return plain facts that travel in a checkpoint beside the weights."""
+        return {}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Take up the facts of a checkpoint."""
+
+
+def task_nodes(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the name and the node of every task of a plain config, in their order."""
+    for name, node in (config.get("tasks") or {}).items():
+        if node:
+            yield name, node
