@@ -110,6 +110,16 @@ def instantiate(node: Any, key: str = "", /, **arguments: Any) -> Any:
         raise InputError(" ".join(str(error).split())) from error
 
 
+def target_of(node: Mapping[str, Any] | None) -> Any:
+    """Return what a node would build or call; None where there is no such thing, which its building reports better."""
+    from hydra.utils import get_object
+
+    try:
+        return get_object(node["_target_"]) if node else None
+    except Exception:
+        return None
+
+
 def targets(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Yield (config key, `_target_`) for every object that a plain config would build."""
     if isinstance(config, Mapping):

@@ -1,9 +1,10 @@
 """What can be seen to be wrong in a config before any work starts."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from reid_lightning.config.resolve import target_of
 from reid_lightning.errors import InputError
 
 log = logging.getLogger("reid_lightning")
@@ -29,22 +30,8 @@ def check_config(config: Mapping[str, Any]) -> None:
     trainer, sampler = config["trainer"], config["sampler"]
     if not isinstance(config["seed"], int) or config["seed"] < 0:
         raise InputError(f"seed={config['seed']} must be a whole number, 0 or more")
-    if not config["loss"] and not config["classifier"] and not config["attributes"]:
+    if not config["loss"] and not config["classifier"] and set(config["tasks"]) <= {"identity"}:
         raise InputError("loss=none and classifier=none leave nothing to train: choose one of them")
-    if config["evaluation"]["feature"] == "descriptor" and not config["descriptor"]:
-        raise InputError(
-            "evaluation.feature=descriptor needs a model that has one: add descriptor=multi_depth"
-        )
-    parts = config.get("parts") or {}
-    if config.get("pretraining") and not str(parts.get("_target_")).endswith(".PoseBilinear"):
-        raise InputError(
-            "pretraining=pose trains the part branch of parts=pose: add that, or pretraining=none"
-        )
-    if parts.get("frozen") and not parts.get("weights") and not config.get("pretraining"):
-        raise InputError(
-            "parts.frozen=true keeps a part branch that nothing has trained: add pretraining=pose, name its file with "
-            "parts.weights=FILE, or set parts.frozen=false"
-        )
     if config["refit"] and str(config["data"].get("validation")).lower() in ("none", "0", "0.0"):
         raise InputError(
             "refit=true needs a validation split to choose the number of epochs; set data.validation=0.1"
@@ -73,69 +60,15 @@ def check_config(config: Mapping[str, Any]) -> None:
             "raise sampler.identities for that",
             trainer["accumulate_grad_batches"],
         )
-    _check_attributes(config)
     _check_triplets(config["loss"] or {}, config["miner"], sampler)
-
-
-def _check_attributes(config: Mapping[str, Any]) -> None:
-    """Refuse attribute heads that nothing trains."""
-    attributes, classifier = config["attributes"], config["classifier"]
-    if not attributes:
-        return
-    if not attributes["weight"] > 0:
-        raise InputError(
-            f"attributes.weight={attributes['weight']} leaves the attribute heads untrained; set it above 0, or leave the "
-            "heads out with attributes=none"
-        )
-    if attributes["heads"].get("reweighting"):
-        if not classifier or not classifier.get("weight", 1.0):
-            raise InputError(
-                "attributes.heads.reweighting=true is learned from the identity classifier's loss, and there is none; "
-                "choose one (classifier=softmax), or set attributes.heads.reweighting=false"
-            )
-        if config["evaluation"]["feature"] != "embedding":
-            log.warning(
-                "evaluation.feature=%s holds no attributes; evaluation.feature=embedding compares them too",
-                config["evaluation"]["feature"],
-            )
-
-
-def check_annotations(names: Sequence[str], sizes: Sequence[int], counts: Sequence[int]) -> None:
-    """Refuse to train attributes that no training image is annotated with.
-
-    Args:
-        names: Attributes.
-        sizes: Classes of each.
-        counts: Training images of each class, attributes one after the other.
-
-    Raises:
-        InputError: No training image has any attribute.
-
-    Examples:
-        >>> check_annotations(["hat", "bag"], [2, 2], [5, 1, 0, 3])
-    """
-    if not any(counts):
-        raise InputError(
-            "attributes are to be trained, but no training image has any; name their file (as "
-            f"data.sources.market1501.attributes=FILE), add columns ({', '.join(names[:3])}, ...) to the table, or choose "
-            "attributes=none"
-        )
-    starts = [sum(sizes[:head]) for head in range(len(sizes))]
-    unknown = [
-        name
-        for name, start, size in zip(names, starts, sizes, strict=True)
-        if not any(counts[start : start + size])
-    ]
-    if unknown:
-        log.warning("no training image has a known %s: nothing trains its head", ", ".join(unknown))
 
 
 def _check_triplets(
     losses: Mapping[str, Any], miner: Mapping[str, Any] | None, sampler: Mapping[str, Any]
 ) -> None:
     """Refuse losses, miner and sampler that find nothing to compare in a batch."""
-    own = [name for name, node in losses.items() if getattr(_class(node), "forms_own_pairs", False)]
-    if getattr(_class(miner), "needs_triplets", False):
+    own = [name for name, node in losses.items() if getattr(target_of(node), "forms_own_pairs", False)]
+    if getattr(target_of(miner), "needs_triplets", False):
         if len(own) == len(losses):
             which = (
                 f"loss={own[0]} forms its own pairs from the whole batch"
@@ -154,7 +87,7 @@ def _check_triplets(
     needing = [
         name
         for name, node in losses.items()
-        if getattr(_class(node), "needs_positives", str(node["_target_"]).startswith("reid_lightning."))
+        if getattr(target_of(node), "needs_positives", str(node["_target_"]).startswith("reid_lightning."))
     ]
     if needing and sampler.get("images_per_identity") == 1:
         raise InputError(
@@ -166,16 +99,6 @@ def _check_triplets(
             "metric losses need several images of an identity in a batch, which sampler=%s does not see to; use sampler=pk",
             sampler["_target_"].rsplit(".", 1)[-1],
         )
-
-
-def _class(node: Mapping[str, Any] | None) -> Any:
-    """Return what a node would build; None where there is no such thing, which its building reports better."""
-    from hydra.utils import get_object
-
-    try:
-        return get_object(node["_target_"]) if node else None
-    except Exception:
-        return None
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:

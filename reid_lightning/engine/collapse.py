@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from reid_lightning.engine.objective import Step
+from reid_lightning.losses.spec import spec_of
 from reid_lightning.models.features import Features
 
 log = logging.getLogger("reid_lightning")
@@ -74,7 +76,7 @@ class CollapseWatch:
 def watch_for_collapse(
     watch: CollapseWatch,
     losses: Mapping[str, nn.Module] | nn.ModuleDict,
-    terms: Mapping[str, Tensor],
+    step: Step,
     features: Features,
     labels: Tensor,
 ) -> None:
@@ -84,23 +86,21 @@ def watch_for_collapse(
 
     Args:
         watch: Remembers earlier looks.
-        losses: By name, with the step's diagnostics.
-        terms: The step's values by name.
+        losses: By name.
+        step: The step's values and diagnostics.
         features: Of the step's B images, whose shapes are read.
         labels: (B,) of the step, by which a loss is computed for equal vectors.
     """
     equal = features.each(lambda field: torch.zeros_like(field, dtype=torch.float32))
     for name, loss in losses.items():
-        diagnostics = dict(getattr(loss, "diagnostics", {}))
-        if "mean_an_distance" not in diagnostics or any(True for _ in loss.buffers()):
+        if f"{name}/mean_an_distance" not in step.diagnostics or any(True for _ in loss.buffers()):
             continue
-        value_of_equal = loss(equal if getattr(loss, "reads_features", False) else equal.before_neck, labels)
-        loss.diagnostics = diagnostics  # type: ignore[assignment]
+        value_of_equal = loss(equal if spec_of(loss).reads else equal.before_neck, labels)
         numbers = (
-            terms[name],
+            step.terms[name],
             value_of_equal,
-            diagnostics["mean_an_distance"],
-            diagnostics["embedding_norm"],
+            step.diagnostics[f"{name}/mean_an_distance"],
+            step.diagnostics[f"{name}/embedding_norm"],
         )
         value, of_equal, spread, norm = torch.stack([number.float() for number in numbers]).tolist()
         sentence = watch.look(

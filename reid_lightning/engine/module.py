@@ -1,7 +1,6 @@
 """The LightningModule: how to step, log and evaluate; it does not know what a loss is."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -10,25 +9,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from reid_lightning import __version__
-from reid_lightning.data.annotations import AttributeForm
-from reid_lightning.data.attributes import AttributeSchema
+from reid_lightning.config.renamed import current_state
 from reid_lightning.distributed.gather import join_ranks
 from reid_lightning.engine.collapse import CollapseWatch, watch_for_collapse
-from reid_lightning.engine.objective import MultiTaskObjective, Objective
+from reid_lightning.engine.objective import Objective, Step
 from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
 from reid_lightning.errors import InputError
-from reid_lightning.models.attribute_heads import probabilities
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.retrieval.evaluation import EvaluationRows
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
-from reid_lightning.systems.attributes.metric import (
-    AttributeEvaluation,
-    AttributeRows,
-    AttributeScores,
-    joint_accuracy,
-)
+from reid_lightning.systems.task import Task
 
 CHECKPOINT_KEY = "reid_lightning"
 
@@ -38,25 +30,23 @@ class ReIDModule(LightningModule):
 
     Args:
         network: Maps images to `Features`.
-        objective: What is minimised.
+        objective: What is minimised; its tasks are judged at every evaluation.
         optimizer: `named parameters -> torch.optim.Optimizer`.
         scheduler: `(optimizer, steps per epoch, epochs) -> learning-rate scheduler`, stepped per optimizer step.
         protocol: How embeddings are compared and scored.
         config: The resolved run config as plain containers; it travels in the checkpoint.
         identity_labels: "source/person_id" -> label; it travels in the checkpoint.
-        attributes: What the network's attribute heads answer; None without heads.
     """
 
     def __init__(
         self,
         network: ReIDNetwork,
-        objective: MultiTaskObjective,
+        objective: Objective,
         optimizer: Callable[..., torch.optim.Optimizer],
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
         protocol: EvaluationProtocol,
         config: Mapping[str, Any] | None = None,
         identity_labels: Mapping[str, int] | None = None,
-        attributes: AttributeSchema | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -69,15 +59,12 @@ class ReIDModule(LightningModule):
         self.validation = RetrievalEvaluation(protocol)
         self.test = RetrievalEvaluation(protocol)
         self.evaluated: tuple[Ranking, EvaluationRows] | None = None  # the last evaluation, for reports
-        self.schema = attributes
-        self.attribute_evaluation = (
-            AttributeEvaluation(attributes.names, attributes.sizes) if attributes else None
-        )
-        self.attributes_evaluated: tuple[AttributeScores, AttributeRows] | None = None  # likewise
-        self.attribute_form: AttributeForm | None = (
-            None  # of the annotations trained on; travels in the checkpoint
-        )
         self.validation_summary: dict[str, float] = {}  # of the best validation so far
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks beside the retrieval."""
+        return list(self.objective.tasks.values())  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Features:
         """Return the features of (B, 3, H, W) images, uint8 or float in [0, 1]."""
@@ -88,9 +75,7 @@ class ReIDModule(LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the weighted sum of all terms."""
         features = self.network(batch["images"])
-        labels = batch["labels"]
-        logits = self.network.classify(features, labels)
-        outcome = self.objective(features, labels, logits, join_ranks, batch["attributes"])
+        outcome = self.objective(self.network, features, batch, join_ranks)
         step = self.trainer.global_step
         self._unchecked += [(step, name, term.detach()) for name, term in outcome.terms.items()]
         if self._is_log_step() or self.trainer.is_last_batch:
@@ -101,33 +86,21 @@ class ReIDModule(LightningModule):
         return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
 
     @torch.no_grad()
-    def _log_step(self, outcome: Objective, features: Features, batch: dict[str, Tensor]) -> None:
+    def _log_step(self, outcome: Step, features: Features, batch: dict[str, Tensor]) -> None:
         """Look at a step as a whole: all its numbers come to the host in one piece, and no other step waits for them.
 
         Lightning keeps every value that it is given, a device's or not, and turns it into a number at every step.
         """
         self._raise_if_bad()
         values = {"loss": outcome.total, **outcome.terms, **outcome.diagnostics}
-        values |= self._accuracy(features, batch["labels"], batch["attributes"])
+        for task in self.tasks:
+            values |= task.diagnostics(self.network, features, batch)
         on_host = torch.stack([value.detach().float() for value in values.values()]).cpu()
         logged = {f"train/{name}": value for name, value in zip(values, on_host, strict=True)}
         self.log("train/loss", logged.pop("train/loss"), prog_bar=True)
         rates = [group["lr"] for group in self._torch_optimizer().param_groups]
         self.log_dict(logged | {"train/lr": torch.tensor(max(rates))})
-        watch_for_collapse(self._collapse, self.objective.losses, outcome.terms, features, batch["labels"])
-
-    def _accuracy(self, features: Features, labels: Tensor, attributes: Tensor) -> dict[str, Tensor]:
-        """Return how often a batch is told right."""
-        values, logits = {}, None
-        if self.objective.identity_weight:
-            logits = self.network.classify(features)  # without labels: no margin
-            if logits is not None:
-                values["accuracy"] = (logits.argmax(1) == labels).float().mean()
-        if self.schema is not None:
-            values["joint_accuracy"] = joint_accuracy(
-                features.extra["attributes"], attributes, self.schema.sizes, logits, labels
-            )
-        return values
+        watch_for_collapse(self._collapse, self.objective.losses, outcome, features, batch["labels"])
 
     def _torch_optimizer(self) -> torch.optim.Optimizer:
         optimizer = self.optimizers(use_pl_optimizer=False)
@@ -212,16 +185,8 @@ class ReIDModule(LightningModule):
             batch["tracklet_ids"],
             self._embed_stripes(batch["images"], features),
         )
-        if self.attribute_evaluation is not None:
-            self._update_attributes(self.attribute_evaluation, features, batch)
-
-    def _update_attributes(
-        self, evaluation: AttributeEvaluation, features: Features, batch: dict[str, Tensor]
-    ) -> None:
-        answers = probabilities(features.extra["attributes"].float(), evaluation.sizes)
-        added = self.network.attributes.added_features if self.network.attributes else 0
-        scores = features.embedding[:, -added:].float() if added else answers
-        evaluation.update(answers, scores.square().sum(dim=1), batch["attributes"], batch["index"])
+        for task in self.tasks:
+            task.update(self.network, features, batch)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation's embeddings."""
@@ -233,8 +198,8 @@ class ReIDModule(LightningModule):
 
     def _forget(self, metric: RetrievalEvaluation) -> None:
         metric.reset()
-        if self.attribute_evaluation is not None:
-            self.attribute_evaluation.reset()
+        for task in self.tasks:
+            task.reset()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Collect the embeddings of a batch."""
@@ -248,12 +213,12 @@ class ReIDModule(LightningModule):
         """Rank the validation gallery and log the numbers."""
         if not self.trainer.sanity_checking:
             self._rank(self.validation, "val")
-            self._score_attributes("val")
+            self._score_tasks("val")
 
     def on_test_epoch_end(self) -> None:
         """Rank the test gallery."""
         self._rank(self.test, "test")
-        self._score_attributes("test")
+        self._score_tasks("test")
 
     def _rank(self, metric: RetrievalEvaluation, stage: str) -> None:
         try:
@@ -269,15 +234,9 @@ class ReIDModule(LightningModule):
             self.validation_summary = summary
         self.log_dict({f"{stage}/{name}": value for name, value in summary.items()})
 
-    def _score_attributes(self, stage: str) -> None:
-        evaluation, loss = self.attribute_evaluation, self.objective.attribute_loss
-        if evaluation is None or loss is None:
-            return
-        evaluation.majority = loss.majority()
-        scores = evaluation.compute()
-        assert evaluation.rows is not None
-        self.attributes_evaluated = scores, evaluation.rows
-        self.log_dict({f"{stage}/attributes/{name}": value for name, value in scores.summary().items()})
+    def _score_tasks(self, stage: str) -> None:
+        for task in self.tasks:
+            self.log_dict({f"{stage}/{task.name}/{name}": value for name, value in task.compute().items()})
 
     # -------------------------------------------------------------- checkpoint
 
@@ -288,11 +247,12 @@ class ReIDModule(LightningModule):
             "config": self.config,
             "identity_labels": self.identity_labels,
             "validation": self.validation_summary,
-            "attribute_form": asdict(self.attribute_form) if self.attribute_form else None,
+            "tasks": {task.name: task.saved() for task in self.tasks},
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the best validation of the run that is resumed."""
+        checkpoint["state_dict"] = current_state(checkpoint["state_dict"])
         entry = checkpoint[CHECKPOINT_KEY]
         if self.identity_labels and entry["identity_labels"] != self.identity_labels:
             raise InputError(
@@ -300,3 +260,5 @@ class ReIDModule(LightningModule):
                 f"{len(self.identity_labels)} of this run; resume with the same data and data.validation settings"
             )
         self.validation_summary = entry["validation"]
+        for task in self.tasks:
+            task.restore(entry.get("tasks", {}).get(task.name, {}))

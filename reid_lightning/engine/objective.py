@@ -1,4 +1,4 @@
-"""What is minimised: the identity term and any number of metric losses, weighed and added."""
+"""What is minimised: the terms of the tasks and any number of metric losses, weighed and added."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -7,24 +7,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from reid_lightning.distances import promote, unit_vectors
 from reid_lightning.errors import InputError
-from reid_lightning.losses.attributes import AttributeLoss
+from reid_lightning.losses.spec import LossOutput, compares_unit_vectors, output_of, spec_of
 from reid_lightning.models.features import Features
+from reid_lightning.models.network import ReIDNetwork
+from reid_lightning.systems.task import Gather, Task
 
 log = logging.getLogger("reid_lightning")
 
+Miner = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
 
 @dataclass(frozen=True)
-class Objective:
+class Step:
     """The outcome of one step.
 
     Attributes:
         total: Scalar to minimise.
         terms: Every term before its weight, by name.
-        diagnostics: Detached scalars that show collapse (active fraction, distances, norm), as "loss/name".
+        diagnostics: Detached scalars that show collapse (active fraction, distances, norm), as "term/name".
     """
 
     total: Tensor
@@ -32,60 +35,63 @@ class Objective:
     diagnostics: dict[str, Tensor]
 
 
-class MultiTaskObjective(nn.Module):
-    """Weighted sum of the identity cross-entropy and metric losses over one miner.
+class Objective(nn.Module):
+    """Weighted sum of the terms of tasks and of metric losses over miners.
 
-    Every loss and miner runs with autocast off, and on half types promoted to float32, because distances and
+    Every metric loss and miner runs with autocast off, and on half types promoted to float32, because distances and
     logarithms lose their meaning in 16 bits; float64 stays float64.
 
     Args:
-        losses: Metric losses by name, `loss(embeddings, labels, indices_tuple=None) -> scalar`; those with
-            `reads_features` take whole `Features` in place of embeddings, those with `per_image` are means over images,
-            those with `takes_padding` leave out triplets whose positive is the anchor.
-        weights: Weight per loss name.
-        identity_weight: Weight of the identity cross-entropy; 0 leaves the classifier untrained.
-        label_smoothing: Fraction of the target spread over the other identities.
-        miner: `miner(embeddings, labels) -> (anchors, positives, negatives)`, or None for all valid triplets. One whose
-            count depends on the batch may have a method `padded` that need not ask the device for it.
+        tasks: Tasks by name; their terms come first, in this order.
+        losses: Metric losses by name: `loss(embeddings, labels, indices_tuple=None) -> scalar`, or a `MetricLoss`.
+        weights: Weight per loss name; 1 where it is missing.
+        miners: Miner per loss name, `miner(embeddings, labels) -> (anchors, positives, negatives)`; None, or a missing
+            name, takes all valid triplets. One whose count depends on the batch may have a method `padded` that need not
+            ask the device for it.
         across_ranks: Metric losses and miners see the batch of all processes together; False: each process its own
             share.
-        attribute_loss: Loss of the attribute heads; None without them.
-        attribute_weight: Its weight.
     """
 
     def __init__(
         self,
-        losses: Mapping[str, nn.Module],
-        weights: Mapping[str, float],
-        identity_weight: float = 1.0,
-        label_smoothing: float = 0.0,
-        miner: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] | None = None,
+        tasks: Mapping[str, Task] | None = None,
+        losses: Mapping[str, nn.Module] | None = None,
+        weights: Mapping[str, float] | None = None,
+        miners: Mapping[str, Miner | None] | None = None,
         across_ranks: bool = True,
-        attribute_loss: AttributeLoss | None = None,
-        attribute_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        self.losses = nn.ModuleDict(losses)
-        self.weights = dict(weights)
-        self.identity_weight = identity_weight
-        self.label_smoothing = label_smoothing
-        self.miner = miner
+        self.tasks = nn.ModuleDict(dict(tasks or {}))
+        self.losses = nn.ModuleDict(dict(losses or {}))
+        self.weights = dict.fromkeys(self.losses, 1.0) | dict(weights or {})
+        self.miners = {name: (miners or {}).get(name) for name in self.losses}
         self.across_ranks = across_ranks
-        self.attribute_loss = attribute_loss
-        self.attribute_weight = attribute_weight
         self._check()
 
+    @property
+    def terms(self) -> list[str]:
+        """The names of all terms, in their order."""
+        return [term for task in self._tasks() for term in task.weights] + list(self.losses)
+
+    @property
+    def miner(self) -> Miner | None:
+        """The miner that the first loss with one reads."""
+        return next((miner for miner in self.miners.values() if miner is not None), None)
+
+    def _tasks(self) -> list[Task]:
+        return list(self.tasks.values())  # type: ignore[arg-type]
+
     def _check(self) -> None:
-        if not self.losses and not self.identity_weight and self.attribute_loss is None:
+        if not self.terms:
             raise InputError(
                 "nothing to train: choose a loss (loss=triplet) or a classifier (classifier=softmax)"
             )
         own = [
             name
             for name, loss in self.losses.items()
-            if getattr(loss, "forms_own_pairs", False) and not getattr(loss, "per_image", False)
+            if spec_of(loss).forms_own_pairs and not spec_of(loss).per_image and self.miners[name] is not None
         ]
-        if own and self.miner is not None:
+        if own:
             log.info(
                 "the miner does not serve %s, which forms its own pairs from the whole batch",
                 " and ".join(own),
@@ -93,83 +99,73 @@ class MultiTaskObjective(nn.Module):
 
     def forward(
         self,
+        network: ReIDNetwork,
         features: Features,
-        labels: Tensor,
-        logits: Tensor | None,
-        gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
-        attributes: Tensor | None = None,
-    ) -> Objective:
+        batch: Mapping[str, Tensor],
+        gather: Gather = lambda tensor: tensor,
+    ) -> Step:
         """Compute every term of a batch.
 
         Args:
-            features: The network's output for this process's B images.
-            labels: (B,) training identities.
-            logits: (B, identities) of the classifier, or None without one.
+            network: The network, for tasks that ask it for more.
+            features: Its output for this process's B images.
+            batch: The batch; `labels` (B,) are the training identities.
             gather: Joins a tensor of all processes along dimension 0, with gradients. Metric losses see the
-                joined batch (unless `across_ranks` is off), so that several processes train as one would; the
-                identity term is a mean over images and needs no joining.
-            attributes: (B, heads) classes, -1 where unknown; read where there are attribute heads.
+                joined batch (unless `across_ranks` is off), so that several processes train as one would.
         """
+        outputs: dict[str, LossOutput] = {}
+        weights = dict(self.weights)
+        for task in self._tasks():
+            outputs |= task.losses(network, features, batch, gather)
+            weights |= task.weights
         with torch.autocast(features.before_neck.device.type, enabled=False):
-            terms: dict[str, Tensor] = {}
-            diagnostics: dict[str, Tensor] = {}
-            if logits is not None and self.identity_weight:
-                terms["identity"] = functional.cross_entropy(
-                    promote(logits), labels, label_smoothing=self.label_smoothing
-                )
-            total = (
-                self.identity_weight * terms["identity"]
-                if terms
-                else promote(features.before_neck).new_zeros(())
-            )
-            if self.attribute_loss is not None and "attributes" in features.extra and attributes is not None:
-                # Joined, because how many labels are known differs between processes.
-                logits_of_all = gather(promote(features.extra["attributes"]))
-                terms["attributes"] = self.attribute_loss(logits_of_all, gather(attributes))
-                total = total + self.attribute_weight * terms["attributes"]
-            if self.losses:
-                own = features.each(promote), labels
-                joined = self._joined(own[0], gather), gather(labels)
-                mined: dict[tuple[bool, ...], Any] = {}
-                for name, loss in self.losses.items():
-                    joins = self._joins(loss)
-                    seen, seen_labels = joined if joins else own
-                    embeddings = seen.before_neck
-                    indices = None
-                    if self.miner is not None and not getattr(loss, "forms_own_pairs", False):
-                        unit, padded = compares_unit_vectors(loss), getattr(loss, "takes_padding", False)
-                        if (unit, joins, padded) not in mined:  # mine on the vectors that the loss compares
-                            vectors = embeddings.detach()
-                            mine = getattr(self.miner, "padded", self.miner) if padded else self.miner
-                            mined[unit, joins, padded] = mine(
-                                unit_vectors(vectors) if unit else vectors, seen_labels
-                            )
-                        indices = mined[unit, joins, padded]
-                    given = seen if getattr(loss, "reads_features", False) else embeddings
-                    terms[name] = loss(given, seen_labels, indices)
-                    total = total + self.weights[name] * terms[name]
-                    for key, value in getattr(loss, "diagnostics", {}).items():
-                        diagnostics[f"{name}/{key}"] = value
-        return Objective(total, terms, diagnostics)
+            outputs |= self._metric_losses(features, batch["labels"], gather)
+            total = promote(features.before_neck).new_zeros(())
+            for name, output in outputs.items():
+                total = total + weights[name] * output.value
+        return Step(
+            total,
+            {name: output.value for name, output in outputs.items()},
+            {
+                f"{name}/{key}": value
+                for name, output in outputs.items()
+                for key, value in output.diagnostics.items()
+            },
+        )
+
+    def _metric_losses(self, features: Features, labels: Tensor, gather: Gather) -> dict[str, LossOutput]:
+        if not self.losses:
+            return {}
+        own = features.each(promote), labels
+        joined = self._joined(own[0], gather), gather(labels)
+        mined: dict[tuple[Any, ...], Any] = {}
+        outputs = {}
+        for name, loss in self.losses.items():
+            joins, spec = self._joins(loss), spec_of(loss)
+            seen, seen_labels = joined if joins else own
+            indices, miner = None, self.miners[name]
+            if miner is not None and not spec.forms_own_pairs:
+                unit = compares_unit_vectors(loss)
+                case = (id(miner), unit, joins, spec.takes_padding)
+                if case not in mined:  # mine on the vectors that the loss compares
+                    vectors = seen.before_neck.detach()
+                    mine = getattr(miner, "padded", miner) if spec.takes_padding else miner
+                    mined[case] = mine(unit_vectors(vectors) if unit else vectors, seen_labels)
+                indices = mined[case]
+            given = seen if spec.reads else seen.before_neck
+            outputs[name] = output_of(loss, given, seen_labels, indices)
+        return outputs
 
     def _joins(self, loss: nn.Module) -> bool:
         """Return whether a loss sees the batch of all processes."""
-        if getattr(loss, "per_image", False):
+        if spec_of(loss).per_image:
             return False
         # A loss that keeps something from step to step (centers) keeps it alike in all processes.
         return self.across_ranks or any(True for _ in loss.buffers())
 
-    def _joined(self, features: Features, gather: Callable[[Tensor], Tensor]) -> Features:
-        """Join the fields that losses read over all processes: the metric vector, or whole features where any loss does."""
-        whole = any(
-            getattr(loss, "reads_features", False) and self._joins(loss) for loss in self.losses.values()
-        )
+    def _joined(self, features: Features, gather: Gather) -> Features:
+        """Join the fields that losses read over all processes: the vectors, and whole features where any loss does."""
+        whole = any(spec_of(loss).reads and self._joins(loss) for loss in self.losses.values())
         if not whole:
             return features._replace(before_neck=gather(features.before_neck))
         return features.each(gather)
-
-
-def compares_unit_vectors(loss: nn.Module) -> bool:
-    """Return whether a loss scales embeddings to length 1; those of pytorch-metric-learning do so in their distance."""
-    distance = getattr(loss, "distance", None)
-    return bool(getattr(loss, "normalize", getattr(distance, "normalize_embeddings", False)))

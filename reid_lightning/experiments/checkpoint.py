@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from reid_lightning.config.renamed import current_targets
+from reid_lightning.config.renamed import current_state, current_targets, with_tasks
 from reid_lightning.config.resolve import CONF, check_targets, nearest_key, plain
-from reid_lightning.data.annotations import AttributeForm
 from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.factory import build_module
@@ -61,13 +60,14 @@ def read_checkpoint(path: str | Path, trusted: tuple[str, ...] = ()) -> tuple[di
         raise InputError(f"{path} is not a checkpoint of reid-lightning: it carries no config")
     entry = checkpoint[CHECKPOINT_KEY]
     entry["config"] = completed(entry["config"])
+    entry.setdefault("tasks", {"attributes": {"form": entry.get("attribute_form")}})
     check_targets(entry["config"], trusted)
     return checkpoint, entry
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of an earlier version with what has been added since."""
-    present = _ADDED_LATER | current_targets(config)
+    present = with_tasks(_ADDED_LATER | current_targets(config))
     evaluation = present["evaluation"]
     if str(evaluation["_target_"]).endswith(f".{EvaluationProtocol.__name__}"):
         defaults = {field.name: field.default for field in fields(EvaluationProtocol)}
@@ -95,14 +95,14 @@ def load_module(
             config[part] = config[part] | {"weights": None}  # the checkpoint's weights follow
     module = build_module(config, len(entry["identity_labels"]), entry["identity_labels"])
     try:
-        module.load_state_dict(checkpoint["state_dict"])
+        module.load_state_dict(current_state(checkpoint["state_dict"]))
     except RuntimeError as error:
         raise InputError(
             f"the weights of {path} fit the network that they were trained in, not the one that the overrides make; "
             "only data, evaluation and trainer can be changed"
         ) from error
-    if entry.get("attribute_form"):
-        module.attribute_form = AttributeForm(**entry["attribute_form"])
+    for task in module.tasks:
+        task.restore(entry["tasks"].get(task.name, {}))
     return module.eval(), config
 
 

@@ -10,7 +10,7 @@ from reid_lightning.experiments.checkpoint import load_module
 from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.results.ranked_embeddings import embeddings_of
-from reid_lightning.results.run_result import write_results
+from reid_lightning.results.run_result import run_of, write_results
 from reid_lightning.results.summary import RunResult, Stopwatch
 
 
@@ -50,4 +50,5 @@ def evaluate(
         trainer.test(module, datamodule, verbose=False)
     if embeddings is not None and module.evaluated is not None:
         embeddings_of(module.evaluated[1], datamodule.table, module.protocol.metric).save(embeddings)
-    return write_results(trainer, module, datamodule, Path(output_dir), config, watch.seconds)
+    run = run_of(trainer, module, datamodule, Path(output_dir), config, watch)
+    return write_results(run, trainer, module, watch.seconds)

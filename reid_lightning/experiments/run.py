@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning.config.resolve import instantiate
-from reid_lightning.config.validate import check_annotations, check_config, differences
+from reid_lightning.config.validate import check_config, differences
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.distributed.ddp_launcher import Children, JobDDPStrategy, processes_of_one_job, world_size
 from reid_lightning.engine import loggers as loggers_
@@ -29,11 +29,10 @@ from reid_lightning.experiments.factory import build_datamodule, build_module
 from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.experiments.source_tables import SourceTables
+from reid_lightning.experiments.tasks import check_tasks, tasks_of
 from reid_lightning.files import atomic_path
-from reid_lightning.results.run_result import write_results
+from reid_lightning.results.run_result import run_of, write_results
 from reid_lightning.results.summary import RunResult, Stopwatch
-from reid_lightning.systems.attributes.files import form_of
-from reid_lightning.systems.pose.pretraining import BRANCH_FILE
 
 log = logging.getLogger("reid_lightning")
 
@@ -68,6 +67,7 @@ def run_job(config: dict[str, Any], tables: SourceTables | None = None) -> RunRe
     quiet()
     keep_freed_memory()
     check_config(config)
+    check_tasks(config)
     output_dir = Path(config["output_dir"])
     checkpoint = _resume_path(config["resume"], output_dir, config)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -95,16 +95,8 @@ def run_job(config: dict[str, Any], tables: SourceTables | None = None) -> RunRe
                     fitted.trainer.test(fitted.module, fitted.datamodule, ckpt_path=best, verbose=False)
             else:
                 log.info("the data has no query and gallery rows: nothing is tested")
-        result = write_results(
-            fitted.trainer,
-            fitted.module,
-            fitted.datamodule,
-            output_dir,
-            config,
-            watch.seconds,
-            score,
-            validation,
-        )
+        run = run_of(fitted.trainer, fitted.module, fitted.datamodule, output_dir, config, watch)
+        result = write_results(run, fitted.trainer, fitted.module, watch.seconds, score, validation)
         for sentence in loggers_.finish(fitted.trainer.loggers):
             log.info(sentence)
     return result
@@ -144,24 +136,19 @@ def _fit(
             datamodule.sources = tables.readers(config)
         datamodule.prepare_data()
         datamodule.setup("fit")
-        if config["attributes"]:
-            check_annotations(
-                datamodule.attributes.names, datamodule.attributes.sizes, datamodule.attribute_counts
-            )
+        for kind, settings in tasks_of(config).values():
+            kind.check_data(settings, config, datamodule)
     with watch.stage("build"):
-        module = build_module(
-            config, datamodule.num_identities, datamodule.identity_labels, datamodule.attribute_counts
-        )
-        if module.schema is not None:
-            module.attribute_form = form_of(datamodule.table, module.schema)
+        module = build_module(config, datamodule.num_identities, datamodule.identity_labels, datamodule)
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
         if config["time_limit"] is not None:
             deadline = watch.started + 60 * config["time_limit"]
             callbacks.append(EndInTime(deadline, output_dir / "checkpoints" / "last.ckpt"))
         trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resume)
-    if config.get("pretraining") and not config["parts"]["weights"] and resume is None:
-        with watch.stage("pose"):
-            _pretrain(config, module, datamodule, trainer)
+    if trainer.is_global_zero:  # whose weights all others start from
+        run = run_of(trainer, module, datamodule, Path(config["output_dir"]), config, watch)
+        for task in module.tasks:
+            task.before_fit(replace(run, resumed=resume is not None))
     with watch.stage("fit"):
         trainer.fit(module, datamodule, ckpt_path=resume)
     if trainer.interrupted:
@@ -173,21 +160,6 @@ def _fit(
         return Fitted(trainer, module, datamodule, None, trainer.current_epoch, None)
     best, score = Path(watching.best_model_path), float(watching.best_model_score)
     return Fitted(trainer, module, datamodule, best, _epochs_of(best), score)
-
-
-@rank_zero_only
-def _pretrain(
-    config: Mapping[str, Any], module: ReIDModule, datamodule: ReIDDataModule, trainer: Trainer
-) -> None:
-    """Train the part branch in the first process alone, whose weights all others start from."""
-    instantiate(config["pretraining"])(
-        module.network,
-        datamodule,
-        Path(config["output_dir"]) / BRANCH_FILE,
-        config["seed"],
-        trainer.strategy.root_device,
-        steps=int(config["trainer"]["fast_dev_run"]) or None,
-    )
 
 
 def _callbacks(

@@ -27,9 +27,11 @@ class Features(NamedTuple):
         extra = {name: change(field) for name, field in self.extra.items()}
         return Features(before_neck, embedding, classifier, extra)
 
-    def with_extra(self, **fields: Tensor) -> "Features":
-        """Return these features with further fields."""
-        return self._replace(extra={**self.extra, **fields})
+    def with_extra(self, name: str | None, field: Tensor | None) -> "Features":
+        """Return these features with a further field, if it has a name and is there."""
+        if name is None or field is None:
+            return self
+        return self._replace(extra={**self.extra, name: field})
 
     def get(self, name: str) -> Tensor | None:
         """Return a field by its name; None where the network does not give it."""

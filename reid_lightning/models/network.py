@@ -5,11 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from reid_lightning.models.attribute_heads import AttributeHeads
+from reid_lightning.models.branches import Descriptor, Parts, VectorHeads
 from reid_lightning.models.features import Features
-from reid_lightning.models.multi_depth import MultiDepthDescriptor
 from reid_lightning.models.normalization import InputNormalization
-from reid_lightning.models.parts import Parts
 
 
 class ReIDNetwork(nn.Module):
@@ -21,9 +19,9 @@ class ReIDNetwork(nn.Module):
         neck: Completed with C; maps (B, C) to the metric, retrieval and classifier vectors of `out_features`.
         classifier: Completed with `out_features` and the number of identities; None for none.
         num_identities: Training identities.
-        descriptor: Completed with the backbone; adds `extra["descriptor"]` outside of training.
-        attributes: Completed with `out_features`: attribute heads on the neck's classifier vector; None for none.
-        parts: Completed with C: features of body parts, `extra["stripes"]` or what takes the pooling's place.
+        descriptor: Completed with the backbone: another vector, outside of training; None for none.
+        attributes: Completed with `out_features`: heads on the neck's classifier vector; None for none.
+        parts: Completed with C: features of body parts, or what takes the pooling's place; None for none.
     """
 
     def __init__(
@@ -33,8 +31,8 @@ class ReIDNetwork(nn.Module):
         neck: Callable[[int], nn.Module],
         classifier: Callable[[int, int], nn.Module] | None,
         num_identities: int,
-        descriptor: Callable[[nn.Module], MultiDepthDescriptor] | None = None,
-        attributes: Callable[[int], AttributeHeads] | None = None,
+        descriptor: Callable[[nn.Module], Descriptor] | None = None,
+        attributes: Callable[[int], VectorHeads] | None = None,
         parts: Callable[[int], Parts] | None = None,
     ) -> None:
         super().__init__()
@@ -56,30 +54,30 @@ class ReIDNetwork(nn.Module):
         images = self.normalize(images)
         if self.descriptor is None or self.training:
             return self._features(images, self.backbone(images))
-        last, descriptor = self.descriptor(self.backbone, images)
-        return self._features(images, last).with_extra(descriptor=descriptor)
+        last, descriptor = self.descriptor(self.backbone, images)  # type: ignore[arg-type]
+        return self._features(images, last).with_extra(self.descriptor.gives, descriptor)
 
     def _features(self, images: Tensor, maps: Tensor) -> Features:
         """Return the features of (B, 3, H, W) normalised images whose (B, C, h, w) maps the backbone gave.
 
-        With re-weighting the attribute scores join what is classified and compared.
+        Scores that heads add join what is classified and compared.
         """
         pooled, local = self.parts(images, maps) if self.parts is not None else (None, None)
         if self.pooling is not None:
             pooled = self.pooling(maps)
-        before_neck, embedding, classified = self.neck(pooled)
-        extra = {} if local is None else {"stripes": local}
-        features = Features(before_neck, embedding, classified, extra)
+        features = Features(*self.neck(pooled))
+        if self.parts is not None:
+            features = features.with_extra(self.parts.gives, local)
         if self.attributes is None:
             return features
-        logits, scores = self.attributes(features.classifier)
-        if scores is None:
-            return features.with_extra(attributes=logits)
-        embedding, classified = (
-            torch.cat([vector, scores.to(vector.dtype)], dim=1)
-            for vector in (features.embedding, features.classifier)
-        )
-        return features._replace(embedding=embedding, classifier=classified).with_extra(attributes=logits)
+        outputs, scores = self.attributes(features.classifier)
+        if scores is not None:
+            embedding, classified = (
+                torch.cat([vector, scores.to(vector.dtype)], dim=1)
+                for vector in (features.embedding, features.classifier)
+            )
+            features = features._replace(embedding=embedding, classifier=classified)
+        return features.with_extra(self.attributes.gives, outputs)
 
     def classify(self, features: Features, labels: Tensor | None = None) -> Tensor | None:
         """Return (B, identities) logits, with the classifier's margin only if labels are given; None without one."""

@@ -1,18 +1,17 @@
 """What a run prints at its end."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from reid_lightning.results.summary import RunResult
-from reid_lightning.systems.pose.pretraining import describe_scores
 
 
-def print_result(result: RunResult, output_dir: Path) -> None:
-    """Print the numbers with their protocol."""
+def print_result(result: RunResult, lines: Iterable[str], output_dir: Path) -> None:
+    """Print the numbers with their protocol, and what tasks and reports say of theirs."""
     numbers = result.test or result.validation
     page = Table(title=None, show_edge=False, pad_edge=False)
     names = [name for name in numbers if name in ("mAP", "mINP") or re.fullmatch(r"rank\d+", name)]
@@ -33,12 +32,8 @@ def print_result(result: RunResult, output_dir: Path) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    if result.pose:
-        console.print(f"joints in sight: {describe_scores(result.pose)}", highlight=False, soft_wrap=True)
-    if result.attributes:
-        console.print(attribute_line(result.attributes), highlight=False, soft_wrap=True)
-    if result.identification:
-        console.print(identification_line(result.identification), highlight=False, soft_wrap=True)
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(
         f"[dim]{result.cost['parameters'] / 1e6:.2f} M parameters; "
         f"{', '.join(f'{stage} {value:.0f} s' for stage, value in result.cost['seconds'].items())}[/dim]",
@@ -46,25 +41,6 @@ def print_result(result: RunResult, output_dir: Path) -> None:
         soft_wrap=True,
     )
     console.print(f"report: {output_dir / 'report.html'}", highlight=False, soft_wrap=True)
-
-
-def attribute_line(scores: Mapping[str, float]) -> str:
-    """Return the scores of the attribute heads in a line."""
-    return (
-        f"attributes: accuracy {100 * scores['accuracy']:.1f} (most frequent class always: "
-        f"{100 * scores['majority']:.1f}), balanced {100 * scores['balanced_accuracy']:.1f}, "
-        f"mA {100 * scores['mean_accuracy']:.1f}"
-    )
-
-
-def identification_line(scores: Mapping[str, float]) -> str:
-    """Return how often queries are named right in a line."""
-    parts = [
-        f"{100 * scores[f'detected_at_{percent}']:.1f} within {scores[f'threshold_at_{percent}']:.3f}, where {percent} % of "
-        "strangers are taken for somebody"
-        for percent in (1, 10)
-    ]
-    return f"identification: {100 * scores['rate']:.1f} named right with all enrolled; of half enrolled {'; '.join(parts)}"
 
 
 def _spread(numbers: Mapping[str, float]) -> str:

@@ -1,49 +1,61 @@
 """What a run leaves: numbers with their protocol, per-query results, pictures and a page."""
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from lightning import Trainer
 
 from reid_lightning import __version__
-from reid_lightning.data.annotations import AttributeForm
+from reid_lightning.config.resolve import instantiate
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.table import describe_protocols
 from reid_lightning.engine.callbacks.core import Cost
 from reid_lightning.engine.loggers import log_images
 from reid_lightning.engine.module import ReIDModule
-from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.models.flops import forward_gflops
 from reid_lightning.reporting.page import Picture
-from reid_lightning.results.console import attribute_line, identification_line, print_result
-from reid_lightning.results.embedding_map import draw_test_map
+from reid_lightning.results.console import print_result
 from reid_lightning.results.run_page import draw_pictures, write_page
-from reid_lightning.results.summary import RunResult
+from reid_lightning.results.summary import RunResult, Stopwatch
 from reid_lightning.retrieval.evaluation import EvaluationRows
-from reid_lightning.retrieval.open_set import identification_summary
 from reid_lightning.retrieval.ranking import Ranking
-from reid_lightning.systems.attributes.files import draw_attributes, write_attribute_files
-from reid_lightning.systems.multi_depth.figures import draw_filters
-from reid_lightning.systems.pose.figures import draw_skeletons, measure_parts
-
-log = logging.getLogger("reid_lightning")
+from reid_lightning.systems.task import Report, Run
 
 PEOPLE_OF = {"train": ("train", "val"), "test": ("query",)}  # the splits whose people are counted
 
 
-def write_results(
+def run_of(
     trainer: Trainer,
     module: ReIDModule,
     datamodule: ReIDDataModule,
     output_dir: Path,
     config: Mapping[str, Any],
+    watch: Stopwatch,
+) -> Run:
+    """Return a run as its tasks and reports see it now."""
+    ranking, rows = module.evaluated or (None, None)
+    return Run(
+        config=config,
+        output_dir=output_dir,
+        network=module.network,
+        datamodule=datamodule,
+        protocol=module.protocol,
+        device=trainer.strategy.root_device,
+        ranking=ranking,
+        rows=rows,
+        steps=int(config["trainer"].get("fast_dev_run", 0)) or None,
+        stage=watch.stage,
+    )
+
+
+def write_results(
+    run: Run,
+    trainer: Trainer,
+    module: ReIDModule,
     seconds: dict[str, float],
     score: float | None = None,
     validation: Mapping[str, float] | None = None,
@@ -51,66 +63,75 @@ def write_results(
     """Write numbers, per-query results, pictures and the page of a run.
 
     Args:
-        trainer: The trainer of the last evaluation.
-        module: Its last evaluation is reported: the test, or the validation where the data has no test.
-        datamodule: Holds the table that the rows refer to.
-        output_dir: The run's folder.
-        config: The run's plain config.
+        run: After its last evaluation, which is reported: the test, or the validation where the data has no test.
+        trainer: The trainer of that evaluation.
+        module: What was evaluated.
         seconds: Seconds per stage so far.
         score: Validation mAP of the chosen checkpoint.
         validation: Numbers of the best validation.
     """
+    reports: list[Report] = [*module.tasks, *_reports(run.config)] if trainer.is_global_zero else []
+    scores = {report.name: report.scores(run) for report in reports}
+    table = run.datamodule.table
+    result = RunResult(
+        score=score,
+        validation=dict(validation or {}),
+        test=run.ranking.summary(run.protocol.ranks) if run.datamodule.has_test and run.ranking else {},
+        protocol="; ".join([*describe_protocols(table), run.protocol.describe()]),
+        cost=_cost(run, trainer, module, seconds),
+        people={name: _people(table, splits) for name, splits in PEOPLE_OF.items()},
+        reports={name: numbers for name, numbers in scores.items() if numbers},
+    )
+    if trainer.is_global_zero:
+        said = (report.line(scores[report.name]) for report in reports)
+        lines = [line for line in said if line]
+        if run.steps is None:
+            _write(result, run, reports, lines, trainer, module.objective.terms)
+        print_result(result, lines, run.output_dir)
+    return result
+
+
+def _reports(config: Mapping[str, Any]) -> list[Report]:
+    chosen = config.get("reports") or {}
+    return [instantiate(node, f"reports.{name}") for name, node in chosen.items() if node]
+
+
+def _cost(run: Run, trainer: Trainer, module: ReIDModule, seconds: dict[str, float]) -> dict[str, Any]:
+    """Return throughput, memory, parameters, GFLOPs of an image and seconds per stage."""
     cost: dict[str, Any] = {"parameters": sum(parameter.numel() for parameter in module.network.parameters())}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Cost):
             cost |= callback.summary()
             seconds = seconds | {"fit": seconds["fit"] + callback.earlier} if "fit" in seconds else seconds
-    cost["gflops"] = round(forward_gflops(module.network, datamodule.image_size), 4)
+    cost["gflops"] = round(forward_gflops(module.network, run.datamodule.image_size), 4)
     cost["seconds"] = {stage: round(value, 2) for stage, value in seconds.items()}
-    result = RunResult(
-        score=score,
-        validation=dict(validation or {}),
-        test=module.evaluated[0].summary(module.protocol.ranks)
-        if datamodule.has_test and module.evaluated
-        else {},
-        protocol="; ".join([*describe_protocols(datamodule.table), module.protocol.describe()]),
-        cost=cost,
-        attributes=module.attributes_evaluated[0].summary() if module.attributes_evaluated else {},
-        identification=_identify(module, datamodule),
-        pose=measure_parts(module, datamodule) if trainer.is_global_zero else {},
-        people={name: _people(datamodule.table, splits) for name, splits in PEOPLE_OF.items()},
-    )
-    if trainer.is_global_zero and not config["trainer"]["fast_dev_run"]:
-        _write(result, trainer, module, datamodule, output_dir, config)
-    if trainer.is_global_zero:
-        print_result(result, output_dir)
-    return result
+    return cost
 
 
 def _write(
     result: RunResult,
+    run: Run,
+    reports: Sequence[Report],
+    lines: Sequence[str],
     trainer: Trainer,
-    module: ReIDModule,
-    datamodule: ReIDDataModule,
-    output_dir: Path,
-    config: Mapping[str, Any],
+    terms: Sequence[str],
 ) -> None:
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with atomic_path(output_dir / "metrics.json") as temporary:
-        temporary.write_text(json.dumps({"version": __version__} | asdict(result), indent=2) + "\n")
+    run.output_dir.mkdir(parents=True, exist_ok=True)
+    with atomic_path(run.output_dir / "metrics.json") as temporary:
+        temporary.write_text(json.dumps({"version": __version__} | result.as_dict(), indent=2) + "\n")
     pictures: list[Picture] = []
-    if module.evaluated is not None:
-        ranking, rows = module.evaluated
-        with atomic_path(output_dir / "queries.csv") as temporary:
-            per_query(ranking, rows, datamodule.table).to_csv(temporary, index=False)
-        pictures = draw_pictures(ranking, rows, module.protocol, datamodule.table, output_dir)
-        pictures += draw_test_map(rows, datamodule.table, module.protocol, output_dir)
-        pictures += draw_filters(module, datamodule, output_dir)
-        pictures += draw_skeletons(module, datamodule, output_dir, config, result.pose)
-        pictures += _attributes(module, datamodule, output_dir, config)
+    if run.ranking is not None and run.rows is not None:
+        with atomic_path(run.output_dir / "queries.csv") as temporary:
+            per_query(run.ranking, run.rows, run.datamodule.table).to_csv(temporary, index=False)
+        pictures = draw_pictures(run.ranking, run.rows, run.protocol, run.datamodule.table, run.output_dir)
+        for report in reports:
+            numbers = result.reports.get(report.name, {})
+            report.write(run, numbers)
+            pictures += report.figures(run, numbers)
         log_images(trainer.loggers, {f"test/{picture.path.stem}": picture.path for picture in pictures})
     scores = {"validation": result.validation, "test": result.test}
-    write_page(output_dir, result.protocol, scores, _facts(result, config), pictures, config)
+    facts = _facts(result, run.config, lines, terms)
+    write_page(run.output_dir, result.protocol, scores, facts, pictures, run.config)
 
 
 def _people(table: pd.DataFrame, splits: Sequence[str]) -> int:
@@ -119,74 +140,21 @@ def _people(table: pd.DataFrame, splits: Sequence[str]) -> int:
     return len(rows.drop_duplicates())
 
 
-def _identify(module: ReIDModule, datamodule: ReIDDataModule) -> dict[str, float]:
-    """Return how often the queries of the last evaluation are named right, where the protocol asks for it."""
-    protocol = module.protocol
-    if protocol.identification is None or module.evaluated is None:
-        return {}
-    rows = module.evaluated[1]
-    nobody = torch.tensor(datamodule.table["distractor"].to_numpy(bool))
-    gallery = rows.gallery.select(~nobody[rows.gallery.index.cpu()].to(rows.index.device))
-    try:
-        return identification_summary(
-            rows.query.embeddings,
-            gallery.embeddings,
-            rows.query.person_ids,
-            gallery.person_ids,
-            rows.query.camera_ids,
-            gallery.camera_ids,
-            k=protocol.identification,
-            metric=protocol.metric,
-            camera_policy=protocol.camera_policy,
-        )
-    except InputError as error:  # of a handful of people; the run's other results stand
-        log.warning("evaluation.identification is not measured: %s", error)
-        return {}
-
-
-def _attributes(
-    module: ReIDModule, datamodule: ReIDDataModule, output_dir: Path, config: Mapping[str, Any]
-) -> list[Picture]:
-    """Write the attributes' files where there was a test, and draw their pictures."""
-    if module.attributes_evaluated is None or module.evaluated is None or module.schema is None:
-        return []
-    (scores, answers), (_, ranked) = module.attributes_evaluated, module.evaluated
-    if datamodule.has_test:
-        gallery_files = config["attributes"]["gallery_files"]
-        write_attribute_files(
-            answers,
-            ranked,
-            module.protocol,
-            datamodule.table,
-            module.schema,
-            module.attribute_form or AttributeForm.of_schema(module.schema),
-            gallery_files,
-            output_dir,
-        )
-    return draw_attributes(scores, answers, datamodule.table, module.schema, output_dir)
-
-
-def _facts(result: RunResult, config: Mapping[str, Any]) -> dict[str, str]:
+def _facts(
+    result: RunResult, config: Mapping[str, Any], lines: Sequence[str], terms: Sequence[str]
+) -> dict[str, str]:
     """Return what the page says beside the scores."""
     cost = result.cost
     facts = {
         "Data": ", ".join(config["data"]["sources"]),
         "Parameters": f"{cost['parameters'] / 1e6:.2f} M",
-        "Losses": ", ".join(
-            [
-                name
-                for name, task in (("identity", "classifier"), ("attributes", "attributes"))
-                if config[task]
-            ]
-            + list(config["loss"] or {})
-        ),
+        "Losses": ", ".join(terms),
         "Seed": str(config["seed"]),
         "Time": ", ".join(f"{stage} {value:.0f} s" for stage, value in cost["seconds"].items()),
     }
-    if result.attributes:
-        facts["Attributes"] = attribute_line(result.attributes).removeprefix("attributes: ")
-    if result.identification:
-        facts["Identification"] = identification_line(result.identification).removeprefix("identification: ")
+    for line in lines:
+        title, _, numbers = line.partition(": ")
+        facts[title.capitalize()] = numbers
     if "images_per_second" in cost:
         facts["Training"] = f"{cost['images_per_second']:.0f} images/s"
     return facts

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -32,12 +32,8 @@ class RunResult:
         test: Numbers of the test set, seen once.
         protocol: How the data was split and the evaluation protocol, in one line.
         cost: Throughput, memory, parameters, GFLOPs of an image and seconds per stage.
-        attributes: Scores of the attribute heads in the last evaluation (see `AttributeScores.summary`); empty without
-            heads.
-        identification: How often the queries of the last evaluation are named right (see `identification_summary`); empty
-            unless `evaluation.identification` asks for it.
-        pose: PCK of the part branch, as fractions; empty without one, and without key points.
         people: How many the training (validation among them) and the queries show.
+        reports: Scores of tasks and reports, by their name; those without any are left out.
     """
 
     score: float | None
@@ -45,7 +41,10 @@ class RunResult:
     test: dict[str, float]
     protocol: str
     cost: dict[str, Any]
-    attributes: dict[str, float] = field(default_factory=dict)
-    identification: dict[str, float] = field(default_factory=dict)
-    pose: dict[str, float] = field(default_factory=dict)
     people: dict[str, int] = field(default_factory=dict)
+    reports: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain containers, a key of its own for each report: the content of `metrics.json`."""
+        written = asdict(self)
+        return written | written.pop("reports")

@@ -6,8 +6,8 @@ from torch.nn import functional
 from reid_lightning.engine.objective import MultiTaskObjective
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.factory import build_objective
-from reid_lightning.losses.attributes import AttributeLoss
 from reid_lightning.models.features import Features
+from reid_lightning.systems.attributes.loss import AttributeLoss
 
 
 class Spread(nn.Module):
@@ -137,7 +137,7 @@ def test_the_attribute_term_is_weighed_beside_the_others():
     features, labels, logits = batch()
     heads = AttributeLoss(sizes=(2, 3))
     targets = torch.tensor([[0, 2], [1, -1], [-1, -1], [0, 0], [1, 1], [-1, 2]])
-    features = features.with_extra(attributes=torch.randn(6, 5))
+    features = features.with_extra("attributes", torch.randn(6, 5))
     for identity_weight in (2.0, 0.0):
         objective = MultiTaskObjective(
             {}, {}, identity_weight=identity_weight, attribute_loss=heads, attribute_weight=0.5
@@ -173,7 +173,7 @@ def test_the_attribute_loss_sees_the_batch_of_all_processes_in_float32():
             seen.append((logits.dtype, len(logits), len(targets)))
             return super().forward(logits, targets)
 
-    features = features.with_extra(attributes=torch.randn(6, 2, dtype=torch.bfloat16))
+    features = features.with_extra("attributes", torch.randn(6, 2, dtype=torch.bfloat16))
     objective = MultiTaskObjective({}, {}, attribute_loss=Heads((2,)), across_ranks=False)
     targets = torch.zeros(6, 1, dtype=torch.int64)
     objective(features, labels, logits, lambda tensor: torch.cat([tensor, tensor]), targets)

@@ -13,11 +13,12 @@ from torch.nn.parallel import DistributedDataParallel
 from reid_lightning.config.resolve import CONF
 from reid_lightning.distributed.gather import join_ranks
 from reid_lightning.experiments.factory import build_objective
+from reid_lightning.models.branches import Parts
 from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.necks import LinearNeck
 from reid_lightning.models.network import ReIDNetwork
-from reid_lightning.models.parts import Parts, stripe_means
 from reid_lightning.models.pooling import GeMPooling
+from reid_lightning.systems.stripes.parts import stripe_means
 
 WORLD, IDENTITIES, IMAGES = 2, 6, 4
 LOSSES = sorted(file.stem for file in (CONF / "loss").glob("*.yaml") if file.stem != "none")

@@ -6,8 +6,8 @@ import torch
 from reid_lightning.config.resolve import instantiate
 from reid_lightning.experiments.factory import build_module, build_network
 from reid_lightning.models.ibn import InstanceBatchNorm
-from reid_lightning.models.multi_depth import MultiDepthDescriptor
 from reid_lightning.models.pooling import GeMPooling
+from reid_lightning.systems.multi_depth.descriptor import MultiDepthDescriptor
 
 
 def rates(config, *epochs):

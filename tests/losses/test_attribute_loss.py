@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from reid_lightning.errors import InputError
-from reid_lightning.losses.attributes import AttributeLoss
+from reid_lightning.systems.attributes.loss import AttributeLoss
 
 SIZES = (2, 4, 3)
 COUNTS = (90, 10, 5, 50, 20, 25, 0, 60, 40)

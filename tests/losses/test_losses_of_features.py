@@ -76,7 +76,7 @@ def test_padding_counts_for_nothing_in_the_aligned_loss():
         BatchHardMiner().padded(given.before_neck, labels),
     ):
         local, loss = given.extra["stripes"].detach().clone().requires_grad_(), AlignedReIDLoss(1.0, 1.0)
-        value = loss(given.with_extra(stripes=local), labels, triplets)
+        value = loss(given.with_extra("stripes", local), labels, triplets)
         value.backward()
         found.append((value.detach(), local.grad, loss.diagnostics))
     torch.testing.assert_close(*found)
@@ -89,7 +89,7 @@ def test_aligned_gradients(mined):
 
     def value(vectors, local):
         return AlignedReIDLoss(1.0, 1.0)(
-            given._replace(before_neck=vectors).with_extra(stripes=local), LABELS, indices
+            given._replace(before_neck=vectors).with_extra("stripes", local), LABELS, indices
         )
 
     assert torch.autograd.gradcheck(value, (given.before_neck, given.extra["stripes"]))

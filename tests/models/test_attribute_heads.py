@@ -9,12 +9,12 @@ from torch.nn import functional
 
 from reid_lightning.data.attributes import MARKET12
 from reid_lightning.errors import InputError
-from reid_lightning.models.attribute_heads import AttributeHeads, probabilities
 from reid_lightning.models.classifiers.arcface import ArcFaceClassifier
 from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.necks import BNNeck, ReLUNeck
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.models.pooling import AveragePooling
+from reid_lightning.systems.attributes.heads import AttributeHeads, probabilities
 
 
 class TinyBackbone(nn.Conv2d):
@@ -113,7 +113,9 @@ def test_the_identity_trains_the_confidence_and_unless_detached_the_heads(classi
 @pytest.mark.parametrize("detach", [False, True])
 def test_attribute_labels_train_the_heads_and_what_is_below(detach):
     model = network(reweighting=True, detach=detach)
-    functional.cross_entropy(model(images()).extra["attributes"][:, :2], torch.tensor([0, 1, 0, 1])).backward()
+    functional.cross_entropy(
+        model(images()).extra["attributes"][:, :2], torch.tensor([0, 1, 0, 1])
+    ).backward()
     reached = model.attributes.heads.weight.grad.abs().sum(dim=1)
     assert (reached[:2] > 0).all()
     assert (reached[2:] == 0).all()

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from reid_lightning.models.heat_maps import correct_key_points, heat_maps, peaks
+from reid_lightning.systems.pose.heat_maps import correct_key_points, heat_maps, peaks
 
 
 def test_a_bell_stands_at_each_joint_that_is_shown():

@@ -3,7 +3,8 @@ import torch
 from torch.nn import functional
 
 from reid_lightning.errors import InputError
-from reid_lightning.models.parts import Stripes, cell_means, stripe_means
+from reid_lightning.models.branches import cell_means
+from reid_lightning.systems.stripes.parts import Stripes, stripe_means
 
 
 @pytest.mark.parametrize("stripes", [1, 2, 3, 5, 6, 8])

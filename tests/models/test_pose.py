@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from reid_lightning.errors import InputError
-from reid_lightning.models.pose import PartBranch, PoseBilinear, bilinear_pooling, signed_root
+from reid_lightning.systems.pose.bilinear import PartBranch, PoseBilinear, bilinear_pooling, signed_root
 
 
 def test_bilinear_pooling_is_the_sum_of_outer_products():

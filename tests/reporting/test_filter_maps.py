@@ -2,7 +2,12 @@ import numpy as np
 from PIL import Image
 
 from reid_lightning.reporting import filter_maps as module
-from reid_lightning.reporting.filter_maps import MappedImage, filter_maps, third_histograms, third_shares
+from reid_lightning.systems.multi_depth.filter_maps import (
+    MappedImage,
+    filter_maps,
+    third_histograms,
+    third_shares,
+)
 
 TITLES = ["layer 0, filter 3", "layer 4, filter 11"]
 

@@ -3,7 +3,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from reid_lightning.reporting.skeletons import LIMBS, TRUNK, PosedImage, joint_colors, overlaid, skeletons
+from reid_lightning.systems.pose.skeletons import LIMBS, TRUNK, PosedImage, joint_colors, overlaid, skeletons
 
 
 def test_every_joint_belongs_to_one_limb_and_limbs_join_their_own():

@@ -5,7 +5,7 @@ import torch
 
 from reid_lightning.data.attributes import MARKET12, attribute_schema
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.attributes import (
+from reid_lightning.systems.attributes.search import (
     attribute_agreement,
     describe_person,
     explain_match,

@@ -7,12 +7,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from reid_lightning.distributed.gather import join_ranks
 from reid_lightning.engine.objective import MultiTaskObjective
-from reid_lightning.losses.attributes import AttributeLoss
-from reid_lightning.models.attribute_heads import AttributeHeads
 from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.necks import LinearNeck
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.models.pooling import AveragePooling
+from reid_lightning.systems.attributes.heads import AttributeHeads
+from reid_lightning.systems.attributes.loss import AttributeLoss
 
 SIZES, COUNTS, IMAGES, WORLD = (2, 4, 3), (9, 1, 3, 3, 2, 2, 5, 1, 4), 12, 2
 HEADS = {

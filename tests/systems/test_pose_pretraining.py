@@ -17,7 +17,7 @@ from reid_lightning.experiments.evaluate import evaluate
 from reid_lightning.experiments.run import run_job
 from reid_lightning.models.necks import LinearNeck
 from reid_lightning.models.network import ReIDNetwork
-from reid_lightning.models.pose import PoseBilinear
+from reid_lightning.systems.pose.bilinear import PoseBilinear
 from reid_lightning.systems.pose.pretraining import PartPretraining, PosedImages, posed_images, score_parts
 
 POSE = ("parts=pose", "parts.width=4", "parts.channels=8", "pretraining=pose", "pretraining.epochs=1")

@@ -8,11 +8,11 @@ import pandas as pd
 from reid_lightning.data.annotations import AttributeForm, read_attributes
 from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.files import atomic_path
-from reid_lightning.reporting.attributes import attribute_bars, confusion_matrices, junk_roc
 from reid_lightning.reporting.page import Picture
 from reid_lightning.retrieval.evaluation import EvaluationRows
 from reid_lightning.retrieval.neighbours import nearest
 from reid_lightning.retrieval.protocol import EvaluationProtocol
+from reid_lightning.systems.attributes.charts import attribute_bars, confusion_matrices, junk_roc
 from reid_lightning.systems.attributes.metric import AttributeRows, AttributeScores, predicted_classes
 
 CLASSIFICATION, RANKED = "classification_test.csv", "reid_test.txt"

@@ -1,36 +1,31 @@
 """What the page of a run shows of its multi-depth descriptor."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
 
-from reid_lightning.data.datamodule import ReIDDataModule
-from reid_lightning.models.multi_depth import smooth
-from reid_lightning.reporting.filter_maps import MappedImage, filter_maps, third_histograms
 from reid_lightning.reporting.page import Picture
+from reid_lightning.systems.multi_depth.descriptor import MultiDepthDescriptor, smooth
+from reid_lightning.systems.multi_depth.filter_maps import MappedImage, filter_maps, third_histograms
+from reid_lightning.systems.task import Run
 
 LABELS = ("query", "same person", "another person")
 LAYERS_SHOWN = 6
 
 
-def draw_filters(module: Any, datamodule: ReIDDataModule, output_dir: Path) -> list[Picture]:
+def draw_filters(run: Run) -> list[Picture]:
     """Draw the chosen maps of a typical query, of its person in another image and of the nearest other person.
 
     Args:
-        module: After an evaluation.
-        datamodule: Holds the evaluation's images.
-        output_dir: The run's folder.
+        run: After an evaluation.
 
     Returns:
-        The pictures in the order of the page; none where the model has no descriptor or no query has a true match.
+        The pictures in the order of the page; none where no query has a true match.
     """
-    rows = _example(module)
-    if module.network.descriptor is None or rows is None:
+    rows = _example(run)
+    if rows is None:
         return []
-    images, titles = _mapped(module, datamodule.images_of(rows))
-    maps, thirds = (output_dir / f"{name}.png" for name in ("filter_maps", "filter_thirds"))
+    images, titles = _mapped(run, run.datamodule.images_of(rows))
+    maps, thirds = (run.output_dir / f"{name}.png" for name in ("filter_maps", "filter_thirds"))
     filter_maps(images, titles, maps)
     third_histograms(images, titles, thirds)
     return [
@@ -48,12 +43,11 @@ def draw_filters(module: Any, datamodule: ReIDDataModule, output_dir: Path) -> l
     ]
 
 
-def _example(module: Any) -> list[int] | None:
+def _example(run: Run) -> list[int] | None:
     """Return the table's rows of a query of median precision, of its nearest true match and nearest other person."""
-    if module.evaluated is None:
+    if run.ranking is None or run.rows is None:
         return None
-    ranking, evaluated = module.evaluated
-    precision = ranking.average_precision
+    precision, evaluated = run.ranking.average_precision, run.rows
     answered = torch.nonzero(precision.isfinite()).flatten()
     if not len(answered):
         return None
@@ -70,12 +64,12 @@ def _example(module: Any) -> list[int] | None:
 
 
 @torch.no_grad()
-def _mapped(module: Any, images: torch.Tensor) -> tuple[list[MappedImage], list[str]]:
-    network = module.network.eval()
+def _mapped(run: Run, images: torch.Tensor) -> tuple[list[MappedImage], list[str]]:
+    network = run.network.eval()
     descriptor = network.descriptor
-    assert descriptor is not None
-    normalized = network.normalize(images.to(module.device))
-    _, chosen = descriptor.chosen_maps(network.backbone, normalized)
+    assert isinstance(descriptor, MultiDepthDescriptor)
+    normalized = network.normalize(images.to(run.device))
+    _, chosen = descriptor.chosen_maps(network.backbone, normalized)  # type: ignore[arg-type]
     count = len(descriptor.layers)
     shown = np.unique(np.linspace(0, count - 1, min(LAYERS_SHOWN, count)).round().astype(int))
     frame = (images.shape[-2], images.shape[-1])

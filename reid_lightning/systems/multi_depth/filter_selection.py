@@ -9,8 +9,8 @@ from torch import Tensor, distributed
 
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.errors import InputError
-from reid_lightning.models.multi_depth import MultiDepthDescriptor
 from reid_lightning.models.network import ReIDNetwork
+from reid_lightning.systems.multi_depth.descriptor import MultiDepthDescriptor
 
 log = logging.getLogger("reid_lightning")
 

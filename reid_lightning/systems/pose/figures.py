@@ -1,75 +1,52 @@
-"""What the page of a run shows of its part branch, and how well that finds the joints of the test images."""
+"""What the page of a run shows of its part branch."""
 
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from reid_lightning.data.datamodule import ReIDDataModule
-from reid_lightning.models.heat_maps import peaks
-from reid_lightning.models.pose import PartBranch, PoseBilinear
 from reid_lightning.models.weights import load_weights
 from reid_lightning.reporting.page import Picture
-from reid_lightning.reporting.skeletons import PosedImage, skeletons
-from reid_lightning.systems.pose.pretraining import BRANCH_FILE, describe_scores, posed_images, score_parts
+from reid_lightning.systems.pose.bilinear import PartBranch, PoseBilinear
+from reid_lightning.systems.pose.heat_maps import peaks
+from reid_lightning.systems.pose.pretraining import BRANCH_FILE, describe_scores
+from reid_lightning.systems.pose.skeletons import PosedImage, skeletons
+from reid_lightning.systems.task import Run
 
 IMAGES_SHOWN = 8
-_MEASURED = 500  # images that PCK is taken of
 
 
-def measure_parts(module: Any, datamodule: ReIDDataModule) -> dict[str, float]:
-    """Return PCK of the part branch on the test images, or the validation's where there is no test.
-
-    Returns:
-        By name, as fractions; empty without a part branch or without key points.
-    """
-    if not isinstance(module.network.parts, PoseBilinear):
-        return {}
-    posed = posed_images(datamodule, _evaluated_splits(datamodule), _MEASURED)
-    return {} if posed is None else score_parts(module.network, posed)
-
-
-def draw_skeletons(
-    module: Any,
-    datamodule: ReIDDataModule,
-    output_dir: Path,
-    config: Mapping[str, Any],
-    scores: Mapping[str, float],
-) -> list[Picture]:
+def draw_skeletons(run: Run, scores: Mapping[str, float], started_from: str | None = None) -> list[Picture]:
     """Draw the part maps of some test images before and after the training.
 
     Args:
-        module: After an evaluation.
-        datamodule: Holds the evaluation's images.
-        output_dir: The run's folder.
-        config: The run's plain config.
-        scores: What `measure_parts` returned.
+        run: After an evaluation.
+        scores: PCK, by name (see `pretraining.score_parts`).
+        started_from: File of the weights that the branch started from; None: what the pre-training wrote.
 
     Returns:
-        The picture, or none where the model has no part branch.
+        The picture, or none where there are no images of people.
     """
-    parts = module.network.parts
-    if not isinstance(parts, PoseBilinear):
-        return []
-    branches, start = {"as trained": parts.branch}, _start_of(output_dir, config)
-    if start is not None and not parts.frozen:
+    parts = run.network.parts
+    assert isinstance(parts, PoseBilinear)
+    branches = {"as trained": parts.branch}
+    start = Path(started_from).expanduser() if started_from else run.output_dir / BRANCH_FILE
+    if start.is_file() and not parts.frozen:
         before = copy.deepcopy(parts.branch)
         load_weights(before, start, "parts.weights")
         branches = {"pre-trained": before, "fine-tuned": parts.branch}
-    table = datamodule.table
-    rows = np.flatnonzero(table["split"].isin(_evaluated_splits(datamodule)) & ~table["distractor"])
+    table = run.datamodule.table
+    rows = np.flatnonzero(table["split"].isin(run.evaluated_splits) & ~table["distractor"])
     if not len(rows):
         return []
     rows = rows[np.linspace(0, len(rows) - 1, min(IMAGES_SHOWN, len(rows))).round().astype(int)]
-    path = output_dir / "skeletons.png"
-    skeletons(
-        _posed(module, datamodule.images_of(rows.tolist()), list(branches.values())), list(branches), path
-    )
+    path = run.output_dir / "skeletons.png"
+    posed = _posed(run, run.datamodule.images_of(rows.tolist()), list(branches.values()))
+    skeletons(posed, list(branches), path)
     caption = (
         "At each pixel the part map that answers strongest, and lines between the maps' peaks. Fine-tuned maps are free to "
         "leave the joints: identities alone teach them."
@@ -79,21 +56,10 @@ def draw_skeletons(
     return [Picture("Part maps", path, caption)]
 
 
-def _evaluated_splits(datamodule: ReIDDataModule) -> tuple[str, ...]:
-    return ("query", "gallery") if datamodule.has_test else ("val",)
-
-
-def _start_of(output_dir: Path, config: Mapping[str, Any]) -> Path | None:
-    """Return the file of the weights that the branch started from, if it is there."""
-    named = (config.get("parts") or {}).get("weights")
-    path = Path(named).expanduser() if named else output_dir / BRANCH_FILE
-    return path if path.is_file() else None
-
-
 @torch.no_grad()
-def _posed(module: Any, images: Tensor, branches: list[PartBranch]) -> list[PosedImage]:
-    network = module.network.eval()
-    normalized = network.normalize(images.to(module.device))
+def _posed(run: Run, images: Tensor, branches: list[PartBranch]) -> list[PosedImage]:
+    network = run.network.eval()
+    normalized = network.normalize(images.to(run.device))
     size = (images.shape[-2], images.shape[-1])
     maps, places = [], []
     for branch in branches:

@@ -18,9 +18,9 @@ from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.keypoints import HIDDEN, IN_SIGHT, has_keypoints, mirrored_joints, read_keypoints
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
-from reid_lightning.models.heat_maps import correct_key_points, heat_maps, peaks
 from reid_lightning.models.network import ReIDNetwork
-from reid_lightning.models.pose import PoseBilinear
+from reid_lightning.systems.pose.bilinear import PoseBilinear
+from reid_lightning.systems.pose.heat_maps import correct_key_points, heat_maps, peaks
 
 log = logging.getLogger("reid_lightning")
 

@@ -1,31 +1,11 @@
-"""Features of body parts: what a network reads from its map beside, or in place of, the pooled vector."""
+"""Features of horizontal stripes of the map."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from reid_lightning.errors import InputError
-
-
-class Parts(nn.Module):
-    """A branch that sees the images and the backbone's map.
-
-    Attributes:
-        local_shape: (S, d) of its stripe features; None without any.
-        pooled_features: Dimensions of the vector that it gives in place of the pooling's; None where pooling stays.
-    """
-
-    local_shape: tuple[int, int] | None = None
-    pooled_features: int | None = None
-
-    def forward(self, images: Tensor, maps: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Return the (B, pooled_features) vector and the (B, S, d) stripe features, or None for either.
-
-        Args:
-            images: (B, 3, H, W) normalised.
-            maps: (B, C, h, w) of the backbone.
-        """
-        raise NotImplementedError
+from reid_lightning.models.parts import Parts, cell_means
 
 
 class Stripes(Parts):
@@ -46,6 +26,8 @@ class Stripes(Parts):
         torch.Size([2, 4, 6])
     """
 
+    gives = "stripes"
+    needs_loss = True
     local_shape: tuple[int, int]
 
     def __init__(
@@ -98,19 +80,3 @@ def stripe_means(maps: Tensor, stripes: int) -> Tensor:
     rows = maps.mean(3, dtype=torch.float32 if half else maps.dtype)
     with torch.autocast(maps.device.type, enabled=False):
         return cell_means(maps.shape[2], stripes).to(rows) @ rows.mT
-
-
-def cell_means(length: int, cells: int) -> Tensor:
-    """Return the (cells, length) matrix that averages over each of the cells that a line of positions is cut into.
-
-    Cells cover all positions; one that lies in two of them counts in both (adaptive average pooling).
-
-    Examples:
-        >>> cell_means(3, 2)
-        tensor([[0.5000, 0.5000, 0.0000],
-                [0.0000, 0.5000, 0.5000]])
-    """
-    position, cell = torch.arange(length), torch.arange(cells)[:, None]
-    first, end = cell * length // cells, -(-(cell + 1) * length // cells)
-    inside = ((position >= first) & (position < end)).float()
-    return inside / inside.sum(dim=1, keepdim=True)

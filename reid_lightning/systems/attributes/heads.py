@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from reid_lightning.errors import InputError
+from reid_lightning.models.branches import VectorHeads
 
 
-class AttributeHeads(nn.Module):
+class AttributeHeads(VectorHeads):
     """A linear head per attribute, and what of its predictions joins the embedding (Lin et al. 2019, Sec. 3.3-3.4).
 
     The predictions of all heads side by side are `a~`. With re-weighting, `c = sigmoid(V a~ + b)` says how far each is
@@ -32,6 +33,8 @@ class AttributeHeads(nn.Module):
         >>> logits.shape, scores.shape, heads.added_features
         (torch.Size([4, 5]), torch.Size([4, 5]), 5)
     """
+
+    gives = "attributes"
 
     def __init__(
         self,

@@ -14,9 +14,10 @@ from torch.nn import functional
 
 from reid_lightning.errors import InputError
 from reid_lightning.models.backbone import Backbone
+from reid_lightning.models.branches import Descriptor
 
 
-class MultiDepthDescriptor(nn.Module):
+class MultiDepthDescriptor(Descriptor):
     """The maps of the filters that tell people apart best, over all depths of a backbone (University of Birjand 2022).
 
     The filters are chosen once the backbone is trained (`explore`), and are saved with its weights.
@@ -36,6 +37,7 @@ class MultiDepthDescriptor(nn.Module):
         InputError: A setting is out of range.
     """
 
+    gives = "descriptor"
     filters: Tensor
     gains: Tensor
 

@@ -1,0 +1,17 @@
+"""What the multi-depth descriptor shows of itself; `filter_selection` says when its filters are chosen."""
+
+from collections.abc import Mapping
+
+from reid_lightning.reporting.page import Picture
+from reid_lightning.systems.multi_depth.figures import draw_filters
+from reid_lightning.systems.task import Run, Task
+
+
+class MultiDepthTask(Task):
+    """Draws the maps that the multi-depth descriptor compares (University of Birjand 2022); it trains nothing."""
+
+    name = "multi_depth"
+
+    def figures(self, run: Run, scores: Mapping[str, float]) -> list[Picture]:
+        """Draw the chosen maps of a typical query, of its person in another image and of the nearest other person."""
+        return draw_filters(run)
