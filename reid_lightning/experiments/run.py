@@ -33,6 +33,7 @@ from reid_lightning.experiments.tasks import check_tasks, tasks_of
 from reid_lightning.files import atomic_path
 from reid_lightning.results.run_result import run_of, write_results
 from reid_lightning.results.summary import RunResult, Stopwatch
+from reid_lightning.systems.task import Run
 
 log = logging.getLogger("reid_lightning")
 
@@ -145,10 +146,8 @@ def _fit(
             deadline = watch.started + 60 * config["time_limit"]
             callbacks.append(EndInTime(deadline, output_dir / "checkpoints" / "last.ckpt"))
         trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resume)
-    if trainer.is_global_zero:  # whose weights all others start from
-        run = run_of(trainer, module, datamodule, Path(config["output_dir"]), config, watch)
-        for task in module.tasks:
-            task.before_fit(replace(run, resumed=resume is not None))
+    run = run_of(trainer, module, datamodule, Path(config["output_dir"]), config, watch)
+    _prepare(module, replace(run, resumed=resume is not None))
     with watch.stage("fit"):
         trainer.fit(module, datamodule, ckpt_path=resume)
     if trainer.interrupted:
@@ -160,6 +159,13 @@ def _fit(
         return Fitted(trainer, module, datamodule, None, trainer.current_epoch, None)
     best, score = Path(watching.best_model_path), float(watching.best_model_score)
     return Fitted(trainer, module, datamodule, best, _epochs_of(best), score)
+
+
+@rank_zero_only
+def _prepare(module: ReIDModule, run: Run) -> None:
+    """Let the tasks learn what comes before the training, in the first process, whose weights all others start from."""
+    for task in module.tasks:
+        task.before_fit(run)
 
 
 def _callbacks(

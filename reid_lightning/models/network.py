@@ -54,7 +54,7 @@ class ReIDNetwork(nn.Module):
         images = self.normalize(images)
         if self.descriptor is None or self.training:
             return self._features(images, self.backbone(images))
-        last, descriptor = self.descriptor(self.backbone, images)  # type: ignore[arg-type]
+        last, descriptor = self.descriptor(self.backbone, images)
         return self._features(images, last).with_extra(self.descriptor.gives, descriptor)
 
     def _features(self, images: Tensor, maps: Tensor) -> Features:

@@ -3,8 +3,9 @@
 import pytest
 
 from reid_lightning.config.resolve import CONF
-from reid_lightning.config.validate import check_annotations, check_config
+from reid_lightning.config.validate import check_config
 from reid_lightning.errors import InputError
+from reid_lightning.systems.attributes.task import AttributeTask
 
 LOSSES = sorted(file.stem for file in (CONF / "loss").glob("*.yaml"))
 READ_TRIPLETS = {
@@ -57,12 +58,12 @@ def test_attributes_alone_are_enough_to_train(compose):
 
 def test_reweighting_wants_the_classifier_that_trains_it(compose):
     reweighted = ("attributes=market12", "attributes.heads.reweighting=true")
-    check_config(compose(*reweighted))
+    AttributeTask.check(compose(*reweighted))
     for without in ("classifier=none", "classifier.weight=0"):
         with pytest.raises(
             InputError, match="is learned from the identity classifier's loss, and there is none"
         ):
-            check_config(compose(*reweighted, without))
+            AttributeTask.check(compose(*reweighted, without))
 
 
 @pytest.mark.parametrize("weight", [0, -1])
@@ -70,18 +71,11 @@ def test_attribute_heads_want_a_weight(compose, weight):
     with pytest.raises(
         InputError, match=rf"attributes\.weight={weight} leaves the attribute heads untrained"
     ):
-        check_config(compose("attributes=market12", f"attributes.weight={weight}"))
+        AttributeTask.check(compose("attributes=market12", f"attributes.weight={weight}"))
 
 
 def test_a_vector_without_the_attributes_is_mentioned(compose, caplog):
-    check_config(compose("attributes=market12", "attributes.heads.reweighting=true", "evaluation=torchreid"))
+    AttributeTask.check(
+        compose("attributes=market12", "attributes.heads.reweighting=true", "evaluation=torchreid")
+    )
     assert "evaluation.feature=before_neck holds no attributes" in caplog.text
-
-
-def test_training_attributes_wants_annotations(caplog):
-    check_annotations(["hat", "age"], [2, 3], [4, 0, 0, 0, 1])
-    assert not caplog.text
-    check_annotations(["hat", "age"], [2, 3], [4, 1, 0, 0, 0])
-    assert "no training image has a known age" in caplog.text
-    with pytest.raises(InputError, match=r"no training image has any; .* or choose attributes=none"):
-        check_annotations(["hat", "age"], [2, 3], [0] * 5)

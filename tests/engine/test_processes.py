@@ -18,6 +18,7 @@ from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.necks import LinearNeck
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.models.pooling import GeMPooling
+from reid_lightning.systems.identity.task import IdentityTask
 from reid_lightning.systems.stripes.parts import stripe_means
 
 WORLD, IDENTITIES, IMAGES = 2, 6, 4
@@ -38,6 +39,7 @@ class TwoConvolutions(nn.Sequential):
 class TwoStripes(Parts):
     """Stripe features without batch statistics, together as long as the embedding."""
 
+    gives = "stripes"
     local_shape = (2, 64)
 
     def __init__(self, in_features):
@@ -61,21 +63,12 @@ class Step(nn.Module):
             IDENTITIES,
             parts=TwoStripes if parts else None,
         )
-        self.objective = build_objective(
-            loss,
-            {"weight": 1.0},
-            miner,
-            label_smoothing=0.1,
-            num_classes=IDENTITIES,
-            embedding_size=128,
-            local_shape=TwoStripes.local_shape if parts else None,
-            across_ranks=across_ranks,
-        )
+        config = {"loss": loss, "miner": miner, "across_ranks": across_ranks}
+        self.objective = build_objective(config, self.network, IDENTITIES)
+        self.objective.tasks["identity"] = IdentityTask(label_smoothing=0.1)
 
     def forward(self, images, labels):
-        features = self.network(images)
-        logits = self.network.classify(features, labels)
-        return self.objective(features, labels, logits, join_ranks).total
+        return self.objective(self.network, self.network(images), {"labels": labels}, join_ranks).total
 
 
 def nodes(loss, miner):

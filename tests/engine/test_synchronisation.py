@@ -204,7 +204,9 @@ def waits_of(config, callbacks=(), size=(32, 16)):
     """What a run's steps wait for: those that do not log, and the two that do."""
     quiet()
     module = build_module(config, num_identities=5)
-    batch = a_batch(len(module.schema.names) if module.schema else 12, size)
+    batch = a_batch(
+        len(config["attributes"]["schema"].get("attributes", range(12))) if config["attributes"] else 12, size
+    )
     settings = {
         name: value for name, value in config["trainer"].items() if name not in ("max_epochs", "accelerator")
     }

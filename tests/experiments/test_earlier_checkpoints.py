@@ -55,5 +55,5 @@ def test_a_checkpoint_of_before_the_modules_moved_evaluates_as_it_did(tmp_path):
     result = evaluate(tmp_path / "earlier.ckpt", tmp_path / "again")
     assert result.test["mAP"] == pytest.approx(0.24811769721612315, abs=1e-6)
     assert result.test["rank5"] == pytest.approx(0.6071428571428571, abs=1e-9)
-    assert result.attributes["accuracy"] == pytest.approx(0.46348314606741664, abs=1e-6)
-    assert result.attributes["mean_accuracy"] == pytest.approx(0.6373201261580833, abs=1e-6)
+    assert result.reports["attributes"]["accuracy"] == pytest.approx(0.46348314606741664, abs=1e-6)
+    assert result.reports["attributes"]["mean_accuracy"] == pytest.approx(0.6373201261580833, abs=1e-6)

@@ -110,7 +110,9 @@ def test_a_run_leaves_both_files_which_parse_back_and_hold_under_a_rerun(compose
     config = compose(*tiny, "attributes=market12", "trainer.max_epochs=1", "attributes.gallery_files=7")
     result = run_job(config)
     folder = tmp_path / "run"
-    assert {"accuracy", "mean_accuracy", "majority", "upper_color/macro_f1"} <= result.attributes.keys()
+    assert {"accuracy", "mean_accuracy", "majority", "upper_color/macro_f1"} <= result.reports[
+        "attributes"
+    ].keys()
     classified = pd.read_csv(folder / "classification_test.csv")
     queries = pd.read_csv(folder / "queries.csv")
     lines = (folder / "reid_test.txt").read_text().splitlines()
@@ -122,8 +124,9 @@ def test_a_run_leaves_both_files_which_parse_back_and_hold_under_a_rerun(compose
     assert len(codes) == len(classified)
     again = evaluate(folder / "checkpoints" / "best.ckpt", tmp_path / "again")
     assert (
-        load_module(folder / "checkpoints" / "best.ckpt")[0].attribute_form.columns[0] == "age"
+        load_module(folder / "checkpoints" / "best.ckpt")[0].objective.tasks["attributes"].form.columns[0]
+        == "age"
     )  # travels along
     for name in ("classification_test.csv", "reid_test.txt"):
         assert (tmp_path / "again" / name).read_text() == (folder / name).read_text()
-    assert again.attributes == pytest.approx(result.attributes)
+    assert again.reports["attributes"] == pytest.approx(result.reports["attributes"])

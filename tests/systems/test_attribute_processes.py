@@ -5,14 +5,17 @@ import torch
 from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from reid_lightning.data.attributes import Attribute, AttributeSchema
 from reid_lightning.distributed.gather import join_ranks
-from reid_lightning.engine.objective import MultiTaskObjective
+from reid_lightning.engine.objective import Objective
 from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.necks import LinearNeck
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.models.pooling import AveragePooling
 from reid_lightning.systems.attributes.heads import AttributeHeads
 from reid_lightning.systems.attributes.loss import AttributeLoss
+from reid_lightning.systems.attributes.task import AttributeTask
+from reid_lightning.systems.identity.task import IdentityTask
 
 SIZES, COUNTS, IMAGES, WORLD = (2, 4, 3), (9, 1, 3, 3, 2, 2, 5, 1, 4), 12, 2
 HEADS = {
@@ -48,14 +51,19 @@ class Step(nn.Module):
             4,
             attributes=lambda size: AttributeHeads(size, SIZES, **HEADS[heads]),
         )
-        self.objective = MultiTaskObjective(
-            {}, {}, attribute_loss=AttributeLoss(SIZES, COUNTS, **LOSSES[loss]), attribute_weight=0.7
+        attributes = (
+            Attribute(str(place), str(place), tuple("abcdef"[:size])) for place, size in enumerate(SIZES)
         )
+        task = AttributeTask(
+            AttributeSchema("some", tuple(attributes)),
+            AttributeLoss(SIZES, COUNTS, **LOSSES[loss]),
+            weight=0.7,
+        )
+        self.objective = Objective({"identity": IdentityTask(), "attributes": task})
 
     def forward(self, images, labels, attributes):
-        features = self.network(images)
-        logits = self.network.classify(features, labels)
-        return self.objective(features, labels, logits, join_ranks, attributes).total
+        batch = {"labels": labels, "attributes": attributes}
+        return self.objective(self.network, self.network(images), batch, join_ranks).total
 
 
 def outcome(case, rank, world):

@@ -43,14 +43,18 @@ def test_scores_are_logged_and_the_checkpoint_alone_gives_them_again(compose, ti
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "mean_accuracy", "majority", "hat/accuracy"):
         for stage in ("val", "test"):
             assert logged[f"{stage}/attributes/{name}"].dropna().between(0, 1).all(), name
-        assert logged[f"test/attributes/{name}"].dropna().item() == pytest.approx(result.attributes[name])
+        assert logged[f"test/attributes/{name}"].dropna().item() == pytest.approx(
+            result.reports["attributes"][name]
+        )
     assert logged["train/joint_accuracy"].dropna().between(0, 1).all()
     assert logged["train/attributes"].dropna().gt(0).all()
     written = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert written["attributes"] == pytest.approx(result.attributes)
+    assert written["attributes"] == pytest.approx(result.reports["attributes"])
     again = evaluate(tmp_path / "run" / "checkpoints" / "best.ckpt", tmp_path / "again")
     assert again.test == pytest.approx(result.test)
-    assert again.attributes == pytest.approx(result.attributes)  # the majority classes too
+    assert again.reports["attributes"] == pytest.approx(
+        result.reports["attributes"]
+    )  # the majority classes too
 
 
 def test_a_resumed_run_equals_the_uninterrupted_one(compose, tiny, tmp_path):
@@ -77,7 +81,7 @@ def test_attributes_alone_are_trained_refitted_and_evaluated(compose, tiny, tmp_
     )
     result = run_job(compose(*alone, *tiny, "trainer.max_epochs=1", "refit=true"))
     assert 0 <= result.test["mAP"] <= 1
-    assert result.attributes["accuracy"] > 0
+    assert result.reports["attributes"]["accuracy"] > 0
     counts = weights(tmp_path / "run" / "refit")["objective.attribute_loss.counts"]
     assert counts.sum() > weights(tmp_path / "run")["objective.attribute_loss.counts"].sum()
 
@@ -85,7 +89,7 @@ def test_attributes_alone_are_trained_refitted_and_evaluated(compose, tiny, tmp_
 @pytest.mark.parametrize("settings", [("compile=true",), ("trainer.precision=bf16-mixed",)], ids=str)
 def test_compiled_and_half_precision_networks_train(compose, tiny, settings):
     result = run_job(compose("attributes=market12", *tiny, *settings, "trainer.fast_dev_run=2"))
-    assert result.attributes
+    assert result.reports["attributes"]
 
 
 def test_data_without_annotations_stops_before_training(compose, tiny, tmp_path):
@@ -98,7 +102,7 @@ def test_data_without_annotations_stops_before_training(compose, tiny, tmp_path)
     assert not (tmp_path / "run" / "checkpoints").exists()
     # To evaluate there is allowed: people are ranked and attributes answered, and there is nothing to score.
     result = evaluate(tmp_path / "annotated/checkpoints/best.ckpt", tmp_path / "again", [*bare, *sizes[:2]])
-    assert result.attributes == {}
+    assert "attributes" not in result.reports
     assert 0 <= result.test["mAP"] <= 1
 
 

@@ -9,6 +9,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.experiments.evaluate import evaluate
 from reid_lightning.experiments.factory import build_module
 from reid_lightning.experiments.run import run_job
+from reid_lightning.experiments.tasks import check_tasks
 
 SMALL = ("data.weights=null", "backbone=resnet10", "data.image_size=[96,48]")
 
@@ -26,7 +27,7 @@ def test_the_systems_are_the_slides(compose, system, losses, local_shape, featur
     check_config(config)
     module = build_module(config, num_identities=7)
     assert list(module.objective.losses) == losses
-    assert module.objective.identity_weight == 1  # classification and metric together
+    assert module.objective.terms == ["identity", *losses]  # classification and metric together
     assert type(module.objective.miner).__name__ == "BatchHardMiner"
     assert module.protocol.feature == feature
     with torch.no_grad():
@@ -61,9 +62,15 @@ def test_every_stripe_is_trained_by_its_own_classifier(compose):
 @pytest.mark.parametrize(
     ("choices", "words"),
     [
-        (["loss=aligned", "parts=none"], "loss=aligned reads the features of stripes"),
-        (["parts=stripes"], "no loss reads the stripes that parts gives"),
-        (["evaluation.feature=stripes"], "evaluation.feature=stripes compares stripes"),
+        (
+            ["loss=aligned", "parts=none"],
+            "loss=aligned reads the stripes .* parts=aligned, parts=scp or parts=stripes",
+        ),
+        (
+            ["parts=stripes"],
+            r"no loss reads the stripes .*\(loss=aligned, loss=part_identity or loss=spatial_channel\)",
+        ),
+        (["evaluation.feature=stripes"], "evaluation.feature=stripes reads the stripes"),
         (["evaluation.aligned=10"], "evaluation.aligned=10 compares stripes"),
         (["loss=aligned", "evaluation.aligned=0"], "evaluation.aligned=0 must be"),
         (["loss=aligned", "evaluation.aligned=5", "evaluation.single_shot=3"], "stripes of single images"),
@@ -72,8 +79,14 @@ def test_every_stripe_is_trained_by_its_own_classifier(compose):
     ],
 )
 def test_what_does_not_go_together_is_refused(compose, choices, words):
+    config = compose(*choices, "data.weights=null")
+
+    def begin():
+        check_tasks(config)
+        build_module(config, num_identities=5)
+
     with pytest.raises(InputError, match=words):
-        build_module(compose(*choices, "data.weights=null"), num_identities=5)
+        begin()
 
 
 @pytest.mark.slow

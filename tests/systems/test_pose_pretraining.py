@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from reid_lightning.config.validate import check_config
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.evaluate import evaluate
 from reid_lightning.experiments.run import run_job
+from reid_lightning.experiments.tasks import check_tasks
 from reid_lightning.models.necks import LinearNeck
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.systems.pose.bilinear import PoseBilinear
@@ -153,9 +153,9 @@ def test_data_or_settings_that_cannot_be_pretrained_on_are_refused(compose):
         with pytest.raises(InputError, match=rf"pretraining\.{key}={value}"):
             PartPretraining(**{key: value})
     with pytest.raises(InputError, match="parts=pose: add that"):
-        check_config(compose("pretraining=pose"))
+        check_tasks(compose("pretraining=pose"))
     with pytest.raises(InputError, match=r"parts\.frozen=true keeps a part branch that nothing has trained"):
-        check_config(compose("parts=pose", "parts.frozen=true"))
+        check_tasks(compose("parts=pose", "parts.frozen=true"))
 
 
 def test_the_experiments_are_what_they_say(compose):
@@ -195,8 +195,8 @@ def test_a_run_pretrains_fine_tunes_and_draws(compose, tiny, tmp_path):
     result = run_job(compose(*tiny, *POSE, "trainer.max_epochs=2", "refit=true"))
     folder = tmp_path / "run"
     assert list(result.cost["seconds"])[:4] == ["data", "build", "pose", "fit"]
-    assert set(result.pose) == {"pck@0.05", "pck@0.1"}
-    assert json.loads((folder / "metrics.json").read_text())["pose"] == result.pose
+    assert set(result.reports["pose"]) == {"pck@0.05", "pck@0.1"}
+    assert json.loads((folder / "metrics.json").read_text())["pose"] == result.reports["pose"]
     assert "Part maps" in (folder / "report.html").read_text()
     trained = saved(folder / "refit")
     assert not same(branch(folder), trained)
@@ -204,7 +204,7 @@ def test_a_run_pretrains_fine_tunes_and_draws(compose, tiny, tmp_path):
     assert min(counts) > 0  # all layers train after the branch has been measured
     again = evaluate(folder / "refit" / "checkpoints" / "last.ckpt", tmp_path / "again")
     assert again.test == pytest.approx(result.test)
-    assert again.pose == pytest.approx(result.pose)
+    assert again.reports["pose"] == pytest.approx(result.reports["pose"])
 
 
 @pytest.mark.slow

@@ -22,9 +22,8 @@ def test_the_system_is_the_report(compose):
     assert (network.attributes.heads.in_features, network.attributes.heads.out_features) == (512, 41)
     assert (network.attributes.confidence.in_features, network.attributes.confidence.out_features) == (41, 41)
     assert network.classifier.weight.shape == (7, 512 + 41)
-    assert module.objective.label_smoothing == 0
-    assert not module.objective.losses
-    assert module.objective.miner is None
+    assert module.objective.tasks["identity"].label_smoothing == 0
+    assert module.objective.terms == ["identity", "attributes"]
     assert (module.protocol.feature, module.protocol.normalize) == ("embedding", False)
     assert module.protocol.metric == "sqeuclidean"
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reid_lightning.errors import InputError
-from reid_lightning.models.parts import Parts, cell_means
+from reid_lightning.models.branches import Parts, cell_means
 
 
 class Stripes(Parts):
