@@ -8,8 +8,6 @@ _MODULES = {
     "reid_lightning.models.attribute_heads": "reid_lightning.systems.attributes.heads",
     "reid_lightning.models.multi_depth": "reid_lightning.systems.multi_depth.descriptor",
     "reid_lightning.models.pose": "reid_lightning.systems.pose.bilinear",
-    "reid_lightning.training.averaging": "reid_lightning.engine.callbacks.ema",
-    "reid_lightning.training.callbacks": "reid_lightning.engine.callbacks.core",
     "reid_lightning.training.exploration": "reid_lightning.systems.multi_depth.filter_selection",
     "reid_lightning.training.loggers": "reid_lightning.engine.loggers",
     "reid_lightning.training.offline_mining": "reid_lightning.engine.callbacks.offline_mining",
@@ -17,7 +15,14 @@ _MODULES = {
     "reid_lightning.training.pose": "reid_lightning.systems.pose.pretraining",
     "reid_lightning.training.schedules": "reid_lightning.engine.schedules",
 }
-_TARGETS = {"reid_lightning.models.parts.Stripes": "reid_lightning.systems.stripes.parts.Stripes"}
+_TARGETS = {
+    "reid_lightning.models.parts.Stripes": "reid_lightning.systems.stripes.parts.Stripes",
+    "reid_lightning.training.averaging.MovingAverage": "reid_lightning.engine.callbacks.ema.EMA",
+    "reid_lightning.training.callbacks.Cost": "reid_lightning.engine.callbacks.throughput.Throughput",
+    "reid_lightning.training.callbacks.EpochLine": "reid_lightning.engine.callbacks.console_log.ConsoleLog",
+    "reid_lightning.training.callbacks.EpochSeed": "reid_lightning.engine.callbacks.epoch_seed.EpochSeed",
+}
+_CALLBACKS = {"Cost": "Throughput", "MovingAverage": "EMA"}  # those with a state
 _STATE = {"objective.attribute_loss.": "objective.tasks.attributes.loss."}
 
 
@@ -26,7 +31,7 @@ def current_targets(config: Any) -> Any:
 
     Examples:
         >>> current_targets({"cost": {"_target_": "reid_lightning.training.callbacks.Cost"}})
-        {'cost': {'_target_': 'reid_lightning.engine.callbacks.core.Cost'}}
+        {'cost': {'_target_': 'reid_lightning.engine.callbacks.throughput.Throughput'}}
     """
     if isinstance(config, Mapping):
         return {
@@ -44,6 +49,15 @@ def current_state(state: Mapping[str, Any]) -> dict[str, Any]:
         next((key.replace(old, new, 1) for old, new in _STATE.items() if key.startswith(old)), key): value
         for key, value in state.items()
     }
+
+
+def update_checkpoint(checkpoint: dict[str, Any]) -> None:
+    """Give weights and callbacks of a loaded checkpoint the names that they have today, in place."""
+    for key in ("state_dict", "current_model_state"):  # the latter where weights are averaged
+        if key in checkpoint:
+            checkpoint[key] = current_state(checkpoint[key])
+    callbacks = checkpoint.get("callbacks", {})
+    checkpoint["callbacks"] = {_CALLBACKS.get(name, name): state for name, state in callbacks.items()}
 
 
 def _current(target: Any) -> Any:

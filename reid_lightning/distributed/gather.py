@@ -24,7 +24,7 @@ class _Join(torch.autograd.Function):
         return gradient[start : start + context.length]
 
 
-def join_ranks(tensor: Tensor) -> Tensor:
+def all_gather_with_grad(tensor: Tensor) -> Tensor:
     """Concatenate a tensor of all processes along dimension 0, in the order of ranks; alone, return it.
 
     Every process then computes the same loss over the joined batch. The gradient of a share is the sum over

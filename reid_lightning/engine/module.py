@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from reid_lightning import __version__
-from reid_lightning.config.renamed import current_state
-from reid_lightning.distributed.gather import join_ranks
+from reid_lightning.config.renamed import update_checkpoint
+from reid_lightning.distributed.gather import all_gather_with_grad
 from reid_lightning.engine.collapse import CollapseWatch, watch_for_collapse
 from reid_lightning.engine.objective import Objective, Step
 from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
@@ -75,7 +75,7 @@ class ReIDModule(LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the weighted sum of all terms."""
         features = self.network(batch["images"])
-        outcome = self.objective(self.network, features, batch, join_ranks)
+        outcome = self.objective(self.network, features, batch, all_gather_with_grad)
         step = self.trainer.global_step
         self._unchecked += [(step, name, term.detach()) for name, term in outcome.terms.items()]
         if self._is_log_step() or self.trainer.is_last_batch:
@@ -252,7 +252,7 @@ class ReIDModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the best validation of the run that is resumed."""
-        checkpoint["state_dict"] = current_state(checkpoint["state_dict"])
+        update_checkpoint(checkpoint)
         entry = checkpoint[CHECKPOINT_KEY]
         if self.identity_labels and entry["identity_labels"] != self.identity_labels:
             raise InputError(

@@ -43,17 +43,17 @@ def build_datamodule(config: Mapping[str, Any]) -> ReIDDataModule:
 def build_network(config: Mapping[str, Any], num_identities: int) -> ReIDNetwork:
     """Return the network of a config, its classifier sized for the training identities."""
     classifier = {name: value for name, value in (config["classifier"] or {}).items() if name != "weight"}
-    attributes = config.get("attributes")
-    sizes = instantiate(attributes["schema"], "attributes.schema").sizes if attributes else None
+    branches: dict[str, Any] = {}
+    for task, settings in tasks_of(config).values():
+        branches |= task.branches(settings, config)
     network = ReIDNetwork(
         backbone=instantiate(config["backbone"], "backbone"),
         pooling=instantiate(config["pooling"], "pooling"),
         neck=instantiate(config["neck"], "neck"),
         classifier=instantiate(classifier, "classifier") if classifier else None,
         num_identities=num_identities,
-        descriptor=instantiate(config.get("descriptor"), "descriptor"),
-        attributes=instantiate(attributes["heads"], "attributes.heads", sizes=sizes) if attributes else None,
         parts=instantiate(config.get("parts"), "parts"),
+        **branches,
     )
     if config["channels_last"]:
         network = network.to(memory_format=torch.channels_last)

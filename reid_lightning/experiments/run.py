@@ -21,7 +21,8 @@ from reid_lightning.config.validate import check_config, differences
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.distributed.ddp_launcher import Children, JobDDPStrategy, processes_of_one_job, world_size
 from reid_lightning.engine import loggers as loggers_
-from reid_lightning.engine.callbacks.core import EndInTime, HoldBackbone, StopAfter
+from reid_lightning.engine.callbacks.freeze_backbone import FreezeBackbone
+from reid_lightning.engine.callbacks.time_limit import StopAfter, TimeLimit
 from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import completed
@@ -144,7 +145,7 @@ def _fit(
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
         if config["time_limit"] is not None:
             deadline = watch.started + 60 * config["time_limit"]
-            callbacks.append(EndInTime(deadline, output_dir / "checkpoints" / "last.ckpt"))
+            callbacks.append(TimeLimit(deadline, output_dir / "checkpoints" / "last.ckpt"))
         trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resume)
     run = run_of(trainer, module, datamodule, Path(config["output_dir"]), config, watch)
     _prepare(module, replace(run, resumed=resume is not None))
@@ -152,7 +153,7 @@ def _fit(
         trainer.fit(module, datamodule, ckpt_path=resume)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if any(isinstance(callback, EndInTime) and callback.ended for callback in callbacks):
+    if any(isinstance(callback, TimeLimit) and callback.ended for callback in callbacks):
         return Fitted(trainer, module, datamodule, None, trainer.current_epoch, None, unfinished=True)
     watching = next((c for c in callbacks if isinstance(c, ModelCheckpoint) and c.monitor), None)
     if watching is None or watching.best_model_score is None:
@@ -184,7 +185,7 @@ def _callbacks(
                 "use callbacks=default"
             )
     if config["frozen_epochs"]:
-        callbacks.append(HoldBackbone(config["frozen_epochs"]))
+        callbacks.append(FreezeBackbone(config["frozen_epochs"]))
     if stop_after is not None:
         callbacks.append(StopAfter(stop_after))
     if config["trainer"].get("enable_progress_bar", True):
@@ -261,18 +262,10 @@ def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]
 
 def _of_network(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a config says about the network."""
-    groups = ("backbone", "pooling", "neck", "classifier", "descriptor", "parts")
-    parts = {part: config.get(part) for part in groups}
-    attributes = config.get("attributes") or {}
-    schema = attributes.get("schema") or {}
-    heads = list((schema.get("attributes") or {}).items())  # a list: their order is that of the outputs
-    return parts | {
-        "attributes": {
-            "schema": schema,
-            "heads": attributes.get("heads"),
-            "order of schema.attributes": heads,
-        }
-    }
+    facts = {group: config.get(group) for group in ("backbone", "pooling", "neck", "classifier", "parts")}
+    for task, _ in tasks_of(config).values():
+        facts |= task.of_network(config)
+    return facts
 
 
 def _epochs_of(checkpoint: Path) -> int:

@@ -24,7 +24,7 @@ class Backbone(nn.Module):
         depths: Modules of the body, in order of depth, whose outputs are its feature maps; None: the layers.
 
     Attributes:
-        held: Whether the whole backbone stays as it is for now (`training.callbacks.HoldBackbone`).
+        held: Whether the whole backbone stays as it is for now (`training.callbacks.FreezeBackbone`).
     """
 
     def __init__(

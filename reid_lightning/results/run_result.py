@@ -12,7 +12,7 @@ from reid_lightning import __version__
 from reid_lightning.config.resolve import instantiate
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.table import describe_protocols
-from reid_lightning.engine.callbacks.core import Cost
+from reid_lightning.engine.callbacks.throughput import Throughput
 from reid_lightning.engine.loggers import log_images
 from reid_lightning.engine.module import ReIDModule
 from reid_lightning.files import atomic_path
@@ -100,7 +100,7 @@ def _cost(run: Run, trainer: Trainer, module: ReIDModule, seconds: dict[str, flo
     """Return throughput, memory, parameters, GFLOPs of an image and seconds per stage."""
     cost: dict[str, Any] = {"parameters": sum(parameter.numel() for parameter in module.network.parameters())}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, Cost):
+        if isinstance(callback, Throughput):
             cost |= callback.summary()
             seconds = seconds | {"fit": seconds["fit"] + callback.earlier} if "fit" in seconds else seconds
     cost["gflops"] = round(forward_gflops(module.network, run.datamodule.image_size), 4)

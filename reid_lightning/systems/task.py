@@ -135,6 +135,16 @@ class Task(Report, nn.Module):
         return cls(**node)
 
     @classmethod
+    def branches(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the branches of the network that it brings, by the names of `ReIDNetwork`'s arguments."""
+        return {}
+
+    @classmethod
+    def of_network(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keys of the config that decide its branches; a resumed run must not differ in them."""
+        return {}
+
+    @classmethod
     def columns(cls, node: Mapping[str, Any]) -> Columns:
         """Return what batches carry for it: by name, what makes an array (N, ...) of a table of N rows."""
         return {}

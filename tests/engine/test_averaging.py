@@ -6,14 +6,14 @@ import pytest
 import torch
 from lightning import LightningModule, Trainer
 
-from reid_lightning.engine.callbacks.ema import MovingAverage
+from reid_lightning.engine.callbacks.ema import EMA
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.evaluate import evaluate
 from reid_lightning.experiments.run import run_job
 
 
 def test_the_average_is_the_recursion_written_out():
-    callback, generator = MovingAverage(decay=0.9), torch.Generator().manual_seed(0)
+    callback, generator = EMA(decay=0.9), torch.Generator().manual_seed(0)
     steps = [torch.randn(5, generator=generator, dtype=torch.float64) for _ in range(200)]
     average, chosen = steps[0].clone(), torch.tensor([7])
     for count, weights in enumerate(steps[1:], start=1):
@@ -27,10 +27,10 @@ def test_the_average_is_the_recursion_written_out():
         expected = decay * expected + (1 - decay) * weights
     torch.testing.assert_close(average, expected)
     with pytest.raises(InputError, match=r"decay=1\.0"):
-        MovingAverage(decay=1.0)
+        EMA(decay=1.0)
 
 
-STOP = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.core.StopAfter, epochs: 2}"
+STOP = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 2}"
 
 
 class Line(LightningModule):
@@ -53,7 +53,7 @@ class Line(LightningModule):
 def test_every_step_counts_once(tmp_path):
     module = Line()
     trainer = Trainer(
-        max_epochs=2, accelerator="cpu", callbacks=[MovingAverage(decay=0.5)], logger=False, default_root_dir=tmp_path,
+        max_epochs=2, accelerator="cpu", callbacks=[EMA(decay=0.5)], logger=False, default_root_dir=tmp_path,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     with warnings.catch_warnings():

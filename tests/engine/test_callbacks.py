@@ -2,7 +2,10 @@ import pytest
 import torch
 from lightning import Trainer
 
-from reid_lightning.engine.callbacks.core import Cost, EpochSeed, HoldBackbone, StopAfter
+from reid_lightning.engine.callbacks.epoch_seed import EpochSeed
+from reid_lightning.engine.callbacks.freeze_backbone import FreezeBackbone
+from reid_lightning.engine.callbacks.throughput import Throughput
+from reid_lightning.engine.callbacks.time_limit import StopAfter
 from reid_lightning.experiments.factory import build_datamodule, build_module
 
 pytestmark = [
@@ -40,10 +43,10 @@ def moved(before, after, part):
 
 
 def test_a_held_backbone_stays_as_it_was_and_then_moves(fit):
-    before, after, _ = fit(HoldBackbone(epochs=1), epochs=1)
+    before, after, _ = fit(FreezeBackbone(epochs=1), epochs=1)
     assert not moved(before, after, "backbone.")
     assert moved(before, after, "classifier.")
-    before, after, _ = fit(HoldBackbone(epochs=1), epochs=2)
+    before, after, _ = fit(FreezeBackbone(epochs=1), epochs=2)
     assert "backbone.body.conv1.weight" in moved(before, after, "backbone.")
     assert "backbone.body.bn1.running_mean" in moved(before, after, "backbone.")
 
@@ -73,11 +76,11 @@ def test_the_seed_of_an_epoch_depends_on_seed_and_epoch(fit):
 
 
 def test_cost_counts_the_images_that_were_trained(fit):
-    cost = Cost()
+    cost = Throughput()
     _, _, trainer = fit(cost)
     assert cost.images == trainer.global_step * 4
     assert cost.images_per_second > 0
-    resumed = Cost()
+    resumed = Throughput()
     resumed.load_state_dict(cost.state_dict())
     assert resumed.images == cost.images
     assert resumed.earlier >= cost.seconds > 0

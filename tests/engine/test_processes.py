@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from reid_lightning.config.resolve import CONF
-from reid_lightning.distributed.gather import join_ranks
+from reid_lightning.distributed.gather import all_gather_with_grad
 from reid_lightning.experiments.factory import build_objective
 from reid_lightning.models.branches import Parts
 from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
@@ -68,7 +68,9 @@ class Step(nn.Module):
         self.objective.tasks["identity"] = IdentityTask(label_smoothing=0.1)
 
     def forward(self, images, labels):
-        return self.objective(self.network, self.network(images), {"labels": labels}, join_ranks).total
+        return self.objective(
+            self.network, self.network(images), {"labels": labels}, all_gather_with_grad
+        ).total
 
 
 def nodes(loss, miner):

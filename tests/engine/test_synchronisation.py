@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 import reid_lightning
 from reid_lightning.config.resolve import CONF, instantiate
-from reid_lightning.engine.callbacks.core import HoldBackbone
+from reid_lightning.engine.callbacks.freeze_backbone import FreezeBackbone
 from reid_lightning.engine.loggers import csv_logger
 from reid_lightning.experiments.factory import build_module
 from reid_lightning.experiments.quiet import quiet
@@ -292,7 +292,7 @@ def test_no_callback_waits(compose):
     per_run = [node for name, node in config["callbacks"].items() if name not in ("best", "last")]
     callbacks = [instantiate(node) for node in per_run]
     check(
-        compose, "trainer.gradient_clip_val=1.0", callbacks=[*callbacks, HoldBackbone(1), RichProgressBar()]
+        compose, "trainer.gradient_clip_val=1.0", callbacks=[*callbacks, FreezeBackbone(1), RichProgressBar()]
     )
 
 

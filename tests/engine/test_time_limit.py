@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from reid_lightning.config.validate import check_config
-from reid_lightning.engine.callbacks import core as callbacks
+from reid_lightning.engine.callbacks import time_limit as callbacks
 from reid_lightning.errors import InputError
 
 
@@ -13,7 +13,7 @@ def ends_after(monkeypatch, lengths, deadline):
     """Return after how many epochs of given seconds a run ends, and the files that it has written until then."""
     clock, files = [100.0], []
     monkeypatch.setattr(callbacks.time, "perf_counter", lambda: clock[0])
-    limit = callbacks.EndInTime(100.0 + deadline, "last.ckpt")
+    limit = callbacks.TimeLimit(100.0 + deadline, "last.ckpt")
     trainer = SimpleNamespace(
         strategy=SimpleNamespace(broadcast=lambda decision: decision),
         should_stop=False,
@@ -45,7 +45,7 @@ def test_the_first_epoch_does_not_count_as_the_longest_but_validation_does(monke
 def test_an_epoch_is_always_trained_and_the_last_one_always_tested(monkeypatch):
     assert ends_after(monkeypatch, [10, 10], deadline=0.01) == 1
     monkeypatch.undo()
-    limit = callbacks.EndInTime(0.0, "last.ckpt")
+    limit = callbacks.TimeLimit(0.0, "last.ckpt")
     trainer = SimpleNamespace(
         strategy=SimpleNamespace(broadcast=bool), should_stop=False, current_epoch=4, max_epochs=5
     )

@@ -88,7 +88,7 @@ def test_what_a_resumed_run_draws_equals_the_uninterrupted_one(compose, tiny, tm
         *settings,
     ]
     run_job(compose(*length, output_dir=tmp_path / "whole"))
-    stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.core.StopAfter, epochs: 2}"
+    stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 2}"
     run_job(compose(*length, stop, output_dir=tmp_path / "parts"))
     run_job(compose(*length, "resume=last", output_dir=tmp_path / "parts"))
     for key, value in weights(tmp_path / "whole").items():
@@ -102,7 +102,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(compose, tiny, tmp_path):
     run_job(
         compose(
             *tiny, *length,
-            "+callbacks.stop={_target_: reid_lightning.engine.callbacks.core.StopAfter, epochs: 2}",
+            "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 2}",
             output_dir=tmp_path / "parts",
         )
     )  # fmt: skip

@@ -6,7 +6,7 @@ from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from reid_lightning.data.attributes import Attribute, AttributeSchema
-from reid_lightning.distributed.gather import join_ranks
+from reid_lightning.distributed.gather import all_gather_with_grad
 from reid_lightning.engine.objective import Objective
 from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.necks import LinearNeck
@@ -63,7 +63,7 @@ class Step(nn.Module):
 
     def forward(self, images, labels, attributes):
         batch = {"labels": labels, "attributes": attributes}
-        return self.objective(self.network, self.network(images), batch, join_ranks).total
+        return self.objective(self.network, self.network(images), batch, all_gather_with_grad).total
 
 
 def outcome(case, rank, world):

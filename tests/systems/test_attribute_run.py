@@ -60,7 +60,7 @@ def test_scores_are_logged_and_the_checkpoint_alone_gives_them_again(compose, ti
 def test_a_resumed_run_equals_the_uninterrupted_one(compose, tiny, tmp_path):
     length = (*TRENTO, *small(tiny), "trainer.max_epochs=3", "attributes.loss.class_weights=balanced")
     whole = run_job(compose(*length, output_dir=tmp_path / "whole"))
-    stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.core.StopAfter, epochs: 1}"
+    stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 1}"
     run_job(compose(*length, stop, output_dir=tmp_path / "parts"))
     other = compose(*length, "resume=last", "attributes.heads.detach=true", output_dir=tmp_path / "parts")
     with pytest.raises(InputError, match=r"another one \(attributes\.heads\.detach"):

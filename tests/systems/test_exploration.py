@@ -86,7 +86,7 @@ def test_a_run_saves_the_filters_of_its_weights(compose, tiny, tmp_path):
 @pytest.mark.slow
 def test_a_resumed_run_explores_as_the_uninterrupted_one(compose, tiny, tmp_path):
     length = (*tiny, *SETTINGS, "trainer.max_epochs=3")
-    stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.core.StopAfter, epochs: 1}"
+    stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 1}"
     whole = run_job(compose(*length, output_dir=tmp_path / "whole"))
     run_job(compose(*length, stop, output_dir=tmp_path / "parts"))
     resumed = run_job(compose(*length, "resume=last", output_dir=tmp_path / "parts"))

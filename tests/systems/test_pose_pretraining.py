@@ -224,7 +224,7 @@ def test_a_file_takes_the_place_of_pretraining(compose, tiny, tmp_path):
 @pytest.mark.slow
 def test_a_resumed_run_does_not_pretrain_again(compose, tiny, tmp_path):
     length = (*tiny, *POSE, "trainer.max_epochs=2")
-    stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.core.StopAfter, epochs: 1}"
+    stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 1}"
     whole = run_job(compose(*length, output_dir=tmp_path / "whole"))
     run_job(compose(*length, stop, output_dir=tmp_path / "parts"))
     written = (tmp_path / "parts" / "part_branch.pt").stat().st_mtime_ns

@@ -11,7 +11,7 @@ from torch import Tensor
 from reid_lightning.errors import InputError
 
 
-class MovingAverage(WeightAveraging):
+class EMA(WeightAveraging):
     """Exponential moving average of weights and batch statistics (Tarvainen and Valpola 2017, "Mean teachers").
 
     Early on the average is young and its decay small, `min(decay, (1 + n) / (10 + n))` after n steps: else the first

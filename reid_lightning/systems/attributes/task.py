@@ -85,6 +85,25 @@ class AttributeTask(Task):
         )
 
     @classmethod
+    def branches(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the heads, sized for the schema."""
+        schema = instantiate(config["attributes"]["schema"], "attributes.schema")
+        heads = instantiate(config["attributes"]["heads"], "attributes.heads", sizes=schema.sizes)
+        return {"attributes": heads}
+
+    @classmethod
+    def of_network(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return schema and heads, and the order of the outputs."""
+        schema = config["attributes"].get("schema") or {}
+        order = list((schema.get("attributes") or {}).items())
+        facts = {
+            "schema": schema,
+            "heads": config["attributes"].get("heads"),
+            "order of schema.attributes": order,
+        }
+        return {"attributes": facts}
+
+    @classmethod
     def check(cls, config: Mapping[str, Any]) -> None:
         """Refuse attribute heads that nothing trains."""
         attributes, classifier = config["attributes"], config["classifier"]
