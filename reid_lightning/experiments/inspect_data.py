@@ -11,7 +11,6 @@ from rich.table import Table
 
 from reid_lightning.config.resolve import CONF, instantiate, plain
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
-from reid_lightning.data.pedestrians.sheet import contact_sheet
 from reid_lightning.data.table import (
     attribute_files,
     concatenate_tables,
@@ -21,6 +20,7 @@ from reid_lightning.data.table import (
     identity_keys,
 )
 from reid_lightning.errors import InputError
+from reid_lightning.reporting.contact_sheet import contact_sheet
 
 
 def read_table(overrides: Sequence[str]) -> tuple[pd.DataFrame, AttributeSchema]:

@@ -11,10 +11,10 @@ from reid_lightning.data.pedestrians.body import KEYPOINTS
 from reid_lightning.data.pedestrians.dataset import read_pedestrians, write_pedestrians
 from reid_lightning.data.pedestrians.person import sample_person
 from reid_lightning.data.pedestrians.plan import Settings
-from reid_lightning.data.pedestrians.sheet import contact_sheet
 from reid_lightning.data.readers.market1501 import read_market1501
 from reid_lightning.data.table import validate_table
 from reid_lightning.errors import InputError
+from reid_lightning.reporting.contact_sheet import contact_sheet
 
 # The fields of Lin et al.'s market_attribute.mat, in the order of the file.
 PUBLIC_FIELDS = {
@@ -194,7 +194,7 @@ def test_misaligned_and_occluded_variant_hides_more(tmp_path):
 
 
 def test_contact_sheet_has_a_row_a_person_and_cells_per_camera(tree, tmp_path):
-    path = contact_sheet(tree, tmp_path / "sheet.png", people=4, cameras=3, shots=2)
+    path = contact_sheet(read_market1501(tree), tmp_path / "sheet.png", people=4, cameras=3, shots=2)
     assert cv2.imread(str(path)).shape == (4 * 130, 6 * 66, 3)
 
 
@@ -208,6 +208,6 @@ def test_contact_sheet_without_cameras_shows_images_side_by_side(tree, tmp_path)
 
 @pytest.mark.parametrize("name", ["sheet", "sheet.txt"])
 def test_contact_sheet_names_an_ending_that_is_no_picture(tree, tmp_path, name):
-    with pytest.raises(InputError, match=f"{name} names no picture"):
-        contact_sheet(tree, tmp_path / name)
+    with pytest.raises(InputError, match=f"{name}: the file extension is not an image format"):
+        contact_sheet(read_market1501(tree), tmp_path / name)
     assert not list(tmp_path.iterdir())

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from reid_lightning.data.readers.market1501 import read_market1501
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 
@@ -15,7 +14,7 @@ HEIGHT = 128  # pixels of a cell
 
 
 def contact_sheet(
-    root_or_table: str | Path | pd.DataFrame,
+    table: pd.DataFrame,
     path: str | Path,
     people: int = 10,
     cameras: int = 6,
@@ -26,7 +25,7 @@ def contact_sheet(
     Where no camera is known, a row holds the person's first `cameras` x `shots` images.
 
     Args:
-        root_or_table: A tree laid out like Market-1501, or a table.
+        table: The images' table.
         path: Picture to write (PNG or JPEG).
         people: Number of identities, those seen by most cameras (or with most images) first.
         cameras: Number of cameras.
@@ -36,11 +35,10 @@ def contact_sheet(
         The path.
 
     Raises:
-        InputError: There is no image, or the file's ending is none of a picture.
+        InputError: There is no image, or the file extension is not an image format.
     """
-    table = root_or_table if isinstance(root_or_table, pd.DataFrame) else read_market1501(root_or_table)
     if Path(path).suffix.lower() not in PICTURES:
-        raise InputError(f"{path} names no picture: give it one of the endings {', '.join(PICTURES)}.")
+        raise InputError(f"{path}: the file extension is not an image format; use one of {', '.join(PICTURES)}.")
     table = table[~table["distractor"]]
     if table["camera_id"].notna().any():
         table = table[table["camera_id"].notna()]
@@ -86,5 +84,5 @@ def _cell(file: str | None, width: int) -> np.ndarray:
 def _read(file: str) -> np.ndarray:
     image = cv2.imread(file)
     if image is None:
-        raise InputError(f"{file} is no image.")
+        raise InputError(f"{file} cannot be read as an image.")
     return image
