@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reid_lightning.config.resolve import target_of
 from reid_lightning.errors import InputError
 
 log = logging.getLogger("reid_lightning")
@@ -27,7 +26,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     Raises:
         InputError: Names the keys and what to change.
     """
-    trainer, sampler = config["trainer"], config["sampler"]
+    trainer = config["trainer"]
     if not isinstance(config["seed"], int) or config["seed"] < 0:
         raise InputError(f"seed={config['seed']} must be a whole number, 0 or more")
     if not config["loss"] and not config["classifier"] and set(config["tasks"]) <= {"identity"}:
@@ -59,45 +58,6 @@ def check_config(config: Mapping[str, Any]) -> None:
             "trainer.accumulate_grad_batches=%d does not enlarge the pool that metric losses mine in; "
             "raise sampler.identities for that",
             trainer["accumulate_grad_batches"],
-        )
-    _check_triplets(config["loss"] or {}, config["miner"], sampler)
-
-
-def _check_triplets(
-    losses: Mapping[str, Any], miner: Mapping[str, Any] | None, sampler: Mapping[str, Any]
-) -> None:
-    """Refuse losses, miner and sampler that find nothing to compare in a batch."""
-    own = [name for name, node in losses.items() if getattr(target_of(node), "forms_own_pairs", False)]
-    if getattr(target_of(miner), "needs_triplets", False):
-        if len(own) == len(losses):
-            which = (
-                f"loss={own[0]} forms its own pairs from the whole batch"
-                if own
-                else "there is no metric loss"
-            )
-            raise InputError(
-                f"an offline miner draws triplets for a triplet loss to read, but {which}; use loss=triplet, "
-                "loss=lossless or another that reads triplets, or miner=none"
-            )
-        if "triplets" not in sampler:
-            raise InputError(
-                "an offline miner needs the batches of sampler=triplets, which comes with it: leave out the choice of "
-                "another sampler"
-            )
-    needing = [
-        name
-        for name, node in losses.items()
-        if getattr(target_of(node), "needs_positives", str(node["_target_"]).startswith("reid_lightning."))
-    ]
-    if needing and sampler.get("images_per_identity") == 1:
-        raise InputError(
-            f"sampler.images_per_identity=1 leaves loss={needing[0]} no two images of one person to compare; "
-            "set it to 2 or more, or use loss=none"
-        )
-    if losses and miner and "images_per_identity" not in sampler and "triplets" not in sampler:
-        log.warning(
-            "metric losses need several images of an identity in a batch, which sampler=%s does not see to; use sampler=pk",
-            sampler["_target_"].rsplit(".", 1)[-1],
         )
 
 

@@ -158,10 +158,8 @@ class Objective(nn.Module):
 
     def _joins(self, loss: nn.Module) -> bool:
         """Return whether a loss sees the batch of all processes."""
-        if spec_of(loss).per_image:
-            return False
-        # A loss that keeps something from step to step (centers) keeps it alike in all processes.
-        return self.across_ranks or any(True for _ in loss.buffers())
+        spec = spec_of(loss)
+        return not spec.per_image and (self.across_ranks or spec.keeps_state)
 
     def _joined(self, features: Features, gather: Gather) -> Features:
         """Join the fields that losses read over all processes: the vectors, and whole features where any loss does."""

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning.config.resolve import instantiate
-from reid_lightning.config.validate import check_config, differences
+from reid_lightning.config.validate import differences
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.distributed.ddp_launcher import Children, JobDDPStrategy, processes_of_one_job, world_size
 from reid_lightning.engine import loggers as loggers_
@@ -26,11 +26,12 @@ from reid_lightning.engine.callbacks.time_limit import StopAfter, TimeLimit
 from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import completed
+from reid_lightning.experiments.checks import check_run
 from reid_lightning.experiments.factory import build_datamodule, build_module
 from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.experiments.source_tables import SourceTables
-from reid_lightning.experiments.tasks import check_tasks, tasks_of
+from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.files import atomic_path
 from reid_lightning.results.run_result import run_of, write_results
 from reid_lightning.results.summary import RunResult, Stopwatch
@@ -68,8 +69,7 @@ def run_job(config: dict[str, Any], tables: SourceTables | None = None) -> RunRe
     """
     quiet()
     keep_freed_memory()
-    check_config(config)
-    check_tasks(config)
+    check_run(config)
     output_dir = Path(config["output_dir"])
     checkpoint = _resume_path(config["resume"], output_dir, config)
     output_dir.mkdir(parents=True, exist_ok=True)

@@ -1,17 +1,18 @@
 """AlignedReID's loss: triplets mined on the global distance, asked for a margin in the global and the aligned one."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from reid_lightning.distances import aligned_distances
 from reid_lightning.losses.pairs import Indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.stripes import stripes_of
 from reid_lightning.losses.triplet import hinge
 from reid_lightning.losses.triplets import Cost, mean_cost_in_matrix, mean_triplet_cost
 from reid_lightning.models.features import Features
 
 
-class AlignedReIDLoss(nn.Module):
+class AlignedReIDLoss(MetricLoss):
     """Global and local triplet loss of the same triplets (Zhang et al. 2017, "AlignedReID", Sec. 3.2-3.3).
 
     A triplet costs `max(d(a,p) - d(a,n) + margin, 0)` with Euclidean distances of `Features.before_neck`, on which the miner
@@ -34,20 +35,18 @@ class AlignedReIDLoss(nn.Module):
         tensor(0.5000)
     """
 
-    reads_features = True
-    takes_padding = True
+    spec = LossSpec(reads=("stripes",), takes_padding=True)
 
     def __init__(self, margin: float = 0.3, local_margin: float = 0.3, local_weight: float = 1.0) -> None:
         super().__init__()
         self.margin = at_least("loss.aligned.margin", margin, 0)
         self.local_margin = at_least("loss.aligned.local_margin", local_margin, 0)
         self.local_weight = at_least("loss.aligned.local_weight", local_weight, 0)
-        self.diagnostics: dict[str, Tensor] = {}
 
-    def forward(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
-        """Return the scalar loss of N images' features and (N,) labels; None stands for all valid triplets."""
-        stripes = stripes_of(features, "aligned")
-        whole, self.diagnostics = mean_triplet_cost(
+    def output(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return the loss of N images' features and (N,) labels; None stands for all valid triplets."""
+        stripes = stripes_of(self, features)
+        whole, diagnostics = mean_triplet_cost(
             features.before_neck, labels, indices_tuple, self._cost(self.margin)
         )
         local, found = mean_cost_in_matrix(
@@ -58,8 +57,8 @@ class AlignedReIDLoss(nn.Module):
             active_only=False,
             embeddings=stripes.flatten(1),
         )
-        self.diagnostics |= {f"local_{name}": value for name, value in found.items()}
-        return whole + self.local_weight * local
+        diagnostics |= {f"local_{name}": value for name, value in found.items()}
+        return LossOutput(whole + self.local_weight * local, diagnostics)
 
     @staticmethod
     def _cost(margin: float) -> Cost:

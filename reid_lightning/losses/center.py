@@ -1,13 +1,14 @@
 """Center loss: every image is near the center of its identity, and the centers follow."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reid_lightning.errors import InputError
 from reid_lightning.losses.pairs import Indices, mean_norm, refuse_indices
+from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 
 
-class CenterLoss(nn.Module):
+class CenterLoss(MetricLoss):
     """Center loss with the paper's own update of the centers (Wen et al. 2016, eq. 2-4).
 
     The batch costs the mean of `|x - c_y|² / 2`. After it, in training mode, the center of each identity in the batch
@@ -30,8 +31,7 @@ class CenterLoss(nn.Module):
         tensor([1.0000, 0.2500])
     """
 
-    forms_own_pairs = True
-    needs_positives = False  # one image of a person is enough
+    spec = LossSpec(forms_own_pairs=True, needs_positives=False, keeps_state=True)
     centers: Tensor
 
     def __init__(self, num_classes: int, embedding_size: int, alpha: float = 0.5) -> None:
@@ -40,21 +40,20 @@ class CenterLoss(nn.Module):
             raise InputError(f"loss.center.alpha={alpha} is not between 0 and 1.")
         self.alpha = alpha
         self.register_buffer("centers", torch.zeros(num_classes, embedding_size))
-        self.diagnostics: dict[str, Tensor] = {}
 
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
-        """Return the scalar loss of (N, D) embeddings and (N,) labels, and move the centers in training mode."""
-        refuse_indices(indices_tuple, "center")
+    def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return the loss of (N, D) embeddings and (N,) labels, and move the centers in training mode."""
+        refuse_indices(self, indices_tuple)
         centers = self.centers[labels].to(embeddings.dtype)
         distances = (embeddings - centers).square().sum(dim=1)
-        self.diagnostics = {
+        diagnostics = {
             "mean_center_distance": distances.detach().sqrt().mean(),
             "embedding_norm": mean_norm(embeddings),
         }
         if self.training:
             moved = moved_centers(centers, embeddings.detach(), labels, self.alpha)
             self.centers[labels] = moved.to(self.centers.dtype)
-        return distances.mean() / 2
+        return LossOutput(distances.mean() / 2, diagnostics)
 
 
 def moved_centers(centers: Tensor, embeddings: Tensor, labels: Tensor, alpha: float) -> Tensor:

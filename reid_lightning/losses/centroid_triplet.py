@@ -1,14 +1,15 @@
 """Centroid triplet loss: nearer to the centroid of one's own other images than to another person's centroid."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reid_lightning.distances import pairwise_distances, unit_vectors
 from reid_lightning.losses.pairs import Indices, mean_norm, refuse_indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 
 
-class CentroidTripletLoss(nn.Module):
+class CentroidTripletLoss(MetricLoss):
     """Centroid triplet loss (Wieczorek et al. 2021, "On the Unreasonable Effectiveness of Centroids", eq. 2).
 
     An anchor costs `max(d(a, c_p) - d(a, c_n) + margin, 0)`: `c_p` is the mean of the anchor's identity in the batch
@@ -29,17 +30,16 @@ class CentroidTripletLoss(nn.Module):
         tensor(0.2500)
     """
 
-    forms_own_pairs = True
+    spec = LossSpec(forms_own_pairs=True)
 
     def __init__(self, margin: float = 0.3, squared: bool = True, normalize: bool = False) -> None:
         super().__init__()
         self.margin = at_least("loss.centroid_triplet.margin", margin, 0)
         self.squared, self.normalize = squared, normalize
-        self.diagnostics: dict[str, Tensor] = {}
 
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
-        """Return the scalar loss of (N, D) embeddings and (N,) labels; indices are refused."""
-        refuse_indices(indices_tuple, "centroid_triplet")
+    def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return the loss of (N, D) embeddings and (N,) labels; indices are refused."""
+        refuse_indices(self, indices_tuple)
         if self.normalize:
             embeddings = unit_vectors(embeddings)
         same = labels[:, None] == labels
@@ -60,13 +60,13 @@ class CentroidTripletLoss(nn.Module):
         anchors = (counts > 1) & (counts < len(labels))
         count = anchors.sum().clamp(min=1)
         costs = torch.where(anchors, torch.relu(positive - negative + self.margin), 0)
-        self.diagnostics = {
+        diagnostics = {
             "active_fraction": costs.detach().count_nonzero() / count,
             "mean_ap_distance": (positive.detach() * anchors).sum() / count,
             "mean_an_distance": (negative.detach() * anchors).sum() / count,
             "embedding_norm": mean_norm(embeddings),
         }
-        return costs.sum() / count
+        return LossOutput(costs.sum() / count, diagnostics)
 
     def _distances(self, x: Tensor, y: Tensor) -> Tensor:
         differences = x - y

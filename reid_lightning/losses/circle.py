@@ -1,15 +1,16 @@
 """Circle loss: similarities weighted by how far each is from its optimum."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from reid_lightning.distances import pairwise_distances
 from reid_lightning.errors import InputError
 from reid_lightning.losses.pairs import Indices, pair_diagnostics, pair_masks, refuse_indices
+from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 
 
-class CircleLoss(nn.Module):
+class CircleLoss(MetricLoss):
     """Circle loss on cosine similarities (Sun et al. 2020, eq. 4-8).
 
     An anchor costs `ln(1 + sum_n exp(g a_n (s_n - m)) * sum_p exp(-g a_p (s_p - 1 + m)))` with the weights
@@ -29,7 +30,7 @@ class CircleLoss(nn.Module):
         tensor(True)
     """
 
-    forms_own_pairs = True
+    spec = LossSpec(forms_own_pairs=True)
 
     def __init__(self, margin: float = 0.25, gamma: float = 128.0) -> None:
         super().__init__()
@@ -38,11 +39,10 @@ class CircleLoss(nn.Module):
         if not gamma > 0:
             raise InputError(f"loss.circle.gamma={gamma} is not above 0.")
         self.margin, self.gamma = margin, gamma
-        self.diagnostics: dict[str, Tensor] = {}
 
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
-        """Return the scalar loss of (N, D) embeddings and (N,) labels; indices are refused."""
-        refuse_indices(indices_tuple, "circle")
+    def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return the loss of (N, D) embeddings and (N,) labels; indices are refused."""
+        refuse_indices(self, indices_tuple)
         distances = pairwise_distances(embeddings, metric="cosine")
         positives, negatives = pair_masks(labels)
         count = (positives.any(dim=1) & negatives.any(dim=1)).sum().clamp(min=1)
@@ -56,5 +56,5 @@ class CircleLoss(nn.Module):
         exponents = pull.masked_fill(~positives, lowest).logsumexp(dim=1)
         exponents = exponents + push.masked_fill(~negatives, lowest).logsumexp(dim=1)
         active = (exponents.detach() > 0).sum() / count  # not yet on the right side
-        self.diagnostics = pair_diagnostics(distances, positives, negatives, active, embeddings)
-        return functional.softplus(exponents).sum() / count
+        diagnostics = pair_diagnostics(distances, positives, negatives, active, embeddings)
+        return LossOutput(functional.softplus(exponents).sum() / count, diagnostics)

@@ -1,15 +1,16 @@
 """Contrastive loss: pull every pair of one person together, push every other pair beyond a margin."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reid_lightning.distances import unit_vectors
 from reid_lightning.losses.gradients import distance_matrix
 from reid_lightning.losses.pairs import Indices, masked_mean, pair_diagnostics, pair_masks, refuse_indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 
 
-class ContrastiveLoss(nn.Module):
+class ContrastiveLoss(MetricLoss):
     """Contrastive loss (Hadsell et al. 2006, eq. 4) over all pairs of the batch.
 
     A pair of one person costs `d² / 2`, a pair of two people `max(margin - d, 0)² / 2`. Each kind is averaged on
@@ -28,21 +29,23 @@ class ContrastiveLoss(nn.Module):
         tensor(0.5625)
     """
 
-    forms_own_pairs = True
+    spec = LossSpec(forms_own_pairs=True)
 
     def __init__(self, margin: float = 1.0, normalize: bool = True) -> None:
         super().__init__()
         self.margin, self.normalize = at_least("loss.contrastive.margin", margin, 0), normalize
-        self.diagnostics: dict[str, Tensor] = {}
 
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
-        """Return the scalar loss of (N, D) embeddings and (N,) labels; indices are refused."""
-        refuse_indices(indices_tuple, "contrastive")
+    def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return the loss of (N, D) embeddings and (N,) labels; indices are refused."""
+        refuse_indices(self, indices_tuple)
         if self.normalize:
             embeddings = unit_vectors(embeddings)
         distances = distance_matrix(embeddings)
         positives, negatives = pair_masks(labels)
         close = torch.relu(self.margin - distances)
         active = masked_mean((close.detach() > 0).to(close.dtype), negatives)
-        self.diagnostics = pair_diagnostics(distances, positives, negatives, active, embeddings)
-        return (masked_mean(distances.square(), positives) + masked_mean(close.square(), negatives)) / 2
+        diagnostics = pair_diagnostics(distances, positives, negatives, active, embeddings)
+        return LossOutput(
+            (masked_mean(distances.square(), positives) + masked_mean(close.square(), negatives)) / 2,
+            diagnostics,
+        )

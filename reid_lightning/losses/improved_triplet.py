@@ -1,16 +1,17 @@
 """Improved triplet loss: the triplet loss, and a bound on the distance to the positive itself."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reid_lightning.distances import unit_vectors
 from reid_lightning.losses.pairs import Indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.triplet import hinge
 from reid_lightning.losses.triplets import mean_triplet_cost
 
 
-class ImprovedTripletLoss(nn.Module):
+class ImprovedTripletLoss(MetricLoss):
     """Improved triplet loss (Cheng et al. 2016, "Multi-Channel Parts-Based CNN with Improved Triplet Loss", eq. 3).
 
     A triplet costs `max(d(a,p) - d(a,n) + margin, 0) + beta * max(d(a,p) - bound, 0)`: the triplet loss alone is
@@ -34,7 +35,7 @@ class ImprovedTripletLoss(nn.Module):
         tensor(0.9000)
     """
 
-    takes_padding = True
+    spec = LossSpec(takes_padding=True)
 
     def __init__(
         self,
@@ -49,16 +50,13 @@ class ImprovedTripletLoss(nn.Module):
         self.bound = at_least("loss.improved_triplet.bound", bound, 0)
         self.beta = at_least("loss.improved_triplet.beta", beta, 0)
         self.squared, self.normalize = squared, normalize
-        self.diagnostics: dict[str, Tensor] = {}
 
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
-        """Return the scalar loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""
+    def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return the loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""
         if self.normalize:
             embeddings = unit_vectors(embeddings)
-        loss, self.diagnostics = mean_triplet_cost(
-            embeddings, labels, indices_tuple, self._cost, self.squared
-        )
-        return loss
+        loss, diagnostics = mean_triplet_cost(embeddings, labels, indices_tuple, self._cost, self.squared)
+        return LossOutput(loss, diagnostics)
 
     def _cost(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         costs, pull, push = hinge(positive - negative + self.margin)

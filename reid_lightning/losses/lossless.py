@@ -1,16 +1,17 @@
 """Lossless triplet loss: easy triplets still teach."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from reid_lightning.distances import unit_vectors
 from reid_lightning.losses.pairs import Indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.triplets import mean_triplet_cost
 
 LARGEST = 4.0  # squared Euclidean distance of two opposite unit vectors
 
 
-class LosslessTripletLoss(nn.Module):
+class LosslessTripletLoss(MetricLoss):
     """Lossless triplet loss (Arsenault 2018, as used in "Triplet Deep Learning Encoder", FH Kiel 2020).
 
     On unit vectors a triplet costs `-ln(1 - d²(a,p) / beta + eps) - ln(1 - (D - d²(a,n)) / beta + eps)` with D = 4,
@@ -31,7 +32,7 @@ class LosslessTripletLoss(nn.Module):
         tensor(True)
     """
 
-    takes_padding = True
+    spec = LossSpec(takes_padding=True)
     normalize = True
     squared = True
 
@@ -41,14 +42,13 @@ class LosslessTripletLoss(nn.Module):
             "loss.lossless.beta", beta, LARGEST
         )  # below, the logarithm's argument can be negative
         self.eps = at_least("loss.lossless.eps", eps, 1e-6)  # below, it vanishes in float32 beside 1
-        self.diagnostics: dict[str, Tensor] = {}
 
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
-        """Return the scalar loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""
-        loss, self.diagnostics = mean_triplet_cost(
+    def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return the loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""
+        loss, diagnostics = mean_triplet_cost(
             unit_vectors(embeddings), labels, indices_tuple, self._cost, squared=True
         )
-        return loss
+        return LossOutput(loss, diagnostics)
 
     def _cost(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         near = 1 + self.eps - positive.clamp(0, LARGEST) / self.beta

@@ -1,14 +1,15 @@
 """Margin sample mining loss: one term a batch, its worst positive pair against its worst negative pair."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reid_lightning.distances import pairwise_distances, unit_vectors
 from reid_lightning.losses.pairs import Indices, mean_norm, pair_masks, refuse_indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 
 
-class MarginSampleLoss(nn.Module):
+class MarginSampleLoss(MetricLoss):
     """Margin sample mining loss (Xiao et al. 2017, "Margin Sample Mining Loss", eq. 9).
 
     The batch costs `max(largest d(a,p) - smallest d(b,c) + margin, 0)`: the farthest pair of one person anywhere in
@@ -27,16 +28,15 @@ class MarginSampleLoss(nn.Module):
         tensor(2.5000)
     """
 
-    forms_own_pairs = True
+    spec = LossSpec(forms_own_pairs=True)
 
     def __init__(self, margin: float = 0.3, normalize: bool = False) -> None:
         super().__init__()
         self.margin, self.normalize = at_least("loss.margin_sample.margin", margin, 0), normalize
-        self.diagnostics: dict[str, Tensor] = {}
 
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
-        """Return the scalar loss of (N, D) embeddings and (N,) labels; indices are refused."""
-        refuse_indices(indices_tuple, "margin_sample")
+    def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return the loss of (N, D) embeddings and (N,) labels; indices are refused."""
+        refuse_indices(self, indices_tuple)
         if self.normalize:
             embeddings = unit_vectors(embeddings)
         positives, negatives = pair_masks(labels)
@@ -49,10 +49,10 @@ class MarginSampleLoss(nn.Module):
         both = torch.linalg.vector_norm(differences, dim=1)  # slope zero at zero
         cost = torch.relu(both[0] - both[1] + self.margin)
         cost = torch.where(positives.any() & negatives.any(), cost, 0)
-        self.diagnostics = {
+        diagnostics = {
             "active_fraction": (cost.detach() > 0).to(cost.dtype),
             "mean_ap_distance": both[0].detach(),
             "mean_an_distance": both[1].detach(),
             "embedding_norm": mean_norm(embeddings),
         }
-        return cost
+        return LossOutput(cost, diagnostics)

@@ -3,20 +3,18 @@
 import torch
 from torch import Tensor
 
-from reid_lightning.errors import InputError
-
 Indices = tuple[Tensor, Tensor, Tensor]
 
 
-def refuse_indices(indices_tuple: Indices | None, name: str) -> None:
+def refuse_indices(loss: object, indices_tuple: Indices | None) -> None:
     """Refuse a miner's choice where a loss forms its own pairs.
 
     Raises:
-        InputError: There are indices.
+        ValueError: There are indices.
     """
     if indices_tuple is not None:
-        raise InputError(
-            f"loss={name} forms its own pairs from the whole batch and takes no miner; use miner=none."
+        raise ValueError(
+            f"{type(loss).__name__} forms its own pairs from the whole batch and takes no indices of a miner"
         )
 
 

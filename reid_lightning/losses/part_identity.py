@@ -5,11 +5,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reid_lightning.losses.pairs import Indices
+from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.stripes import stripes_of
 from reid_lightning.models.features import Features
 
 
-class PartIdentityLoss(nn.Module):
+class PartIdentityLoss(MetricLoss):
     """A linear identity classifier for each stripe, and the mean of their cross-entropies (Sun et al. 2018, "PCB").
 
     Args:
@@ -26,10 +27,7 @@ class PartIdentityLoss(nn.Module):
         tensor(1.6094)
     """
 
-    reads_features = True
-    per_image = True  # a mean over images: every process may take it over its own
-    forms_own_pairs = True
-    needs_positives = False
+    spec = LossSpec(reads=("stripes",), per_image=True, forms_own_pairs=True, needs_positives=False)
 
     def __init__(
         self, num_classes: int, num_parts: int, part_size: int, label_smoothing: float = 0.0
@@ -38,15 +36,17 @@ class PartIdentityLoss(nn.Module):
         self.label_smoothing = label_smoothing
         self.weight = nn.Parameter(torch.empty(num_parts, num_classes, part_size))
         nn.init.normal_(self.weight, std=0.001)
-        self.diagnostics: dict[str, Tensor] = {}
 
-    def forward(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
-        """Return the scalar loss of B images' features and (B,) labels."""
-        stripes = stripes_of(features, "part_identity")
+    def output(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return the loss of B images' features and (B,) labels."""
+        stripes = stripes_of(self, features)
         logits = torch.einsum("bsd,snd->bsn", stripes, self.weight.to(stripes.dtype))
-        self.diagnostics = {"accuracy": (logits.detach().argmax(-1) == labels[:, None]).float().mean()}
-        return functional.cross_entropy(
-            logits.flatten(0, 1),
-            labels.repeat_interleave(logits.shape[1]),
-            label_smoothing=self.label_smoothing,
+        diagnostics = {"accuracy": (logits.detach().argmax(-1) == labels[:, None]).float().mean()}
+        return LossOutput(
+            functional.cross_entropy(
+                logits.flatten(0, 1),
+                labels.repeat_interleave(logits.shape[1]),
+                label_smoothing=self.label_smoothing,
+            ),
+            diagnostics,
         )

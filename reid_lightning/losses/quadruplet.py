@@ -1,17 +1,18 @@
 """Quadruplet loss: a triplet loss, and the same demand against pairs that the anchor is no part of."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reid_lightning.distances import unit_vectors
 from reid_lightning.losses.gradients import distance_matrix
 from reid_lightning.losses.pairs import Indices, refuse_indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.triplet import hinge
 from reid_lightning.losses.triplets import mean_cost_of_all
 
 
-class QuadrupletLoss(nn.Module):
+class QuadrupletLoss(MetricLoss):
     """Quadruplet loss over all valid quadruplets of the batch (Chen et al. 2017, "Beyond Triplet Loss", eq. 8).
 
     `mean(max(d(a,p) - d(a,n) + margin, 0)) + mean(max(d(a,p) - d(b,c) + negative_margin, 0))`, the second over pairs
@@ -33,7 +34,7 @@ class QuadrupletLoss(nn.Module):
         tensor(0.7000)
     """
 
-    forms_own_pairs = True
+    spec = LossSpec(forms_own_pairs=True)
 
     def __init__(
         self,
@@ -46,18 +47,17 @@ class QuadrupletLoss(nn.Module):
         self.margin = at_least("loss.quadruplet.margin", margin, 0)
         self.negative_margin = at_least("loss.quadruplet.negative_margin", negative_margin, 0)
         self.squared, self.normalize = squared, normalize
-        self.diagnostics: dict[str, Tensor] = {}
 
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
-        """Return the scalar loss of (N, D) embeddings and (N,) labels; indices are refused."""
-        refuse_indices(indices_tuple, "quadruplet")
+    def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return the loss of (N, D) embeddings and (N,) labels; indices are refused."""
+        refuse_indices(self, indices_tuple)
         if self.normalize:
             embeddings = unit_vectors(embeddings)
         distances = distance_matrix(embeddings, self.squared)
-        triplets, self.diagnostics = mean_cost_of_all(
+        triplets, diagnostics = mean_cost_of_all(
             distances, labels, lambda near, far: hinge(near - far + self.margin), False, embeddings
         )
-        return triplets + quadruplet_term(distances, labels, self.negative_margin)
+        return LossOutput(triplets + quadruplet_term(distances, labels, self.negative_margin), diagnostics)
 
 
 def quadruplet_term(distances: Tensor, labels: Tensor, margin: float) -> Tensor:

@@ -1,17 +1,18 @@
 """Absolute quadruplet loss: a triplet loss between two absolute bounds, one for either kind of pair."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reid_lightning.distances import unit_vectors
 from reid_lightning.losses.gradients import distance_matrix
 from reid_lightning.losses.pairs import Indices, masked_mean, pair_masks, refuse_indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.triplet import hinge
 from reid_lightning.losses.triplets import mean_cost_of_all
 
 
-class AbsoluteQuadrupletLoss(nn.Module):
+class AbsoluteQuadrupletLoss(MetricLoss):
     """The "what if" of the Megvii slides (Chi Zhang 2018, "Person Identification"), over all tuples of the batch.
 
     `mean(max(d(a,p) - d(a,n) + margin, 0)) + mean(max(d(a,p) - bound, 0)) + mean(max(margin + bound - d(b,c), 0))`: every
@@ -33,25 +34,24 @@ class AbsoluteQuadrupletLoss(nn.Module):
         tensor(1.1000)
     """
 
-    forms_own_pairs = True
+    spec = LossSpec(forms_own_pairs=True)
 
     def __init__(self, margin: float = 0.3, bound: float = 0.7, normalize: bool = True) -> None:
         super().__init__()
         self.margin = at_least("loss.quadruplet_absolute.margin", margin, 0)
         self.bound = at_least("loss.quadruplet_absolute.bound", bound, 0)
         self.normalize = normalize
-        self.diagnostics: dict[str, Tensor] = {}
 
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
-        """Return the scalar loss of (N, D) embeddings and (N,) labels; indices are refused."""
-        refuse_indices(indices_tuple, "quadruplet_absolute")
+    def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return the loss of (N, D) embeddings and (N,) labels; indices are refused."""
+        refuse_indices(self, indices_tuple)
         if self.normalize:
             embeddings = unit_vectors(embeddings)
         distances = distance_matrix(embeddings)
         positives, negatives = pair_masks(labels)
-        triplets, self.diagnostics = mean_cost_of_all(
+        triplets, diagnostics = mean_cost_of_all(
             distances, labels, lambda near, far: hinge(near - far + self.margin), False, embeddings
         )
         far = masked_mean(torch.relu(distances - self.bound), positives)
         near = masked_mean(torch.relu(self.margin + self.bound - distances), negatives)
-        return triplets + far + near
+        return LossOutput(triplets + far + near, diagnostics)

@@ -1,14 +1,15 @@
 """Spatial-channel loss: each block of the global vector describes one stripe of the body."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from reid_lightning.errors import InputError
 from reid_lightning.losses.pairs import Indices
+from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.stripes import stripes_of
 from reid_lightning.models.features import Features
 
 
-class SpatialChannelLoss(nn.Module):
+class SpatialChannelLoss(MetricLoss):
     """Ties block r of the global vector to the feature of stripe r (Fan et al. 2018, "SCPNet").
 
     The global vector `Features.before_neck` of R x d dimensions has R blocks of d. An image costs
@@ -31,10 +32,7 @@ class SpatialChannelLoss(nn.Module):
         tensor(5.)
     """
 
-    reads_features = True
-    per_image = True  # a mean over images: every process may take it over its own
-    forms_own_pairs = True
-    needs_positives = False
+    spec = LossSpec(reads=("stripes",), per_image=True, forms_own_pairs=True, needs_positives=False)
 
     def __init__(self, embedding_size: int, num_parts: int, part_size: int) -> None:
         super().__init__()
@@ -44,12 +42,11 @@ class SpatialChannelLoss(nn.Module):
                 f"{embedding_size}, which must be {num_parts * part_size} long; change parts.stripes or parts.size, or "
                 "take neck=bnneck."
             )
-        self.diagnostics: dict[str, Tensor] = {}
 
-    def forward(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
-        """Return the scalar loss of B images' features; labels are not read."""
-        stripes = stripes_of(features, "spatial_channel")
+    def output(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return the loss of B images' features; labels are not read."""
+        stripes = stripes_of(self, features)
         squares = (features.before_neck - stripes.flatten(1)).square().sum(dim=1)
         scale = stripes.detach().square().sum(dim=(1, 2)).mean()
-        self.diagnostics = {"relative_error": squares.detach().mean() / scale.clamp(min=1e-12)}
-        return squares.mean()
+        diagnostics = {"relative_error": squares.detach().mean() / scale.clamp(min=1e-12)}
+        return LossOutput(squares.mean(), diagnostics)

@@ -21,6 +21,7 @@ class LossSpec:
             many there are.
         per_image: It is a mean over images, and every process may take it over its own.
         needs_positives: It compares images of one person, so that a batch must hold several.
+        keeps_state: It keeps something from step to step (centers), and must see the same batch in all processes.
     """
 
     reads: tuple[str, ...] = ()
@@ -28,6 +29,7 @@ class LossSpec:
     takes_padding: bool = False
     per_image: bool = False
     needs_positives: bool = True
+    keeps_state: bool = False
 
 
 @dataclass(frozen=True)

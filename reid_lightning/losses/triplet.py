@@ -3,17 +3,18 @@
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from reid_lightning.distances import unit_vectors
 from reid_lightning.errors import InputError
 from reid_lightning.losses.pairs import Indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.triplets import mean_triplet_cost
 
 
-class TripletLoss(nn.Module):
+class TripletLoss(MetricLoss):
     """Triplet loss over mined or all valid triplets (Schroff et al. 2015, eq. 1; Hermans et al. 2017, eq. 5).
 
     A triplet costs `max(d(a,p) - d(a,n) + margin, 0)`; with the soft margin `ln(1 + exp(d(a,p) - d(a,n)))`, which
@@ -35,7 +36,7 @@ class TripletLoss(nn.Module):
         tensor(0.5000)
     """
 
-    takes_padding = True
+    spec = LossSpec(takes_padding=True)
 
     def __init__(
         self,
@@ -51,16 +52,15 @@ class TripletLoss(nn.Module):
         self.margin = at_least("loss.triplet.margin", margin, 0)
         self.soft_margin, self.squared = soft_margin, squared
         self.normalize, self.reduction = normalize, reduction
-        self.diagnostics: dict[str, Tensor] = {}
 
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
-        """Return the scalar loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""
+    def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return the loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""
         if self.normalize:
             embeddings = unit_vectors(embeddings)
-        loss, self.diagnostics = mean_triplet_cost(
+        loss, diagnostics = mean_triplet_cost(
             embeddings, labels, indices_tuple, self._cost, self.squared, self.reduction == "mean_active"
         )
-        return loss
+        return LossOutput(loss, diagnostics)
 
     def _cost(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         gaps = positive - negative

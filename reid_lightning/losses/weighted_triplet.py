@@ -1,16 +1,17 @@
 """Weighted triplet loss: batch-hard made soft, every pair counts by how hard it is."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from reid_lightning.distances import unit_vectors
 from reid_lightning.losses.gradients import distance_matrix
 from reid_lightning.losses.pairs import Indices, pair_diagnostics, pair_masks, refuse_indices
 from reid_lightning.losses.settings import at_least
+from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 
 
-class WeightedTripletLoss(nn.Module):
+class WeightedTripletLoss(MetricLoss):
     """Weighted ("soft hard") triplet loss (Ristani and Tomasi 2018, "Features for Multi-Target Multi-Camera", eq. 3-4).
 
     An anchor costs `max(sum_p w_p d(a,p) - sum_n w_n d(a,n) + margin, 0)`, where `w_p` is the softmax of its distances
@@ -32,17 +33,16 @@ class WeightedTripletLoss(nn.Module):
         tensor(0.5000)
     """
 
-    forms_own_pairs = True
+    spec = LossSpec(forms_own_pairs=True)
 
     def __init__(self, margin: float = 0.3, soft_margin: bool = False, normalize: bool = False) -> None:
         super().__init__()
         self.margin = at_least("loss.weighted_triplet.margin", margin, 0)
         self.soft_margin, self.normalize = soft_margin, normalize
-        self.diagnostics: dict[str, Tensor] = {}
 
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> Tensor:
-        """Return the scalar loss of (N, D) embeddings and (N,) labels; indices are refused."""
-        refuse_indices(indices_tuple, "weighted_triplet")
+    def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
+        """Return the loss of (N, D) embeddings and (N,) labels; indices are refused."""
+        refuse_indices(self, indices_tuple)
         if self.normalize:
             embeddings = unit_vectors(embeddings)
         distances = distance_matrix(embeddings)
@@ -56,5 +56,5 @@ class WeightedTripletLoss(nn.Module):
         costs = functional.softplus(gaps) if self.soft_margin else torch.relu(gaps + self.margin)
         costs = torch.where(anchors, costs, 0)
         active = costs.detach().count_nonzero() / count
-        self.diagnostics = pair_diagnostics(distances, positives, negatives, active, embeddings)
-        return costs.sum() / count
+        diagnostics = pair_diagnostics(distances, positives, negatives, active, embeddings)
+        return LossOutput(costs.sum() / count, diagnostics)

@@ -38,7 +38,9 @@ def contact_sheet(
         InputError: There is no image, or the file extension is not an image format.
     """
     if Path(path).suffix.lower() not in PICTURES:
-        raise InputError(f"{path}: the file extension is not an image format; use one of {', '.join(PICTURES)}.")
+        raise InputError(
+            f"{path}: the file extension is not an image format; use one of {', '.join(PICTURES)}."
+        )
     table = table[~table["distractor"]]
     if table["camera_id"].notna().any():
         table = table[table["camera_id"].notna()]

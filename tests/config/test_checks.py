@@ -3,8 +3,8 @@
 import pytest
 
 from reid_lightning.config.resolve import CONF
-from reid_lightning.config.validate import check_config
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.checks import check_run
 from reid_lightning.systems.attributes.task import AttributeTask
 
 LOSSES = sorted(file.stem for file in (CONF / "loss").glob("*.yaml"))
@@ -23,19 +23,19 @@ READ_TRIPLETS = {
 def test_an_offline_miner_wants_a_loss_that_reads_its_triplets(compose, loss, miner):
     config = compose(f"loss={loss}", f"miner={miner}")
     if loss in READ_TRIPLETS:
-        check_config(config)
+        check_run(config)
     else:
         with pytest.raises(InputError, match="draws triplets for a triplet loss to read, but"):
-            check_config(config)
+            check_run(config)
 
 
 def test_an_offline_miner_serves_one_of_several_losses(compose):
-    check_config(compose("loss=[triplet,center]", "miner=offline_hard"))
+    check_run(compose("loss=[triplet,center]", "miner=offline_hard"))
 
 
 def test_an_offline_miner_wants_its_sampler(compose):
     with pytest.raises(InputError, match="needs the batches of sampler=triplets"):
-        check_config(compose("miner=offline_random", "sampler=pk"))
+        check_run(compose("miner=offline_random", "sampler=pk"))
     assert compose("experiment=strong", "miner=offline_hard")["sampler"]["triplets"] == 32
 
 
@@ -43,27 +43,27 @@ def test_an_offline_miner_wants_its_sampler(compose):
 def test_pairs_want_two_images_of_a_person(compose, loss):
     config = compose(f"loss={loss}", "miner=none", "sampler.images_per_identity=1")
     if loss in ("none", "center", "part_identity", "pml_multi_similarity", "spatial_channel"):
-        check_config(config)
+        check_run(config)
     else:
         with pytest.raises(InputError, match=r"sampler\.images_per_identity=1 leaves loss="):
-            check_config(config)
+            check_run(config)
 
 
 def test_attributes_alone_are_enough_to_train(compose):
     alone = ("loss=none", "classifier=none", "miner=none", "attributes=market12")
-    check_config(compose(*alone, "attributes.heads.reweighting=false"))
+    check_run(compose(*alone, "attributes.heads.reweighting=false"))
     with pytest.raises(InputError, match="leave nothing to train"):
-        check_config(compose("loss=none", "classifier=none", "miner=none"))
+        check_run(compose("loss=none", "classifier=none", "miner=none"))
 
 
 def test_reweighting_wants_the_classifier_that_trains_it(compose):
     reweighted = ("attributes=market12", "attributes.heads.reweighting=true")
-    AttributeTask.check(compose(*reweighted))
+    check_run(compose(*reweighted))
     for without in ("classifier=none", "classifier.weight=0"):
         with pytest.raises(
             InputError, match="is learned from the identity classifier's loss, and there is none"
         ):
-            AttributeTask.check(compose(*reweighted, without))
+            check_run(compose(*reweighted, without))
 
 
 @pytest.mark.parametrize("weight", [0, -1])
@@ -71,7 +71,7 @@ def test_attribute_heads_want_a_weight(compose, weight):
     with pytest.raises(
         InputError, match=rf"attributes\.weight={weight} leaves the attribute heads untrained"
     ):
-        AttributeTask.check(compose("attributes=market12", f"attributes.weight={weight}"))
+        check_run(compose("attributes=market12", f"attributes.weight={weight}"))
 
 
 def test_a_vector_without_the_attributes_is_mentioned(compose, caplog):

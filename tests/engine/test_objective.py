@@ -26,6 +26,10 @@ class OwnPairs(Spread):
     spec = LossSpec(forms_own_pairs=True)
 
 
+class Keeping(Spread):
+    spec = LossSpec(keeps_state=True)  # must stay alike in all processes
+
+
 class Padded(Spread):
     spec = LossSpec(takes_padding=True)
 
@@ -163,8 +167,7 @@ def test_weights_and_miners_are_read_from_the_losses_nodes():
 
 @pytest.mark.parametrize(("across_ranks", "images"), [(True, 12), (False, 6)])
 def test_losses_see_the_joined_batch_or_their_own_share(across_ranks, images):
-    plain, keeping = Spread(), Spread()
-    keeping.register_buffer("centers", torch.zeros(1))  # must stay alike in all processes
+    plain, keeping = Spread(), Keeping()
     seen = []
     objective = Objective(
         losses={"plain": plain, "keeping": keeping},

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from reid_lightning.config.validate import check_config
 from reid_lightning.engine.callbacks import time_limit as callbacks
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.checks import check_run
 
 
 def ends_after(monkeypatch, lengths, deadline):
@@ -60,4 +60,4 @@ def test_an_epoch_is_always_trained_and_the_last_one_always_tested(monkeypatch):
 )
 def test_limits_that_cannot_be_kept_are_errors(compose, overrides, sentence):
     with pytest.raises(InputError, match=f"time_limit.*{sentence}"):
-        check_config(compose(*overrides))
+        check_run(compose(*overrides))

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from tester import assert_sane
 
 from reid_lightning.losses.center import CenterLoss
 
@@ -80,9 +81,5 @@ def test_centers_find_the_means():
 def test_odd_batches_are_finite(odd_batch):
     embeddings, labels, _ = odd_batch
     loss = CenterLoss(4, 8)
-    value = loss(embeddings, labels)
-    value.backward()
-    assert value.isfinite()
-    assert embeddings.grad.isfinite().all()
+    assert_sane(loss, [embeddings], embeddings, labels)
     assert loss.centers.isfinite().all()
-    assert all(diagnostic.isfinite() for diagnostic in loss.diagnostics.values())

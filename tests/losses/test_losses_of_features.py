@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from tester import assert_sane, outcome
 from torch.nn import functional
 
 from reid_lightning.errors import InputError
@@ -76,9 +77,9 @@ def test_padding_counts_for_nothing_in_the_aligned_loss():
         BatchHardMiner().padded(given.before_neck, labels),
     ):
         local, loss = given.extra["stripes"].detach().clone().requires_grad_(), AlignedReIDLoss(1.0, 1.0)
-        value = loss(given.with_extra("stripes", local), labels, triplets)
+        value, diagnostics = outcome(loss, given.with_extra("stripes", local), labels, triplets)
         value.backward()
-        found.append((value.detach(), local.grad, loss.diagnostics))
+        found.append((value.detach(), local.grad, diagnostics))
     torch.testing.assert_close(*found)
 
 
@@ -107,13 +108,11 @@ def test_aligned_without_its_local_term_is_the_triplet_loss():
 def test_aligned_is_finite_where_nothing_differs_or_nothing_is_mined(indices, fill):
     vectors, local = fill(8, 6).requires_grad_(), fill(8, 4, 3).requires_grad_()
     loss = AlignedReIDLoss()
-    value = loss(Features(vectors, vectors, vectors, {"stripes": local}), LABELS, indices)
-    value.backward()
+    batch = Features(vectors, vectors, vectors, {"stripes": local}), LABELS, indices
+    value = assert_sane(loss, [vectors, local], *batch)
     assert value.item() == pytest.approx(0.6 if indices is None else 0.0)
-    assert vectors.grad.isfinite().all()
-    assert local.grad.isfinite().all()
-    assert all(diagnostic.isfinite() for diagnostic in loss.diagnostics.values())
-    assert loss.diagnostics.keys() >= {"active_fraction", "local_active_fraction", "local_mean_ap_distance"}
+    wanted = {"active_fraction", "local_active_fraction", "local_mean_ap_distance"}
+    assert outcome(loss, *batch)[1].keys() >= wanted
 
 
 def test_the_tie_of_blocks_and_stripes_worked_out_by_hand():
@@ -166,8 +165,8 @@ def test_the_stripes_accuracy_is_that_of_all_classifiers():
         loss.weight.copy_(torch.eye(2).expand(2, 2, 2))
     local = torch.eye(2)[torch.tensor([[0, 0], [0, 1]])]  # the second image's first stripe is wrong
     vectors = torch.zeros(2, 1)
-    loss(Features(vectors, vectors, vectors, {"stripes": local}), torch.tensor([0, 1]))
-    assert loss.diagnostics["accuracy"].item() == 0.75
+    batch = Features(vectors, vectors, vectors, {"stripes": local}), torch.tensor([0, 1])
+    assert outcome(loss, *batch)[1]["accuracy"].item() == 0.75
 
 
 @pytest.mark.parametrize(

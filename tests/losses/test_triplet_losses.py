@@ -5,6 +5,7 @@ import torch
 from pytorch_metric_learning import losses as pml
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.utils import loss_and_miner_utils as lmu
+from tester import assert_plain_call_is_the_value, assert_sane, outcome
 from torch.nn.functional import normalize
 
 from reid_lightning.errors import InputError
@@ -83,9 +84,9 @@ def test_padding_counts_for_nothing(loss, random_batch):
         found = []
         for triplets in (miner(embeddings, labels), miner.padded(embeddings, labels)):
             leaf = embeddings.clone().requires_grad_()
-            value = loss(leaf, labels, triplets)
+            value, diagnostics = outcome(loss, leaf, labels, triplets)
             value.backward()
-            found.append((value.detach(), leaf.grad, loss.diagnostics))
+            found.append((value.detach(), leaf.grad, diagnostics))
         torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
 
 
@@ -111,12 +112,9 @@ def test_gradients(loss, mined, random_batch):
 @pytest.mark.parametrize("mined", [False, True])
 def test_odd_batches_are_finite_and_have_a_gradient(loss, odd_batch, mined):
     embeddings, labels, has_triplets = odd_batch
-    value = loss(embeddings, labels, BatchHardMiner()(embeddings, labels) if mined else None)
-    value.backward()
-    assert value.isfinite()
-    assert embeddings.grad.isfinite().all()
-    assert all(diagnostic.isfinite() for diagnostic in loss.diagnostics.values())
-    assert not any(diagnostic.requires_grad for diagnostic in loss.diagnostics.values())
+    triplets = BatchHardMiner()(embeddings, labels) if mined else None
+    value = assert_sane(loss, [embeddings], embeddings, labels, triplets)
+    assert_plain_call_is_the_value(loss, embeddings, labels, triplets)
     if not has_triplets:
         assert value == 0
         assert not embeddings.grad.any()
@@ -150,13 +148,12 @@ def test_pairs_in_place_of_triplets_are_refused(random_batch):
 
 def test_diagnostics_show_what_was_measured():
     embeddings = torch.tensor([[0.0], [1.0], [1.2], [10.0]])
-    loss = TripletLoss(margin=0.5)
-    loss(embeddings, torch.tensor([0, 0, 1, 2]))
+    _, diagnostics = outcome(TripletLoss(margin=0.5), embeddings, torch.tensor([0, 0, 1, 2]))
     # Triplets: (0, 1 | 2) and (0, 1 | 3), (1, 0 | 2) and (1, 0 | 3); d(a,p) = 1 throughout.
-    assert loss.diagnostics["active_fraction"] == 0.5
-    assert loss.diagnostics["mean_ap_distance"] == 1
-    torch.testing.assert_close(loss.diagnostics["mean_an_distance"], torch.tensor((1.2 + 10 + 0.2 + 9) / 4))
-    torch.testing.assert_close(loss.diagnostics["embedding_norm"], torch.tensor(12.2 / 4))
+    assert diagnostics["active_fraction"] == 0.5
+    assert diagnostics["mean_ap_distance"] == 1
+    torch.testing.assert_close(diagnostics["mean_an_distance"], torch.tensor((1.2 + 10 + 0.2 + 9) / 4))
+    torch.testing.assert_close(diagnostics["embedding_norm"], torch.tensor(12.2 / 4))
 
 
 @pytest.mark.parametrize(
@@ -181,8 +178,9 @@ def test_parts_of_a_large_batch_add_up(loss, random_batch, monkeypatch):
     for chunk in (2**18, 3 * len(labels), 1):
         monkeypatch.setattr("reid_lightning.losses.triplets.CHUNK", chunk)
         leaf = embeddings.clone().requires_grad_()
-        loss(leaf, labels).backward()
-        found.append((leaf.grad, dict(loss.diagnostics)))
+        value, diagnostics = outcome(loss, leaf, labels)
+        value.backward()
+        found.append((leaf.grad, diagnostics))
     torch.testing.assert_close(found[0], found[1])
     torch.testing.assert_close(found[0], found[2])
 

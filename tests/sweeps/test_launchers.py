@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from reid_lightning.config.resolve import CONF
-from reid_lightning.config.validate import check_config
+from reid_lightning.experiments.checks import check_run
 from reid_lightning.sweeps.launchers import Needs, prefer_own_options
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -74,7 +74,7 @@ def test_what_a_search_may_draw_is_a_run(compose, search):
     fields = [ends(override) for override in parsed if "." in override.key_or_group]
     for number in range(max(len(options), *map(len, fields))):
         drawn = [values[number % len(values)] for values in fields]
-        check_config(compose(f"sweep={search}", *options[number % len(options)], *drawn))
+        check_run(compose(f"sweep={search}", *options[number % len(options)], *drawn))
 
 
 def ends(override):

@@ -9,10 +9,10 @@ import torch
 import yaml
 
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.checks import check_run
 from reid_lightning.experiments.evaluate import evaluate, load_module
 from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.run import run_job
-from reid_lightning.experiments.tasks import check_tasks
 from reid_lightning.systems.multi_depth.filter_selection import ExploreFilters
 
 SETTINGS = (
@@ -35,7 +35,7 @@ def test_settings_that_do_not_go_together_are_refused(compose):
     with pytest.raises(
         InputError, match=r"feature=descriptor reads the descriptor .* choose descriptor=multi_depth"
     ):
-        check_tasks(compose("evaluation.feature=descriptor"))
+        check_run(compose("evaluation.feature=descriptor"))
     with pytest.raises(InputError, match=r"explore\.triples=0"):
         ExploreFilters(triples=0)
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from reid_lightning.config.resolve import instantiate
-from reid_lightning.config.validate import check_config
 from reid_lightning.data.camera_augmentation import rescale_intensity
 from reid_lightning.engine.schedules import ExponentialSchedule
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.checks import check_run
 from reid_lightning.experiments.evaluate import evaluate
 from reid_lightning.experiments.factory import build_datamodule, build_module
 from reid_lightning.experiments.run import run_job
@@ -37,7 +37,7 @@ FACES = (
 )
 def test_the_systems_are_the_reports(compose, name, size, channels, embedding):
     config = compose(f"experiment=hiqo/{name}", "data.weights=null")
-    check_config(config)
+    check_run(config)
     assert config["data"]["image_size"] == size
     assert (config["sampler"]["identities"], config["sampler"]["images_per_identity"]) == (18, 4)
     assert list(config["data"]["sources"]) == ["faces" if name == "face" else "pedestrians"]
@@ -79,7 +79,7 @@ def test_several_tables_train_together(compose):
 def test_the_table_compares_what_it_names(compose, optimizer, named, lr, embedding):
     choices = (f"experiment/hiqo/optimizer={optimizer}", f"neck.embedding_size={embedding}")
     config = compose("experiment=hiqo/table", *choices)
-    check_config(config)
+    check_run(config)
     module = build_module(config, num_identities=20)
     made = module._optimizer(module.network, module.objective)
     assert type(made).__name__ == named

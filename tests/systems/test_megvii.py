@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from reid_lightning.config.validate import check_config
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.checks import check_run
 from reid_lightning.experiments.evaluate import evaluate
 from reid_lightning.experiments.factory import build_module
 from reid_lightning.experiments.run import run_job
-from reid_lightning.experiments.tasks import check_tasks
 
 SMALL = ("data.weights=null", "backbone=resnet10", "data.image_size=[96,48]")
 
@@ -24,7 +23,7 @@ SMALL = ("data.weights=null", "backbone=resnet10", "data.image_size=[96,48]")
 )
 def test_the_systems_are_the_slides(compose, system, losses, local_shape, feature):
     config = compose(f"experiment=megvii/{system}", "data.weights=null")
-    check_config(config)
+    check_run(config)
     module = build_module(config, num_identities=7)
     assert list(module.objective.losses) == losses
     assert module.objective.terms == ["identity", *losses]  # classification and metric together
@@ -82,7 +81,7 @@ def test_what_does_not_go_together_is_refused(compose, choices, words):
     config = compose(*choices, "data.weights=null")
 
     def begin():
-        check_tasks(config)
+        check_run(config)
         build_module(config, num_identities=5)
 
     with pytest.raises(InputError, match=words):

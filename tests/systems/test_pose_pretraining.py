@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.checks import check_run
 from reid_lightning.experiments.evaluate import evaluate
 from reid_lightning.experiments.run import run_job
-from reid_lightning.experiments.tasks import check_tasks
 from reid_lightning.models.necks import LinearNeck
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.systems.pose.bilinear import PoseBilinear
@@ -153,9 +153,9 @@ def test_data_or_settings_that_cannot_be_pretrained_on_are_refused(compose):
         with pytest.raises(InputError, match=rf"pretraining\.{key}={value}"):
             PartPretraining(**{key: value})
     with pytest.raises(InputError, match="parts=pose: add that"):
-        check_tasks(compose("pretraining=pose"))
+        check_run(compose("pretraining=pose"))
     with pytest.raises(InputError, match=r"parts\.frozen=true keeps a part branch that nothing has trained"):
-        check_tasks(compose("parts=pose", "parts.frozen=true"))
+        check_run(compose("parts=pose", "parts.frozen=true"))
 
 
 def test_the_experiments_are_what_they_say(compose):

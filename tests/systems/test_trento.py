@@ -2,13 +2,13 @@
 
 import pytest
 
-from reid_lightning.config.validate import check_config
+from reid_lightning.experiments.checks import check_run
 from reid_lightning.experiments.factory import build_datamodule, build_module
 
 
 def test_the_system_is_the_report(compose):
     config = compose("experiment=trento")
-    check_config(config)
+    check_run(config)
     assert (config["data"]["validation"], config["data"]["validation_queries"]) == (0.3, 100)
     assert config["data"]["image_size"] == [256, 128]
     names = [step["_target_"].rsplit(".", 1)[-1] for step in config["augmentation"]["transforms"]]
@@ -39,7 +39,7 @@ def test_the_system_is_the_report(compose):
 )
 def test_every_task_of_the_table_is_what_its_name_says(compose, task, heads, reweighted, classifier):
     config = compose("experiment=trento/table", f"experiment/trento/task={task}")
-    check_config(config)
+    check_run(config)
     network = build_module(config, num_identities=7).network
     assert (network.attributes is not None) == heads
     assert (network.classifier is not None) == classifier
@@ -66,7 +66,7 @@ OWN = (
 )
 def test_an_own_schema_joins_any_other_choice(compose, choices):
     config = compose(*OWN, *choices)
-    check_config(config)
+    check_run(config)
     assert build_datamodule(config).attributes.names == ("glasses", "coat")
     network = build_module(config, num_identities=7).network
     assert network.attributes.heads.out_features == 5

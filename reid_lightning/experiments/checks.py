@@ -1,0 +1,135 @@
+"""What can be seen to be wrong in a config before any work starts, by asking the classes that it names."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import yaml
+
+from reid_lightning.config.resolve import CONF, target_of, targets
+from reid_lightning.config.validate import check_config
+from reid_lightning.errors import InputError
+from reid_lightning.experiments.tasks import tasks_of
+from reid_lightning.losses.spec import spec_of
+from reid_lightning.models.branches import Branch
+from reid_lightning.models.features import FIELDS
+
+log = logging.getLogger("reid_lightning")
+
+
+def check_run(config: Mapping[str, Any]) -> None:
+    """Refuse or warn about settings that do not go together, before any work.
+
+    Raises:
+        InputError: Names the keys and what to change.
+    """
+    check_config(config)
+    for task, _ in tasks_of(config).values():
+        task.check(config)
+    _check_fields(config)
+    _check_triplets(config["loss"] or {}, config["miner"], config["sampler"])
+
+
+def _check_fields(config: Mapping[str, Any]) -> None:
+    """Refuse fields of the features that are read but not given, and those that nothing would train."""
+    given = dict(_branches(config))
+    for reader, field in _read(config):
+        if field not in FIELDS and field not in given:
+            raise InputError(
+                f"{reader} reads the {field} of a network, which this one does not give; choose "
+                f"{_alternatives(_options(partial(_does_give, field)))}"
+            )
+    read = {field for _, field in _read(config, losses_only=True)}
+    for field, branch in given.items():
+        if branch.needs_loss and field not in read:
+            fitting = _options(partial(_does_read, field))
+            raise InputError(
+                f"no loss reads the {field} that this network gives, so nothing would train them; add one that does "
+                f"({_alternatives(fitting)}), or leave them out"
+            )
+
+
+def _branches(config: Mapping[str, Any]) -> Iterator[tuple[str, type[Branch]]]:
+    """Yield what the branches of a config's network add to its features, with their classes."""
+    for _, target in targets(config):
+        branch = target_of({"_target_": target})
+        if (field := _gives(branch)) is not None:
+            yield field, branch
+
+
+def _gives(target: Any) -> str | None:
+    return target.gives if isinstance(target, type) and issubclass(target, Branch) else None
+
+
+def _read(config: Mapping[str, Any], losses_only: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield who reads which field of the features."""
+    for name, node in (config["loss"] or {}).items():
+        for field in spec_of(target_of(node)).reads:
+            yield f"loss={name}", field
+    if losses_only:
+        return
+    evaluation = config["evaluation"]
+    yield f"evaluation.feature={evaluation['feature']}", evaluation["feature"]
+    rerank = target_of(evaluation.get("rerank"))
+    if getattr(rerank, "reads", None):
+        yield f"evaluation.rerank={rerank.__name__}", rerank.reads
+
+
+def _does_give(field: str, target: Any) -> bool:
+    return _gives(target) == field
+
+
+def _does_read(field: str, target: Any) -> bool:
+    return field in spec_of(target).reads
+
+
+def _options(fits: Callable[[Any], bool]) -> list[str]:
+    """Return the options of the config's groups that name something that fits, as GROUP=NAME."""
+    found = []
+    for file in sorted(CONF.glob("*/*.yaml")):
+        if file.parent.name == "experiment":
+            continue
+        named = targets(yaml.safe_load(file.read_text(encoding="utf-8")))
+        if any(fits(target_of({"_target_": target})) for _, target in named):
+            found.append(f"{file.parent.name}={file.stem}")
+    return found
+
+
+def _alternatives(options: list[str]) -> str:
+    *others, last = options
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _check_triplets(
+    losses: Mapping[str, Any], miner: Mapping[str, Any] | None, sampler: Mapping[str, Any]
+) -> None:
+    """Refuse losses, miner and sampler that find nothing to compare in a batch."""
+    own = [name for name, node in losses.items() if spec_of(target_of(node)).forms_own_pairs]
+    if getattr(target_of(miner), "needs_triplets", False):
+        if len(own) == len(losses):
+            which = (
+                f"loss={own[0]} forms its own pairs from the whole batch"
+                if own
+                else "there is no metric loss"
+            )
+            raise InputError(
+                f"an offline miner draws triplets for a triplet loss to read, but {which}; use loss=triplet, "
+                "loss=lossless or another that reads triplets, or miner=none"
+            )
+        if "triplets" not in sampler:
+            raise InputError(
+                "an offline miner needs the batches of sampler=triplets, which comes with it: leave out the choice of "
+                "another sampler"
+            )
+    needing = [name for name, node in losses.items() if spec_of(target_of(node)).needs_positives]
+    if needing and sampler.get("images_per_identity") == 1:
+        raise InputError(
+            f"sampler.images_per_identity=1 leaves loss={needing[0]} no two images of one person to compare; "
+            "set it to 2 or more, or use loss=none"
+        )
+    if losses and miner and "images_per_identity" not in sampler and "triplets" not in sampler:
+        log.warning(
+            "metric losses need several images of an identity in a batch, which sampler=%s does not see to; use sampler=pk",
+            sampler["_target_"].rsplit(".", 1)[-1],
+        )
