@@ -175,7 +175,7 @@ def test_the_stripes_accuracy_is_that_of_all_classifiers():
     ids=lambda loss: type(loss).__name__,
 )
 def test_a_network_without_stripes_is_refused(loss):
-    with pytest.raises(InputError, match="choose parts=stripes"):
+    with pytest.raises(ValueError, match="reads features of stripes"):
         loss(features()._replace(extra={}), LABELS)
 
 

@@ -96,7 +96,7 @@ def test_data_without_annotations_has_rows_and_no_scores():
     columns = (probabilities, squared, torch.full_like(targets, -1), index)
     evaluation, scores = evaluated(columns, [torch.arange(61)])
     assert scores.summary() == {}
-    assert torch.equal(evaluation.rows.probabilities, probabilities)
+    assert torch.equal(evaluation.evaluated.probabilities, probabilities)
 
 
 def test_batches_in_any_order_with_duplicates_give_the_rows_once():
@@ -105,13 +105,13 @@ def test_batches_in_any_order_with_duplicates_give_the_rows_once():
     evaluation, scores = evaluated(columns, [shuffled[:20], shuffled[20:], torch.tensor([3, 4, 0])])
     _, expected = evaluated(columns, [torch.arange(61)])
     assert scores.summary() == expected.summary()
-    rows = evaluation.rows
+    rows = evaluation.evaluated
     for found, column in zip(
         (rows.probabilities, rows.squared_scores, rows.targets, rows.index), columns, strict=True
     ):
         assert torch.equal(found, column)
     evaluation.reset()
-    assert evaluation.rows is None
+    assert evaluation.evaluated is None
 
 
 SHARDS = {
@@ -127,7 +127,7 @@ def evaluate_shards(process, folder):
     for name, shards in SHARDS.items():
         evaluation, scores = evaluated(table(), [torch.tensor(list(part)) for part in shards[process]])
         torch.save(
-            (scores.summary(), scores.confusions, tuple(vars(evaluation.rows).values())),
+            (scores.summary(), scores.confusions, tuple(vars(evaluation.evaluated).values())),
             folder / f"{name}-{process}.pt",
         )
     distributed.destroy_process_group()
@@ -141,7 +141,7 @@ def test_two_processes_give_the_scores_of_one(tmp_path):
             summary, confusions, rows = torch.load(tmp_path / f"{name}-{process}.pt")
             assert summary == scores.summary(), name
             assert all(map(torch.equal, confusions, scores.confusions)), name
-            assert all(map(torch.equal, rows, vars(whole.rows).values())), name
+            assert all(map(torch.equal, rows, vars(whole.evaluated).values())), name
 
 
 @pytest.mark.parametrize("with_identity", [True, False])

@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import wraps
-from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.functional.classification import multiclass_confusion_matrix
-from torchmetrics.utilities import dim_zero_cat
 
 from reid_lightning.data.attributes import UNKNOWN
-from reid_lightning.distributed.gather import gather_rows
+from reid_lightning.distributed.row_metric import RowMetric
 
 
 @dataclass(frozen=True)
@@ -102,47 +98,38 @@ class AttributeRows:
     """(N,) sum of the squared attribute scores; a low one marks a likely distractor or junk image."""
 
 
-class AttributeEvaluation(Metric):
-    """Collects attribute predictions of all processes and scores them; a row that arrives twice counts once.
+class AttributeEvaluation(RowMetric):
+    """Collects attribute predictions of all processes and scores them.
 
     Args:
         names: Attributes.
         sizes: Classes of each.
     """
 
-    full_state_update = False
     higher_is_better = True
-    is_differentiable = False
-
-    values: list[Tensor]  # (N, C + 1): probabilities, squared score
-    codes: list[Tensor]  # (N, 1 + heads): index, targets
 
     def __init__(self, names: Sequence[str], sizes: Sequence[int]) -> None:
-        super().__init__(dist_sync_fn=gather_rows)
+        super().__init__(("probabilities", "squared_scores", "targets"))
         self.names, self.sizes = tuple(names), tuple(sizes)
         self.majority = [0] * len(self.sizes)  # the most frequent training classes, set before an evaluation
-        self.rows: AttributeRows | None = None
-        self.add_state("values", [], dist_reduce_fx="cat")
-        self.add_state("codes", [], dist_reduce_fx="cat")
+        self.evaluated: AttributeRows | None = None
 
     def update(self, probabilities: Tensor, squared_scores: Tensor, targets: Tensor, index: Tensor) -> None:
         """Add a batch: (B, C) probabilities, (B,) squared scores, (B, heads) true classes, (B,) rows."""
-        self.values.append(torch.cat([probabilities, squared_scores[:, None]], dim=1).detach().float())
-        self.codes.append(torch.cat([index[:, None], targets], dim=1))
+        scores = {"probabilities": probabilities.float(), "squared_scores": squared_scores.float()}
+        self.add(index, scores | {"targets": targets})
 
     def compute(self) -> AttributeScores:
-        """Score all images, and keep them in `rows`."""
-        values, codes = dim_zero_cat(self.values), dim_zero_cat(self.codes)
-        index, order = codes[:, 0].sort(stable=True)
-        order = order[torch.cat([index.new_ones(1), index.diff()]) > 0]
-        values, codes = values[order], codes[order]
-        self.rows = AttributeRows(codes[:, 0], values[:, :-1], codes[:, 1:], values[:, -1])
-        answers = predicted_classes(self.rows.probabilities, self.sizes)
+        """Score all images, and keep them in `evaluated`."""
+        index, columns = self.rows()
+        self.evaluated = AttributeRows(index, **columns)
+        answers = predicted_classes(self.evaluated.probabilities, self.sizes)
         confusions = []
         for head, size in enumerate(self.sizes):
-            known = self.rows.targets[:, head] != UNKNOWN
+            targets = self.evaluated.targets[:, head]
+            known = targets != UNKNOWN
             confusions.append(
-                multiclass_confusion_matrix(answers[known, head], self.rows.targets[known, head], size).cpu()
+                multiclass_confusion_matrix(answers[known, head], targets[known], size).cpu()
                 if known.any()
                 else torch.zeros(size, size, dtype=torch.int64)
             )
@@ -154,19 +141,7 @@ class AttributeEvaluation(Metric):
     def reset(self) -> None:
         """Forget all rows."""
         super().reset()
-        self.rows = None
-
-    def _wrap_compute(self, compute: Any) -> Any:
-        # As in RetrievalEvaluation: the result is a frozen value object, and is not kept.
-        @wraps(compute)
-        def synchronised() -> AttributeScores:
-            with self.sync_context(
-                self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync
-            ):
-                scores: AttributeScores = compute()
-                return scores
-
-        return synchronised
+        self.evaluated = None
 
 
 def predicted_classes(probabilities: Tensor, sizes: Sequence[int]) -> Tensor:

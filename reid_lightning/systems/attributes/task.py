@@ -167,8 +167,8 @@ class AttributeTask(Task):
         """Return mean scores over the attributes, and those of each (see `AttributeScores.summary`)."""
         self.evaluation.majority = self.loss.majority()
         scores = self.evaluation.compute()
-        assert self.evaluation.rows is not None
-        self.evaluated = scores, self.evaluation.rows
+        assert self.evaluation.evaluated is not None
+        self.evaluated = scores, self.evaluation.evaluated
         return scores.summary()
 
     def scores(self, run: Run) -> dict[str, float]:
