@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from reid_lightning.config.resolve import instantiate
+from reid_lightning.config.schema import hints
 from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.engine.module import ReIDModule
@@ -16,13 +17,10 @@ from reid_lightning.errors import InputError
 from reid_lightning.losses.attributes import AttributeLoss
 from reid_lightning.models.network import ReIDNetwork
 
-# Keys under `data` that other groups read (`${data.weights}`); the data module itself takes no such argument.
-_HINTS = ("root", "weights", "epochs", "lr", "split", "tracklets", "single_shot")
-
 
 def build_datamodule(config: Mapping[str, Any]) -> ReIDDataModule:
     """Return the data module of a config, not yet set up."""
-    node = {name: value for name, value in config["data"].items() if name not in _HINTS}
+    node = {name: value for name, value in config["data"].items() if f"data.{name}" not in hints()}
     if config.get("attributes"):
         node["attributes"] = config["attributes"]["schema"]
     return instantiate(

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning.config.resolve import instantiate
 from reid_lightning.config.validate import check_annotations, check_config, differences
+from reid_lightning.config.schema import of_network
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.distributed.ddp_launcher import Children, JobDDPStrategy, processes_of_one_job, world_size
 from reid_lightning.engine import loggers as loggers_
@@ -283,18 +284,10 @@ def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]
 
 def _of_network(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a config says about the network."""
-    groups = ("backbone", "pooling", "neck", "classifier", "descriptor", "parts")
-    parts = {part: config.get(part) for part in groups}
-    attributes = config.get("attributes") or {}
-    schema = attributes.get("schema") or {}
+    described = of_network(config)
+    schema = described["attributes.schema"] or {}
     heads = list((schema.get("attributes") or {}).items())  # a list: their order is that of the outputs
-    return parts | {
-        "attributes": {
-            "schema": schema,
-            "heads": attributes.get("heads"),
-            "order of schema.attributes": heads,
-        }
-    }
+    return described | {"order of attributes.schema.attributes": heads}
 
 
 def _epochs_of(checkpoint: Path) -> int:

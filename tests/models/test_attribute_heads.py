@@ -113,7 +113,9 @@ def test_the_identity_trains_the_confidence_and_unless_detached_the_heads(classi
 @pytest.mark.parametrize("detach", [False, True])
 def test_attribute_labels_train_the_heads_and_what_is_below(detach):
     model = network(reweighting=True, detach=detach)
-    functional.cross_entropy(model(images()).extra["attributes"][:, :2], torch.tensor([0, 1, 0, 1])).backward()
+    functional.cross_entropy(
+        model(images()).extra["attributes"][:, :2], torch.tensor([0, 1, 0, 1])
+    ).backward()
     reached = model.attributes.heads.weight.grad.abs().sum(dim=1)
     assert (reached[:2] > 0).all()
     assert (reached[2:] == 0).all()
