@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from reid_lightning.config.schema import optional
 from reid_lightning.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -36,7 +37,6 @@ REFUSED_PREFIXES = (
     "lightning.pytorch.cli",
     "lightning.fabric",
 )
-UNREAD = "data.root"  # may stay unset where every source has a root of its own
 OBJECT_CALLS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 
 # `${if_set:${backbone.weights},7,0}` is 7 where weights are given and 0 where they are null.
@@ -59,7 +59,7 @@ def plain(config: Any) -> Any:
         return config
     try:
         resolved = OmegaConf.to_container(config, resolve=True)
-        missing = [key for key, value in leaves(resolved) if value == "???" and key != UNREAD]
+        missing = [key for key, value in leaves(resolved) if value == "???" and key not in optional()]
     except InterpolationToMissingValueError:
         missing = [key for key, value in leaves(plain_unresolved(config)) if value == "???"]
     except OmegaConfBaseException as error:

@@ -4,20 +4,10 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from reid_lightning.config.schema import matches, resumable
 from reid_lightning.errors import InputError
 
 log = logging.getLogger("reid_lightning")
-
-# Differences that do not change what a resumed run computes.
-_INCIDENTAL = (
-    "output_dir",
-    "resume",
-    "logger",
-    "trainer.max_epochs",
-    "trainer.devices",
-    "data.num_workers",
-    "time_limit",
-)
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -62,7 +52,9 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Yield a line for every setting that differs between two plain configs, incidental ones left out.
+    """Yield a line for every setting that differs between two plain configs, but for those that a resumed run may change.
+
+    Nothing is the same as an empty mapping.
 
     Examples:
         >>> list(differences({"seed": 1, "resume": None}, {"seed": 2, "resume": "last"}))
@@ -70,10 +62,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") 
     """
     for key in sorted(old.keys() | new.keys()):
         where = f"{path}.{key}" if path else str(key)
-        if where.startswith(_INCIDENTAL) or key == "dirpath":
+        if matches(where, resumable()):
             continue
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             yield from differences(before, after, where)
-        elif before != after:
+        elif before != after and not (before in (None, {}) and after in (None, {})):
             yield f"{where} was {before!r}, is {after!r}"

@@ -9,31 +9,11 @@ import torch
 
 from reid_lightning.config.renamed import current_state, current_targets, with_tasks
 from reid_lightning.config.resolve import CONF, check_targets, nearest_key, plain
+from reid_lightning.config.schema import added_later, as_evaluated, follows_data
 from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.factory import build_module
 from reid_lightning.retrieval.protocol import EvaluationProtocol
-
-# What a training run needs and an evaluation must not bring back.
-_TRAINING_ONLY: dict[str, Any] = {
-    "resume": None,
-    "refit": False,
-    "compile": False,
-    "callbacks": {},
-    "logger": {},
-}
-# Keys that checkpoints of earlier versions lack, as they were trained.
-_ADDED_LATER: dict[str, Any] = {
-    "descriptor": None,
-    "parts": None,
-    "attributes": None,
-    "pretraining": None,
-    "test_transform": None,
-    "across_ranks": True,
-    "frozen_epochs": 0,
-}
-# Keys of `evaluation` that the config sets to what suits the data.
-_FOLLOWS_DATA = ("tracklets", "single_shot")
 
 
 def read_checkpoint(path: str | Path, trusted: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -67,7 +47,7 @@ def read_checkpoint(path: str | Path, trusted: tuple[str, ...] = ()) -> tuple[di
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of an earlier version with what has been added since."""
-    present = with_tasks(_ADDED_LATER | current_targets(config))
+    present = added_later() | with_tasks(current_targets(config))
     evaluation = present["evaluation"]
     if str(evaluation["_target_"]).endswith(f".{EvaluationProtocol.__name__}"):
         defaults = {field.name: field.default for field in fields(EvaluationProtocol)}
@@ -89,7 +69,7 @@ def load_module(
         The module in evaluation mode, and the plain config that it was built from.
     """
     checkpoint, entry = read_checkpoint(path, trusted)
-    config = override(entry["config"], overrides) | _TRAINING_ONLY
+    config = override(entry["config"], overrides) | as_evaluated()
     for part in ("backbone", "parts"):
         if "weights" in (config.get(part) or {}):
             config[part] = config[part] | {"weights": None}  # the checkpoint's weights follow
@@ -130,9 +110,11 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
             result |= {group: plain(composed[group]) for group in chosen}
             if chosen & {"data", "evaluation"}:
                 given = {o.key_or_group for o in parsed}
-                follow = [name for name in _FOLLOWS_DATA if f"evaluation.{name}" not in given]
-                suits = {name: result["data"].get(name) for name in follow}
-                result["evaluation"] = {**result["evaluation"], **suits}
+                for key, suits in follows_data().items():
+                    if key not in given:
+                        group, name = key.split(".")
+                        value = result["data"].get(suits.removeprefix("data."))
+                        result[group] = {**result[group], name: value}
     except HydraException as error:
         raise InputError(" ".join(str(error).split())) from error
     for o in parsed:

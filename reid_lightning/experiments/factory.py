@@ -8,20 +8,19 @@ import torch
 from torch import nn
 
 from reid_lightning.config.resolve import instantiate
+from reid_lightning.config.schema import hints
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.engine.module import ReIDModule
 from reid_lightning.engine.objective import Objective
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.models.network import ReIDNetwork
 
-# Keys under `data` that other groups read (`${data.weights}`); the data module itself takes no such argument.
-_HINTS = ("root", "weights", "epochs", "lr", "split", "tracklets", "single_shot")
 _OF_OBJECTIVE = ("weight", "miner")  # keys of a loss that the objective reads
 
 
 def build_datamodule(config: Mapping[str, Any]) -> ReIDDataModule:
     """Return the data module of a config, not yet set up."""
-    node = {name: value for name, value in config["data"].items() if name not in _HINTS}
+    node = {name: value for name, value in config["data"].items() if f"data.{name}" not in hints()}
     if config.get("attributes"):
         node["attributes"] = config["attributes"]["schema"]
     columns = {

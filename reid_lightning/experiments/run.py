@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning.config.resolve import instantiate
+from reid_lightning.config.schema import of_network
 from reid_lightning.config.validate import differences
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.distributed.ddp_launcher import Children, JobDDPStrategy, processes_of_one_job, world_size
@@ -262,10 +263,10 @@ def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]
 
 def _of_network(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a config says about the network."""
-    facts = {group: config.get(group) for group in ("backbone", "pooling", "neck", "classifier", "parts")}
+    described = of_network(config)
     for task, _ in tasks_of(config).values():
-        facts |= task.of_network(config)
-    return facts
+        described |= task.of_network(config)
+    return described
 
 
 def _epochs_of(checkpoint: Path) -> int:

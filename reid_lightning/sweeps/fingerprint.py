@@ -2,12 +2,8 @@
 
 **Settings** are the resolved config, so that a changed default counts as a changed override does. A file that a setting
 names (weights, attributes) counts by its name, size and modification time. What does not change a result is left out:
-
-- where things lie: `output_dir`, `data.root` and the `root` of a source (the data count by what they hold), `dirpath`;
-- who is told: `logger`, the progress bar, `trainer.log_every_n_steps`;
-- how the machine works it off: `trainer.accelerator`, `trainer.devices`, `trainer.num_nodes` (a batch is that of all
-  processes, whatever their number), `data.num_workers`, `data.cache`, `data.cache_limit`, `data.batch_size` (of
-  evaluation), a source's `processes`, `time_limit`, and `resume` from the job's own last checkpoint.
+the keys that `config/schema.py` says change the machine (a batch is that of all processes, whatever their number) or a
+place (the data count by what they hold), and `resume` from the job's own last checkpoint.
 
 `trainer.precision`, `compile` and the like change the arithmetic and count. A left-out setting that a sweep *varies*
 counts in that sweep: whoever compares `trainer.devices=1,2` wants both.
@@ -21,9 +17,8 @@ import importlib.util
 import json
 import logging
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,31 +34,16 @@ from reid_lightning.config.resolve import (
     plain_unresolved,
     targets,
 )
+from reid_lightning.config.schema import changes_result
 from reid_lightning.experiments.source_tables import SourceTables
 
 log = logging.getLogger("reid_lightning")
 
-PLACES = ("output_dir", "data.root", "data.sources.*.root", "*.dirpath")
-MACHINE = (
-    "logger",
-    "logger.*",
-    "time_limit",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.enable_progress_bar",
-    "trainer.log_every_n_steps",
-    "data.num_workers",
-    "data.cache",
-    "data.cache_limit",
-    "data.batch_size",
-    "data.sources.*.processes",
-)
 UNREADABLE = "unreadable"  # data that cannot be read, of a job that will fail and say so
 
 
 @dataclass(frozen=True)
-class JobIdentity:
+class JobFingerprint:
     """Hashes of what a result follows from.
 
     Attributes:
@@ -82,10 +62,10 @@ class JobIdentity:
         return _hash(asdict(self))[:12]
 
 
-def identify(config: Any, tables: SourceTables, swept: Collection[str] = ()) -> JobIdentity:
-    """Return the identity of a job.
+def fingerprint(config: Any, tables: SourceTables, swept: Collection[str] = ()) -> JobFingerprint:
+    """Return the fingerprint of a job.
 
-    It never raises: a job whose config or data cannot be used has an identity too, under which its failure is recorded.
+    It never raises: a job whose config or data cannot be used has a fingerprint too, under which its failure is recorded.
 
     Args:
         config: The composed config, not yet resolved.
@@ -100,13 +80,13 @@ def identify(config: Any, tables: SourceTables, swept: Collection[str] = ()) -> 
         settled = plain(OmegaConf.create(unresolved))
     except Exception as error:  # whatever it is, the job itself meets it and tells
         log.debug("the config cannot be resolved: %s", error)
-        return JobIdentity(_hash(unresolved), UNREADABLE, code_version())
+        return JobFingerprint(_hash(unresolved), UNREADABLE, code_version())
     try:
         data = tables.fingerprint(settled)
     except Exception as error:  # a reader of one's own may raise anything; the job meets it too
         log.debug("the data cannot be read: %s", error)
         data = UNREADABLE
-    return JobIdentity(_hash(settings(settled, swept)), data, code_version(settled))
+    return JobFingerprint(_hash(settings(settled, swept)), data, code_version(settled))
 
 
 def settings(config: Mapping[str, Any], swept: Collection[str] = ()) -> dict[str, Any]:
@@ -125,12 +105,7 @@ def settings(config: Mapping[str, Any], swept: Collection[str] = ()) -> dict[str
     kept = {key: _fact(value) for key, value in leaves(config) if not (isinstance(value, Mapping) and value)}
     if kept.get("resume") == "last":
         kept["resume"] = None
-    return {key: value for key, value in kept.items() if key in swept or not matches(key, PLACES + MACHINE)}
-
-
-def matches(key: str, patterns: Iterable[str]) -> bool:
-    """Tell whether a dotted key is one of some patterns."""
-    return any(fnmatchcase(key, pattern) for pattern in patterns)
+    return {key: value for key, value in kept.items() if key in swept or changes_result(key)}
 
 
 def _fact(value: Any) -> Any:

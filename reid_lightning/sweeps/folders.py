@@ -4,8 +4,8 @@
 sees it. It then is an override like one that the user gave, which every launcher carries to every job; an interpolation
 would see each job's own overrides. `hydra.sweep.dir=DIR` takes its place, and several commands may share a DIR.
 
-**A job's folder** is named after its identity (see `job_identity`) by a resolver in `hydra.sweep.subdir`. Hydra asks for it
-in the process that runs the job, whatever the launcher, and makes the folder only then; so nothing is written elsewhere
+**A job's folder** is named after its fingerprint (see `fingerprint.py`) by a resolver in `hydra.sweep.subdir`. Hydra asks for
+it in the process that runs the job, whatever the launcher, and makes the folder only then; so nothing is written elsewhere
 first, and the name follows from the job's config alone. The overrides in front of the hash are for the reader: a folder
 with the same hash is the same job.
 """
@@ -22,6 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from reid_lightning.config.resolve import quoted
+from reid_lightning.config.schema import bundles, keys_that_change, matches
 
 ROOT = "multirun"
 _NOT_SHOWN = "hydra.job.config.override_dirname.exclude_keys"
@@ -57,14 +58,13 @@ def with_folder(arguments: Sequence[str]) -> list[str]:
 
 def _name(overrides: Sequence[Override]) -> str:
     """Return the name of the sweep that these overrides make, whatever their order and whatever machine runs it."""
-    from reid_lightning.sweeps.fingerprint import MACHINE, matches
-
     overrides = sorted(overrides, key=lambda override: str(override.input_line))
     swept = [override for override in overrides if override.is_sweep_override()]
-    counting = [one for one in overrides if one in swept or not matches(one.key_or_group, MACHINE)]
-    bundles = [one for one in overrides if one.key_or_group in ("experiment", "sweep") and one not in swept]
+    machine = keys_that_change("machine")
+    counting = [one for one in overrides if one in swept or not matches(one.key_or_group, machine)]
+    chosen = [one for one in overrides if one.key_or_group in bundles() and one not in swept]
     names = [
-        *(str(one.value()) for one in bundles),
+        *(str(one.value()) for one in chosen),
         *(one.key_or_group.rsplit(".", 1)[-1] for one in swept),
     ]
     digest = hashlib.blake2b(
@@ -80,12 +80,12 @@ def job_folder(*, _root_: Any) -> str:
         _root_: The job's whole config, with its node `hydra`.
     """
     from reid_lightning.experiments.source_tables import TABLES
-    from reid_lightning.sweeps.fingerprint import identify
+    from reid_lightning.sweeps.fingerprint import fingerprint
 
     settings = _root_.hydra
-    identity = identify(_root_, TABLES, swept_keys(settings))
-    existing = sorted(path.name for path in Path(settings.sweep.dir).glob(f"*{identity.name}"))
-    return existing[0] if existing else _label(settings.job.override_dirname, identity.name)
+    job = fingerprint(_root_, TABLES, swept_keys(settings))
+    existing = sorted(path.name for path in Path(settings.sweep.dir).glob(f"*{job.name}"))
+    return existing[0] if existing else _label(settings.job.override_dirname, job.name)
 
 
 # `${job_folder:}` is the name of a sweep's job.

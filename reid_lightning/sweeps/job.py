@@ -22,7 +22,7 @@ from reid_lightning import __version__
 from reid_lightning.config.resolve import plain
 from reid_lightning.experiments.source_tables import TABLES
 from reid_lightning.files import atomic_path, file_lock
-from reid_lightning.sweeps.fingerprint import JobIdentity, identify
+from reid_lightning.sweeps.fingerprint import JobFingerprint, fingerprint
 from reid_lightning.sweeps.folders import swept_keys
 
 log = logging.getLogger("reid_lightning")
@@ -47,13 +47,13 @@ def run_in_sweep(config: Any) -> float | None:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     swept = swept_keys(hydra)
-    identity = identify(config, TABLES, swept)
+    job = fingerprint(config, TABLES, swept)
     with _alone_in(folder):
-        state = _state(folder, identity)
+        state = _state(folder, job)
         if state["finished"]:
             log.info("%s: finished already, its result is taken", folder)
             return _content(folder / "metrics.json")["score"]
-        _write_identity(folder, identity, swept, finished=False)
+        _write_identity(folder, job, swept, finished=False)
         settled = plain(config)
         if state["known"] and settled["resume"] is None:
             settled["resume"] = _continued(folder, can_resume=not settled["refit"])
@@ -61,14 +61,14 @@ def run_in_sweep(config: Any) -> float | None:
             gc.collect()  # the last job's network refers to its trainer and back, and holds the GPU's memory
         result = run_job(settled, TABLES)
         if (folder / "metrics.json").is_file():
-            _write_identity(folder, identity, swept, finished=True)
+            _write_identity(folder, job, swept, finished=True)
         return result.score if result else None
 
 
-def _state(folder: Path, identity: JobIdentity) -> dict[str, bool]:
+def _state(folder: Path, job: JobFingerprint) -> dict[str, bool]:
     """Return whether a folder is known as this job's, and whether the job is finished."""
     content = _content(folder / IDENTITY)
-    known = content.get("identity") == identity.name
+    known = content.get("identity") == job.name
     finished = known and content["finished"] and "score" in _content(folder / "metrics.json")
     return {"known": known, "finished": finished}
 
@@ -81,9 +81,9 @@ def _content(file: Path) -> dict[str, Any]:
         return {}
 
 
-def _write_identity(folder: Path, identity: JobIdentity, swept: Sequence[str], finished: bool) -> None:
-    content = {"identity": identity.name, "finished": finished, "swept": list(swept), "version": __version__}
-    content |= asdict(identity)
+def _write_identity(folder: Path, job: JobFingerprint, swept: Sequence[str], finished: bool) -> None:
+    content = {"identity": job.name, "finished": finished, "swept": list(swept), "version": __version__}
+    content |= asdict(job)
     if _is_first_process():
         with atomic_path(folder / IDENTITY) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")

@@ -11,7 +11,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
 
 from reid_lightning.experiments.source_tables import TABLES
-from reid_lightning.sweeps.fingerprint import identify
+from reid_lightning.sweeps.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     import optuna
@@ -32,7 +32,7 @@ class ContinueSearch(Callback):
         import optuna
 
         with read_write(sweeper):  # trials of another default, data or code are of another study
-            sweeper.study_name = f"{sweeper.study_name}-{identify(config, TABLES).name}"
+            sweeper.study_name = f"{sweeper.study_name}-{fingerprint(config, TABLES).name}"
         study = optuna.create_study(
             storage=sweeper.storage,
             study_name=sweeper.study_name,

@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from reid_lightning.config.schema import changes_result, repetitions
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
-from reid_lightning.sweeps.fingerprint import MACHINE, PLACES, matches, settings
+from reid_lightning.sweeps.fingerprint import settings
 
 log = logging.getLogger("reid_lightning")
 
-SPLIT = "data.split"  # protocols of random splits are averaged over them as over seeds
+SEED, SPLIT = repetitions()  # results are averaged over both
 FAILURE = "failure.txt"  # in a job's folder: why the job has no result
 
 
@@ -83,13 +84,11 @@ def _read_job(folder: Path, sweep: Path) -> tuple[dict[str, Any], dict[str, Any]
         )
     swept = identity.get("swept")
     overrides = dict(_split(str(line)) for line in lines)
-    row: dict[str, Any] = {"job": str(folder.relative_to(sweep)), "seed": overrides.pop("seed", None)}
+    row: dict[str, Any] = {"job": str(folder.relative_to(sweep)), "seed": overrides.pop(SEED, None)}
     split = row["split"] = overrides.pop(SPLIT, None)
     # A setting of the machine sets jobs apart only where the sweep varies it.
     left_out = (
-        []
-        if swept is None
-        else [key for key in overrides if matches(key, PLACES + MACHINE) and key not in swept]
+        [] if swept is None else [key for key in overrides if not changes_result(key) and key not in swept]
     )
     row |= {"failure": None}
     row |= {f"override/{key}": value for key, value in overrides.items() if key not in left_out}

@@ -141,7 +141,7 @@ class Task(Report, nn.Module):
 
     @classmethod
     def of_network(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the keys of the config that decide its branches; a resumed run must not differ in them."""
+        """Return what the keys of the network (`config/schema.py`) do not tell; a resumed run must not differ in it."""
         return {}
 
     @classmethod

@@ -5,7 +5,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from reid_lightning.sweeps import folders as sweep_folders
-from reid_lightning.sweeps.fingerprint import JobIdentity
+from reid_lightning.sweeps.fingerprint import JobFingerprint
 
 
 def folder_of(*arguments):
@@ -71,10 +71,10 @@ def config_of(folder, *task, exclude=()):
 def test_a_jobs_folder_shows_what_is_swept_and_ends_with_its_hash(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "reid_lightning.sweeps.fingerprint.identify",
-        lambda config, tables, swept: asked.append(swept) or JobIdentity("a", "b", "c"),
+        "reid_lightning.sweeps.fingerprint.fingerprint",
+        lambda config, tables, swept: asked.append(swept) or JobFingerprint("a", "b", "c"),
     )
-    name = JobIdentity("a", "b", "c").name
+    name = JobFingerprint("a", "b", "c").name
     config = config_of(tmp_path, "loss=[triplet,center]", "+a.b='x y'", "seed=1", exclude=["seed"])
     folder = config.hydra.sweep.subdir
     assert folder == f"a.b-_x_y_loss-_triplet_center_{name}"

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from reid_lightning.errors import InputError
 from reid_lightning.sweeps import job as sweep_job
-from reid_lightning.sweeps.fingerprint import JobIdentity
+from reid_lightning.sweeps.fingerprint import JobFingerprint
 from reid_lightning.sweeps.job import run_in_sweep
 from reid_lightning.sweeps.reader import read_sweep
 
@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def job(tmp_path, monkeypatch):
     """Return a job in `folder` whose `train` stands for a training, with the `resume` of every call in `calls`."""
     made = SimpleNamespace(
-        folder=tmp_path / "job", calls=[], identity=JobIdentity("a", "b", "c"), train=finish
+        folder=tmp_path / "job", calls=[], identity=JobFingerprint("a", "b", "c"), train=finish
     )
     made.folder.mkdir()
     hydra = OmegaConf.create(
@@ -40,7 +40,7 @@ def job(tmp_path, monkeypatch):
         }
     )
     monkeypatch.setattr(sweep_job.HydraConfig, "get", lambda: hydra)
-    monkeypatch.setattr(sweep_job, "identify", lambda *_: made.identity)
+    monkeypatch.setattr(sweep_job, "fingerprint", lambda *_: made.identity)
 
     def run_job(config, tables):
         made.calls.append(config["resume"])
@@ -148,15 +148,15 @@ def test_a_failed_job_runs_again(job):
 
 def test_the_result_of_another_job_is_neither_taken_nor_removed(job):
     job.run()
-    job.identity = JobIdentity("a", "b", "changed")
+    job.identity = JobFingerprint("a", "b", "changed")
     job.run()
     assert job.calls == [None, None]
 
     job.train = half
-    job.identity = JobIdentity("a", "b", "again changed")
+    job.identity = JobFingerprint("a", "b", "again changed")
     with pytest.raises(KeyboardInterrupt):
         job.run()
-    job.identity = JobIdentity("a", "b", "changed once more")
+    job.identity = JobFingerprint("a", "b", "changed once more")
     job.train = lambda folder: (folder / "checkpoints" / "last.ckpt").stat() and finish(folder)
     assert job.run() == 0.5
 

@@ -93,15 +93,9 @@ class AttributeTask(Task):
 
     @classmethod
     def of_network(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return schema and heads, and the order of the outputs."""
+        """Return the order of the outputs, which comparing schemas does not see."""
         schema = config["attributes"].get("schema") or {}
-        order = list((schema.get("attributes") or {}).items())
-        facts = {
-            "schema": schema,
-            "heads": config["attributes"].get("heads"),
-            "order of schema.attributes": order,
-        }
-        return {"attributes": facts}
+        return {"order of attributes.schema.attributes": list((schema.get("attributes") or {}).items())}
 
     @classmethod
     def check(cls, config: Mapping[str, Any]) -> None:

@@ -19,11 +19,6 @@ class MultiDepthTask(Task):
         """Return the descriptor."""
         return {"descriptor": instantiate(config["descriptor"], "descriptor")}
 
-    @classmethod
-    def of_network(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the descriptor's settings."""
-        return {"descriptor": config["descriptor"]}
-
     def figures(self, run: Run, scores: Mapping[str, float]) -> list[Picture]:
         """Draw the chosen maps of a typical query, of its person in another image and of the nearest other person."""
         return draw_filters(run)

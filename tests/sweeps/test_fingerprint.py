@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from reid_lightning.config.resolve import CONF
 from reid_lightning.experiments.source_tables import SourceTables, fingerprint
 from reid_lightning.sweeps import fingerprint as job_identity
-from reid_lightning.sweeps.fingerprint import UNREADABLE, JobIdentity, code_version, identify
+from reid_lightning.sweeps.fingerprint import UNREADABLE, JobFingerprint, code_version
+from reid_lightning.sweeps.fingerprint import fingerprint as fingerprint_of
 
 JPEG = b"\xff\xd8 an image \xff\xd9"
 
@@ -41,7 +42,7 @@ def of(*overrides, folder=None, swept=()):
     config = composed(*(["data=table"] if folder else []), *overrides).copy()
     if folder:
         config.data.root = str(folder / "table.csv")
-    return identify(config, SourceTables(), swept)
+    return fingerprint_of(config, SourceTables(), swept)
 
 
 @pytest.mark.parametrize(
@@ -98,9 +99,9 @@ def test_a_machine_setting_counts_where_a_sweep_varies_it(album):
 def test_a_changed_default_counts_as_a_changed_override(album):
     config = composed("data=table").copy()
     config.data.root = str(album / "table.csv")
-    before = identify(config, SourceTables())
+    before = fingerprint_of(config, SourceTables())
     OmegaConf.update(config, "loss.triplet.margin", 0.31)
-    assert identify(config, SourceTables()).config != before.config
+    assert fingerprint_of(config, SourceTables()).config != before.config
 
 
 def test_weights_in_a_file_count_by_their_file(album, tmp_path):
@@ -212,6 +213,6 @@ def test_code_of_others_counts_where_the_config_names_it(tmp_path, monkeypatch):
 
 
 def test_the_name_follows_from_all_three():
-    names = {JobIdentity(*facts).name for facts in ("abc", "xbc", "axc", "abx")}
+    names = {JobFingerprint(*facts).name for facts in ("abc", "xbc", "axc", "abx")}
     assert len(names) == 4
-    assert JobIdentity(*"abc").name == JobIdentity(*"abc").name
+    assert JobFingerprint(*"abc").name == JobFingerprint(*"abc").name

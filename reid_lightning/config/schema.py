@@ -1,0 +1,234 @@
+"""What every setting of a run changes, as one table; whoever needs a list of settings asks it.
+
+A row stands for a key of the composed config and for all keys below it; the most specific rows come on top of those of
+their groups. `*` stands for any part of a dotted name.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+Effect = Literal["result", "machine", "place"]
+
+
+class _Unset:
+    """A field of a row that says nothing."""
+
+
+_UNSET = _Unset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """A row of the table.
+
+    Attributes:
+        name: Dotted name of the key, `*` for any part.
+        says: What it is, in a sentence.
+        changes: "result": what is trained or measured; "machine": how the machine works it off, and who is told; "place":
+            where files lie.
+        group: Whether its value is chosen as an option (a file in `conf/NAME`).
+        bundle: Whether such an option sets keys of other groups only, and leaves none of its own.
+        network: Whether it describes the network, which a checkpoint's weights must fit.
+        before: How runs of earlier versions, whose configs lack it, were trained.
+        evaluated_as: The value that an evaluation of a checkpoint takes in place of the training's.
+        follows: The key of `data` whose value suits it; an evaluation of other data takes that.
+        hint: Whether only other settings refer to it (`${data.weights}`), and the data module does not take it.
+        repeats: Whether another value repeats a run, so that results are averaged over it.
+        optional: Whether it may stay unset (`???`).
+        resumable: Whether a resumed run may have another value without a word; None: what a machine's settings may.
+    """
+
+    name: str
+    says: str
+    changes: Effect = "result"
+    group: bool = False
+    bundle: bool = False
+    network: bool = False
+    before: Any = _UNSET
+    evaluated_as: Any = _UNSET
+    follows: str | None = None
+    hint: bool = False
+    repeats: bool = False
+    optional: bool = False
+    resumable: bool | None = None
+
+
+def _key(name: str, says: str, changes: Effect = "result", **facts: Any) -> Key:
+    return Key(name=name, says=says, changes=changes, **facts)
+
+
+def _group(name: str, says: str, changes: Effect = "result", **facts: Any) -> Key:
+    return Key(name=name, says=says, changes=changes, group=True, **facts)
+
+
+KEYS = (
+    _group("data", "Data sets to train and test on; several are merged."),
+    _group("sampler", "Which images make up a batch."),
+    _group("augmentation", "Random changes of the training images."),
+    _group("test_transform", "What images pass through wherever nothing is augmented.", before=None),
+    _group("backbone", "Network from an image to a feature map.", network=True),
+    _group("pooling", "From the feature map to a vector.", network=True),
+    _group("neck", "From the pooled vector to what is trained and compared.", network=True),
+    _group("parts", "Features of body parts beside the whole, or in its place.", network=True, before=None),
+    _group("pretraining", "What is learned before the training.", before=None),
+    _group("classifier", "Classifier of the training identities.", network=True),
+    _group("attributes", "Attribute heads beside the identity.", before=None),
+    _key("attributes.schema", "Names and classes of the attributes.", network=True),
+    _key("attributes.heads", "The heads.", network=True),
+    _group("loss", "Metric losses; several add up."),
+    _group("miner", "Which triplets of a batch the losses see."),
+    _group("task", "What a paper adds to the training; fills `tasks`.", bundle=True),
+    _key("tasks", "Tasks of the training, by name.", before={}),
+    _group("report", "What is measured and drawn after the last evaluation; fills `reports`.", bundle=True),
+    _key("reports", "Reports after the last evaluation, by name.", before={}),
+    _group(
+        "descriptor", "What retrieval may compare in place of the neck's vector.", network=True, before=None
+    ),
+    _group("evaluation", "How a test set is ranked."),
+    _key("evaluation.tracklets", "How tracklets are compared.", follows="data.tracklets"),
+    _key("evaluation.single_shot", "Draws of a single-shot gallery.", follows="data.single_shot"),
+    _group("optimizer", "Optimizer, learning rate and weight decay."),
+    _group("scheduler", "Learning rate over the run."),
+    _group("trainer", "Devices, precision and number of epochs."),
+    _group("callbacks", "Checkpoints, early stopping, averaging of weights.", evaluated_as={}),
+    _group("logger", "Who is told beside metrics.csv.", "machine", evaluated_as={}),
+    _group("experiment", "A paper or a recipe: chooses options of all groups.", bundle=True),
+    _group("sweep", "A search space for --multirun.", bundle=True),
+    _group("hydra/launcher", "Where the jobs of a --multirun run.", "machine"),
+    _group("hydra/sweeper", "How a --multirun chooses its jobs."),
+    _key("seed", "All randomness of the run follows from it.", repeats=True),
+    _key("output_dir", "Folder of the run.", "place", resumable=True),
+    _key("resume", "Checkpoint to continue from.", evaluated_as=None, resumable=True),
+    _key("time_limit", "Minutes after which a job ends, to be continued.", "machine"),
+    _key("refit", "Whether to train again on all identities.", evaluated_as=False),
+    _key("compile", "Whether to compile the network.", evaluated_as=False),
+    _key("channels_last", "Memory format of images and convolutions."),
+    _key("across_ranks", "Whether metric losses see the batch of all processes.", before=True),
+    _key("frozen_epochs", "Epochs during which the backbone stays as it was loaded.", before=0),
+    # A batch is that of all processes, whatever their number.
+    _key("trainer.accelerator", "Kind of device.", "machine"),
+    _key("trainer.devices", "Processes on a machine.", "machine"),
+    _key("trainer.num_nodes", "Machines.", "machine"),
+    _key("trainer.enable_progress_bar", "Whether a progress bar is shown.", "machine"),
+    _key("trainer.log_every_n_steps", "Steps between two entries in the logs.", "machine"),
+    _key("trainer.max_epochs", "Epochs.", resumable=True),
+    _key("data.num_workers", "Loader processes per process.", "machine"),
+    _key("data.cache", "Whether images are decoded once.", "machine"),
+    _key("data.cache_limit", "Gigabytes of decoded images.", "machine"),
+    _key("data.batch_size", "Images in a batch of an evaluation.", "machine"),
+    _key("data.sources.*.processes", "Processes that draw generated people.", "machine"),
+    # The data count by what they hold.
+    _key("data.root", "File or folder of the data.", "place", hint=True, optional=True),
+    _key("data.sources.*.root", "File or folder of a source.", "place"),
+    _key("*.dirpath", "Where a callback writes.", "place", resumable=True),
+    _key("data.weights", "Weights that the backbone starts from by default.", hint=True),
+    _key("data.epochs", "Epochs that suit the data.", hint=True),
+    _key("data.lr", "Learning rate that suits the data.", hint=True),
+    _key("data.split", "Which of several random splits.", hint=True, repeats=True),
+    _key("data.tracklets", "How tracklets of the data are compared.", hint=True),
+    _key("data.single_shot", "Draws of a single-shot gallery that suit the data.", hint=True),
+)
+
+
+def keys_that_change(*effects: Effect) -> tuple[str, ...]:
+    """Return the names of the keys that change one of these.
+
+    Examples:
+        >>> keys_that_change("place")
+        ('output_dir', 'data.root', 'data.sources.*.root', '*.dirpath')
+    """
+    return tuple(key.name for key in KEYS if key.changes in effects)
+
+
+def matches(key: str, names: Iterable[str]) -> bool:
+    """Return whether a dotted key is one of these names, or below one of them.
+
+    Examples:
+        >>> matches("logger.wandb.tags", keys_that_change("machine"))
+        True
+        >>> matches("trainer.precision", keys_that_change("machine"))
+        False
+    """
+    return any(fnmatchcase(key, name) or fnmatchcase(key, f"{name}.*") for name in names)
+
+
+def changes_result(key: str) -> bool:
+    """Return whether a key changes what is trained or measured."""
+    return not matches(key, keys_that_change("machine", "place"))
+
+
+def is_known(key: str) -> bool:
+    """Return whether a key, or one that it is below, is in the table."""
+    return matches(key, (row.name for row in KEYS))
+
+
+def groups() -> dict[str, str]:
+    """Return what the groups are, by their names: what is chosen as an option."""
+    return {key.name: key.says for key in KEYS if key.group}
+
+
+def bundles() -> tuple[str, ...]:
+    """Return the groups whose options set keys of other groups only."""
+    return tuple(key.name for key in KEYS if key.bundle)
+
+
+def added_later() -> dict[str, Any]:
+    """Return the keys that configs of earlier versions lack, with the values as which those were trained."""
+    return {key.name: copy.copy(key.before) for key in KEYS if key.before is not _UNSET}
+
+
+def as_evaluated() -> dict[str, Any]:
+    """Return the keys that only a training needs, with the values that an evaluation gives them."""
+    return {key.name: copy.copy(key.evaluated_as) for key in KEYS if key.evaluated_as is not _UNSET}
+
+
+def follows_data() -> dict[str, str]:
+    """Return the keys whose values follow from the data, with the keys of `data` that say what suits.
+
+    Examples:
+        >>> follows_data()["evaluation.tracklets"]
+        'data.tracklets'
+    """
+    return {key.name: key.follows for key in KEYS if key.follows is not None}
+
+
+def hints() -> tuple[str, ...]:
+    """Return the keys of `data` that other settings refer to and the data module does not take."""
+    return tuple(key.name for key in KEYS if key.hint)
+
+
+def repetitions() -> tuple[str, ...]:
+    """Return the keys whose values repeat a run; results are averaged over them."""
+    return tuple(key.name for key in KEYS if key.repeats)
+
+
+def optional() -> tuple[str, ...]:
+    """Return the keys that may stay unset."""
+    return tuple(key.name for key in KEYS if key.optional)
+
+
+def resumable() -> tuple[str, ...]:
+    """Return the keys in which a resumed run may differ from its checkpoint and still compute the same."""
+    return tuple(
+        key.name for key in KEYS if (key.changes == "machine" if key.resumable is None else key.resumable)
+    )
+
+
+def of_network(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a plain config says about the network, by key; None for what it does not have.
+
+    Examples:
+        >>> of_network({"neck": {"size": 2}, "seed": 1})["neck"]
+        {'size': 2}
+    """
+    return {key.name: _select(config, key.name) for key in KEYS if key.network}
+
+
+def _select(config: Mapping[str, Any], key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node

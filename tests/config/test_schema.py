@@ -1,0 +1,123 @@
+"""The table of settings knows every key and every group, and the lists that follow from it."""
+
+import hydra
+import pytest
+
+from reid_lightning.config import schema
+from reid_lightning.config.resolve import CONF
+from reid_lightning.config.validate import differences
+from reid_lightning.sweeps.fingerprint import settings
+
+ROWS = {row.name for row in schema.KEYS}
+GROUPS = sorted(
+    str(folder.relative_to(CONF))
+    for folder in (*CONF.iterdir(), *(CONF / "hydra").iterdir())
+    if folder.is_dir() and folder.name not in ("hydra", "help")
+)
+OPTIONS = [
+    f"{group}={file.stem}"
+    for group in GROUPS
+    if not group.startswith(("hydra/", "sweep"))
+    for file in sorted((CONF / group).glob("*.yaml"))
+]
+
+
+@pytest.fixture(scope="module")
+def composed():
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        yield lambda *overrides: hydra.compose("config", list(overrides))
+
+
+def test_every_row_is_there_once():
+    assert len(ROWS) == len(schema.KEYS)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_group_is_in_the_table(group):
+    assert group in schema.groups()
+
+
+def test_every_key_of_every_option_is_in_the_table(composed):
+    unknown = {}
+    for choice in ("", *OPTIONS):
+        new = set(composed(*[choice] if choice else [])) - ROWS
+        if new:
+            unknown[choice or "config.yaml"] = sorted(new)
+    assert not unknown, "say in config/schema.py what these keys change"
+
+
+def test_every_key_in_the_table_is_somewhere(composed):
+    """A row that no config has is a mistake, but for what an option of one's own brings."""
+    keys = set(composed())
+    tops = {row.name for row in schema.KEYS if "." not in row.name and not row.bundle}
+    assert tops - keys - {"hydra/launcher", "hydra/sweeper"} <= {"tasks", "reports"}
+
+
+def test_a_hint_is_no_argument_of_the_data_module():
+    import inspect
+
+    from reid_lightning.data.datamodule import ReIDDataModule
+
+    taken = set(inspect.signature(ReIDDataModule).parameters)
+    assert not {name.removeprefix("data.") for name in schema.hints()} & taken
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("trainer.devices", False),
+        ("trainer.precision", True),
+        ("data.sources.market1501.root", False),
+        ("data.sources.pedestrians.processes", False),
+        ("data.sources.pedestrians.seed", True),
+        ("callbacks.best.dirpath", False),
+        ("logger.wandb.tags", False),
+        ("tasks.pose.weight", True),
+        ("loss.triplet.margin", True),
+        ("output_dir", False),
+        ("time_limit", False),
+    ],
+)
+def test_what_changes_a_result(key, changes):
+    assert schema.changes_result(key) is changes
+    nested = 1
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    assert (settings(nested) == {key: 1}) is changes
+    assert settings(nested, swept=[key]) == {key: 1}
+
+
+def test_values_of_earlier_versions_are_not_shared():
+    schema.added_later()["tasks"]["mine"] = 1
+    assert schema.added_later()["tasks"] == {}
+    schema.as_evaluated()["callbacks"]["mine"] = 1
+    assert schema.as_evaluated()["callbacks"] == {}
+
+
+def test_an_evaluation_leaves_the_training_behind():
+    assert schema.as_evaluated() == {
+        "resume": None, "refit": False, "compile": False, "callbacks": {}, "logger": {},
+    }  # fmt: skip
+
+
+def test_a_resumed_run_may_move_and_go_on_elsewhere():
+    old = {"output_dir": "a", "callbacks": {"best": {"dirpath": "a", "mode": "max"}}, "time_limit": None}
+    new = {"output_dir": "b", "callbacks": {"best": {"dirpath": "b", "mode": "min"}}, "time_limit": 4}
+    assert list(differences(old, new)) == ["callbacks.best.mode was 'max', is 'min'"]
+    assert list(differences({"data": {"root": "a"}}, {"data": {"root": "b"}})) == [
+        "data.root was 'a', is 'b'"
+    ]
+
+
+def test_nothing_is_no_other_than_an_empty_mapping():
+    assert list(differences({"miner": None}, {"miner": {}, "tasks": {}})) == []
+    assert list(differences({"miner": None}, {"miner": 0})) == ["miner was None, is 0"]
+
+
+def test_the_network_is_told_with_its_heads():
+    config = {"backbone": {"width": 1}, "attributes": {"heads": {"detach": True}, "weight": 2}, "seed": 1}
+    said = schema.of_network(config)
+    assert said["backbone"] == {"width": 1}
+    assert said["attributes.heads"] == {"detach": True}
+    assert not {"seed", "attributes"} & said.keys()
+    assert said["parts"] is None
