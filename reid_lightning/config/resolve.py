@@ -1,7 +1,10 @@
 """From a composed Hydra config to plain data and to objects."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +89,7 @@ def plain_unresolved(config: Any) -> dict[str, Any]:
 
 
 def instantiate(node: Any, key: str = "", /, **arguments: Any) -> Any:
-    """Build what a config node names, and let the builder's own `InputError` through.
+    """Build what a config node names; what it refuses is told with the config's key in front.
 
     Args:
         node: A config node with `_target_` (or containing such nodes), or None.
@@ -94,20 +97,68 @@ def instantiate(node: Any, key: str = "", /, **arguments: Any) -> Any:
         **arguments: Completes or replaces the node's own arguments.
 
     Raises:
-        InputError: The target cannot be found, an argument is unknown, or the object refuses its arguments.
+        InputError: The target cannot be found, an argument is unknown, or the object refuses its arguments (a ValueError).
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate as hydra_instantiate
 
     try:
-        return hydra_instantiate(node, _convert_="all", **arguments)
+        built = hydra_instantiate(node, _convert_="all", **arguments)
+        return Keyed.of(key, built) if key and isinstance(built, partial) else built
     except InstantiationException as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
+        while cause is not None and not isinstance(cause, ValueError):
             cause = cause.__cause__
-        if cause is not None:
+        if isinstance(cause, InputError):
             raise cause from error
-        raise InputError(" ".join(str(error).split())) from error
+        if cause is None:
+            raise InputError(" ".join(str(error).split())) from error
+        inside = re.search(r"full_key: ([\w.]+)", str(error))
+        where = ".".join(filter(None, (key, inside.group(1) if inside else "")))
+        raise _with_key(where, cause) from error
+
+
+class Keyed(partial):
+    """A partial of a config, which is completed later; what is refused then is told with the config's key in front."""
+
+    key: str
+
+    @classmethod
+    def of(cls, key: str, unfinished: Any) -> "Keyed":
+        """Return a partial that knows its key."""
+        keyed = cls(unfinished)
+        keyed.key = key
+        return keyed
+
+    def __call__(self, /, *arguments: Any, **keywords: Any) -> Any:
+        """Complete it."""
+        with of_key(self.key):
+            return super().__call__(*arguments, **keywords)
+
+
+@contextmanager
+def of_key(key: str) -> Iterator[None]:
+    """Tell what a class refuses within the block with the config's key in front, as `instantiate` does."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise _with_key(key, error) from error
+
+
+def _with_key(key: str, error: ValueError) -> InputError:
+    """Return a class's own sentence, which begins with the name of an argument or not, with the config's key in front.
+
+    Examples:
+        >>> _with_key("loss.triplet", ValueError("margin must be >= 0, got -1"))
+        InputError('loss.triplet.margin must be >= 0, got -1')
+        >>> _with_key("loss.triplet", ValueError("it is Monday"))
+        InputError('loss.triplet: it is Monday')
+    """
+    message = " ".join(str(error).split())
+    names_argument = re.match(r"[a-z_]\w* (must|names) ", message)
+    return InputError(f"{key}{'.' if names_argument else ': '}{message}" if key else message)
 
 
 def target_of(node: Mapping[str, Any] | None) -> Any:

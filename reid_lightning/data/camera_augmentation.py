@@ -6,8 +6,6 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from reid_lightning.errors import InputError
-
 
 class RandomSubWindow(A.ImageOnlyTransform):
     """Show a random part of the image at the image's size, as an imprecise box would (HiQo Solutions / BSU 2019).
@@ -21,7 +19,7 @@ class RandomSubWindow(A.ImageOnlyTransform):
         p: Probability that an image is cut.
 
     Raises:
-        InputError: The share lies outside 0 to 1.
+        ValueError: The share lies outside 0 to 1.
     """
 
     class InitSchema(A.ImageOnlyTransform.InitSchema):
@@ -32,7 +30,7 @@ class RandomSubWindow(A.ImageOnlyTransform):
     def __init__(self, smallest: float = 0.8, p: float = 0.5):
         super().__init__(p=p)
         if not 0 < smallest <= 1:
-            raise InputError(f"smallest={smallest} must be a share above 0, at most 1.")
+            raise ValueError(f"smallest must be a share above 0, at most 1, got {smallest}")
         self.smallest = smallest
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +64,7 @@ class AdditiveGaussianNoise(A.ImageOnlyTransform):
         p: Probability that noise is added.
 
     Raises:
-        InputError: A deviation is negative or the larger one comes first.
+        ValueError: A deviation is negative or the larger one comes first.
     """
 
     class InitSchema(A.ImageOnlyTransform.InitSchema):
@@ -80,8 +78,8 @@ class AdditiveGaussianNoise(A.ImageOnlyTransform):
     ):
         super().__init__(p=p)
         if not 0 <= deviation[0] <= deviation[1]:
-            raise InputError(
-                f"deviation={list(deviation)} must be two numbers from 0 up, the smaller one first."
+            raise ValueError(
+                f"deviation must be two numbers >= 0, the smaller one first, got {list(deviation)}"
             )
         self.deviation = deviation
         self.monochrome = monochrome
@@ -116,7 +114,7 @@ class IntensityRescale(A.ImageOnlyTransform):
         p: Probability that an image is stretched.
 
     Raises:
-        InputError: The percentiles lie outside 0 to 100 or out of order.
+        ValueError: The percentiles lie outside 0 to 100 or out of order.
     """
 
     class InitSchema(A.ImageOnlyTransform.InitSchema):
@@ -127,8 +125,8 @@ class IntensityRescale(A.ImageOnlyTransform):
     def __init__(self, percentiles: tuple[float, float] = (0.0, 100.0), p: float = 1.0):
         super().__init__(p=p)
         if not 0 <= percentiles[0] < percentiles[1] <= 100:
-            raise InputError(
-                f"percentiles={list(percentiles)} must be two of 0 to 100, the smaller one first."
+            raise ValueError(
+                f"percentiles must be two of 0 to 100, the smaller one first, got {list(percentiles)}"
             )
         self.percentiles = percentiles
 

@@ -8,8 +8,6 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from reid_lightning.errors import InputError
-
 # Neighbouring colours of a continuous map of 256 differ less, as shares of a channel's range: leaves out flag,
 # prism, gist_stern and gist_earth, which jump.
 _LARGEST_STEP = 0.1
@@ -31,7 +29,7 @@ class GradientMapColour(A.ImageOnlyTransform):
         p: Probability that an image is changed.
 
     Raises:
-        InputError: matplotlib has no such colormap, or a weight lies outside 0 to 1.
+        ValueError: matplotlib has no such colormap, or a weight lies outside 0 to 1.
     """
 
     class InitSchema(A.ImageOnlyTransform.InitSchema):
@@ -45,7 +43,9 @@ class GradientMapColour(A.ImageOnlyTransform):
     ):
         super().__init__(p=p)
         if not 0 <= weight[0] <= weight[1] <= 1:
-            raise InputError(f"weight={list(weight)} must be two shares from 0 to 1, the smaller one first.")
+            raise ValueError(
+                f"weight must be two shares from 0 to 1, the smaller one first, got {list(weight)}"
+            )
         self.colormaps = colormaps
         self.weight = weight
         self._names = tuple(colormaps) if colormaps is not None else continuous_colormaps()
@@ -93,14 +93,14 @@ def gradient(name: str) -> np.ndarray:
     """Return a colormap's colours as float32 (256, 3), 0 to 1.
 
     Raises:
-        InputError: matplotlib has no such colormap.
+        ValueError: matplotlib has no such colormap.
     """
     import matplotlib  # takes a seventh of a second, for this augmentation alone
 
     try:
         colormap = matplotlib.colormaps[name]
     except KeyError:
-        raise InputError(f"colormaps names {name}, which matplotlib does not have: correct it.") from None
+        raise ValueError(f"colormaps names {name}, which matplotlib does not have") from None
     return np.asarray(colormap(np.linspace(0, 1, 256))[:, :3], np.float32)
 
 

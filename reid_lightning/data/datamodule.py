@@ -83,7 +83,7 @@ class ReIDDataModule(LightningDataModule):
     ):
         super().__init__()
         if len(image_size) != 2 or min(image_size) < 1:
-            raise InputError(f"data.image_size={list(image_size)} must be a height and a width in pixels.")
+            raise ValueError(f"image_size must be a height and a width in pixels, got {list(image_size)}")
         self.sources = dict(sources)
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.sampler = sampler
@@ -289,8 +289,8 @@ def _share(validation: float | str | None) -> float | None:
     if validation is None or validation == "none":
         return None
     if isinstance(validation, str) or not 0 < validation < 1:
-        raise InputError(
-            f"data.validation={validation} must be a share of the identities between 0 and 1, or none."
+        raise ValueError(
+            f"validation must be a share of the identities between 0 and 1, or none, got {validation}"
         )
     return float(validation)
 

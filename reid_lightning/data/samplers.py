@@ -12,8 +12,6 @@ import numpy as np
 import torch.distributed
 from torch.utils.data import Sampler
 
-from reid_lightning.errors import InputError
-
 Batch = list[tuple[int, int]]
 
 _ORDER, _AUGMENTATION = 0, 1  # two independent streams of one seed and epoch
@@ -67,7 +65,7 @@ class PKSampler(EpochSampler):
         seed: The run's seed.
 
     Raises:
-        InputError: P exceeds the number of identities, or the ranks cannot share P evenly.
+        ValueError: P exceeds the number of identities, or the ranks cannot share P evenly.
 
     Examples:
         >>> sampler = PKSampler(2, 2, rows=np.arange(6), labels=np.array([0, 0, 1, 1, 2, 2]),
@@ -95,14 +93,13 @@ class PKSampler(EpochSampler):
         self._counts = np.bincount(self._labels)
         sizes = (identities, images_per_identity)
         if min(sizes) < 1 or any(type(size) is not int for size in sizes):
-            raise InputError(
-                f"sampler.identities={identities} and sampler.images_per_identity={images_per_identity} must "
-                "both be whole numbers, at least 1."
+            raise ValueError(
+                "identities and images_per_identity must both be whole numbers >= 1, got "
+                f"{identities} and {images_per_identity}"
             )
         if identities > len(self._counts):
-            raise InputError(
-                f"sampler.identities={identities} exceeds the {len(self._counts)} training identities: "
-                "lower it."
+            raise ValueError(
+                f"identities must be at most the {len(self._counts)} training identities, got {identities}"
             )
         check_divisible("sampler.identities", identities)
         self._groups = np.maximum(self._counts // images_per_identity, 1)
@@ -139,7 +136,7 @@ class ShuffleSampler(EpochSampler):
         seed: The run's seed.
 
     Raises:
-        InputError: The batch exceeds the number of images, or the ranks cannot share it evenly.
+        ValueError: The batch exceeds the number of images, or the ranks cannot share it evenly.
     """
 
     def __init__(
@@ -149,9 +146,7 @@ class ShuffleSampler(EpochSampler):
         self.batch_size = batch_size
         self._rows = np.asarray(rows)
         if not 0 < batch_size <= len(rows):
-            raise InputError(
-                f"sampler.batch_size={batch_size} must lie between 1 and the {len(rows)} images."
-            )
+            raise ValueError(f"batch_size must lie between 1 and the {len(rows)} images, got {batch_size}")
         check_divisible("sampler.batch_size", batch_size)
 
     def __len__(self) -> int:
@@ -198,11 +193,11 @@ def check_divisible(name: str, size: int) -> None:
     """Refuse a size of the whole batch that the processes cannot share evenly.
 
     Raises:
-        InputError: Names the config key.
+        ValueError: Names the config key.
     """
     ranks = _rank_and_ranks()[1]
     if size % ranks:
-        raise InputError(f"{name}={size} is shared by {ranks} processes: make it a multiple of {ranks}.")
+        raise ValueError(f"{name} must be a multiple of the {ranks} processes that share a batch, got {size}")
 
 
 def _part_of_rank(images: int) -> slice:

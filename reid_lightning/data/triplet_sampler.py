@@ -63,9 +63,9 @@ class TripletSampler(EpochSampler):
     ):
         super().__init__(seed)
         if type(triplets) is not int or triplets < 1:
-            raise InputError(f"sampler.triplets={triplets} must be a whole number, at least 1.")
+            raise ValueError(f"triplets must be a whole number >= 1, got {triplets}")
         if not 0 < anchors <= 1:
-            raise InputError(f"sampler.anchors={anchors} must be a fraction above 0, at most 1.")
+            raise ValueError(f"anchors must be a fraction above 0, at most 1, got {anchors}")
         check_divisible("sampler.triplets", triplets)
         self.triplets = triplets
         self._hard_pools: NegativePools | None = None
@@ -79,9 +79,9 @@ class TripletSampler(EpochSampler):
                 "Triplets need two people and two images of one of them, which the training images do not have."
             )
         if self._length < 1:
-            raise InputError(
-                f"sampler.triplets={triplets} exceeds the {round(anchors * len(self._able))} anchors of an epoch: "
-                "lower it, or raise sampler.anchors."
+            raise ValueError(
+                f"triplets must be at most the {round(anchors * len(self._able))} anchors of an epoch, got {triplets}; "
+                "lower it, or raise anchors"
             )
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from reid_lightning.errors import InputError
+from reid_lightning.errors import InputError, require
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
@@ -35,10 +35,8 @@ class OptimizerFactory:
         head_factor: float = 1.0,
         layer_decay: float = 1.0,
     ) -> None:
-        if lr <= 0:
-            raise InputError(f"optimizer.lr={lr} must be above 0.")
-        if not 0 < layer_decay <= 1:
-            raise InputError(f"optimizer.layer_decay={layer_decay} must be above 0 and at most 1.")
+        require(lr > 0, "lr", "> 0", lr)
+        require(0 < layer_decay <= 1, "layer_decay", "> 0 and <= 1", layer_decay)
         self.optimizer = optimizer
         self.lr, self.weight_decay = lr, weight_decay
         self.decay_norms_and_biases = decay_norms_and_biases

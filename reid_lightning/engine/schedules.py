@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 
 
 class Schedule:
@@ -18,11 +18,8 @@ class Schedule:
     """
 
     def __init__(self, warmup_epochs: float = 0.0, warmup_factor: float = 0.01) -> None:
-        if warmup_epochs < 0 or not 0 <= warmup_factor <= 1:
-            raise InputError(
-                f"scheduler.warmup_epochs={warmup_epochs} must be 0 or more and "
-                f"scheduler.warmup_factor={warmup_factor} between 0 and 1."
-            )
+        require(warmup_epochs >= 0, "warmup_epochs", ">= 0", warmup_epochs)
+        require(0 <= warmup_factor <= 1, "warmup_factor", "between 0 and 1", warmup_factor)
         self.warmup_epochs, self.warmup_factor = warmup_epochs, warmup_factor
 
     def __call__(self, optimizer: Optimizer, steps_per_epoch: int, epochs: int) -> LambdaLR:
@@ -114,7 +111,7 @@ class ExponentialSchedule(Schedule):
         warmup_factor: Fraction of the learning rate that the warm-up starts from.
 
     Raises:
-        InputError: `start` or `final_factor` is out of range.
+        ValueError: `start` or `final_factor` is out of range.
 
     Examples:
         >>> schedule = ExponentialSchedule(start=0.6, final_factor=0.001)
@@ -130,11 +127,8 @@ class ExponentialSchedule(Schedule):
         warmup_factor: float = 0.01,
     ) -> None:
         super().__init__(warmup_epochs, warmup_factor)
-        if not 0 <= start < 1 or not 0 < final_factor <= 1:
-            raise InputError(
-                f"scheduler.start={start} must be 0 or more and below 1, and scheduler.final_factor={final_factor} "
-                "above 0 and at most 1."
-            )
+        require(0 <= start < 1, "start", "in [0, 1)", start)
+        require(0 < final_factor <= 1, "final_factor", "in (0, 1]", final_factor)
         self.start, self.final_factor = start, final_factor
 
     def after_warmup(self, epoch: float, epochs: int) -> float:

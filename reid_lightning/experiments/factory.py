@@ -28,9 +28,13 @@ def build_datamodule(config: Mapping[str, Any]) -> ReIDDataModule:
         for task, settings in tasks_of(config).values()
         for name, read in task.columns(settings).items()
     }
+    sources = {
+        name: instantiate(reader, f"data.sources.{name}") for name, reader in node.pop("sources").items()
+    }
     return instantiate(
         node,
         "data",
+        sources=sources,
         sampler=instantiate(config["sampler"], "sampler"),
         train_transform=instantiate(config["augmentation"], "augmentation"),
         test_transform=instantiate(config.get("test_transform"), "test_transform"),
@@ -80,11 +84,19 @@ def build_module(
     return ReIDModule(
         network,
         objective,
-        optimizer=instantiate(config["optimizer"], "optimizer"),
+        optimizer=_optimizer(config["optimizer"]),
         scheduler=instantiate(config["scheduler"], "scheduler"),
         protocol=instantiate(config["evaluation"], "evaluation"),
         config=config,
         identity_labels=identity_labels,
+    )
+
+
+def _optimizer(node: Mapping[str, Any]) -> Any:
+    """Return the optimizer's factory; what torch's optimizer refuses when it is made is told with its own key."""
+    inside = instantiate(node["optimizer"], "optimizer.optimizer")
+    return instantiate(
+        {name: value for name, value in node.items() if name != "optimizer"}, "optimizer", optimizer=inside
     )
 
 

@@ -30,8 +30,13 @@ def read_table(overrides: Sequence[str]) -> tuple[pd.DataFrame, AttributeSchema]
             config = plain(hydra.compose("config", [*overrides, "output_dir=none"]))
     except HydraException as error:
         raise InputError(" ".join(str(error).split())) from error
-    schema = instantiate(config["attributes"]["schema"]) if config["attributes"] else MARKET12
-    tables = {name: instantiate(reader)() for name, reader in config["data"]["sources"].items()}
+    schema = (
+        instantiate(config["attributes"]["schema"], "attributes.schema") if config["attributes"] else MARKET12
+    )
+    tables = {
+        name: instantiate(reader, f"data.sources.{name}")()
+        for name, reader in config["data"]["sources"].items()
+    }
     return concatenate_tables(tables, schema), schema
 
 

@@ -174,12 +174,12 @@ def _callbacks(
     config: Mapping[str, Any], output_dir: Path, has_validation: bool, stop_after: int | None
 ) -> list[Callback]:
     callbacks: list[Callback] = []
-    for node in copy.deepcopy(dict(config["callbacks"])).values():
+    for name, node in copy.deepcopy(dict(config["callbacks"])).items():
         saves = node["_target_"].endswith("ModelCheckpoint")
         if saves:
             node["dirpath"] = str(output_dir / "checkpoints")
         if has_validation or not node.get("monitor"):
-            callbacks.append(instantiate(node))
+            callbacks.append(instantiate(node, f"callbacks.{name}"))
         elif not saves:
             raise InputError(
                 f"{node['_target_'].rsplit('.', 1)[-1]} watches {node['monitor']}, and data.validation=none leaves none; "
@@ -205,7 +205,7 @@ def _trainer(
     node = dict(config["trainer"])
     loggers: list[Any] = [loggers_.csv_logger(output_dir, continued=resume is not None)]
     if output_dir == Path(config["output_dir"]):
-        chosen = [instantiate(logger) for logger in (config["logger"] or {}).values()]
+        chosen = [instantiate(logger, f"logger.{name}") for name, logger in (config["logger"] or {}).items()]
         for logger in chosen:
             logger.log_hyperparams(dict(config))
         loggers += chosen
@@ -216,6 +216,7 @@ def _trainer(
     strategy = JobDDPStrategy(Path(config["output_dir"]) / "config.yaml", children) if ranks > 1 else "auto"
     return instantiate(
         node,
+        "trainer",
         callbacks=callbacks,
         logger=loggers,
         strategy=strategy,

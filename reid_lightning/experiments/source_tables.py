@@ -42,7 +42,10 @@ class SourceTables:
     def _read(self, config: Mapping[str, Any], name: str) -> pd.DataFrame:
         key = _key_of(config)
         if key != self._key:
-            readers = instantiate(config["data"]["sources"])
+            sources = config["data"]["sources"]
+            readers = {
+                source: instantiate(node, f"data.sources.{source}") for source, node in sources.items()
+            }
             self._tables, self._key = {source: read() for source, read in readers.items()}, key
         return self._tables[name]
 

@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from reid_lightning.distances import aligned_distances
+from reid_lightning.errors import require
 from reid_lightning.losses.pairs import Indices
-from reid_lightning.losses.settings import at_least
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.stripes import stripes_of
 from reid_lightning.losses.triplet import hinge
@@ -24,7 +24,7 @@ class AlignedReIDLoss(MetricLoss):
         local_weight: Factor of the local term; 0 leaves the global triplet loss.
 
     Raises:
-        InputError: A setting is negative.
+        ValueError: A setting is negative.
 
     Examples:
         >>> import torch
@@ -39,9 +39,12 @@ class AlignedReIDLoss(MetricLoss):
 
     def __init__(self, margin: float = 0.3, local_margin: float = 0.3, local_weight: float = 1.0) -> None:
         super().__init__()
-        self.margin = at_least("loss.aligned.margin", margin, 0)
-        self.local_margin = at_least("loss.aligned.local_margin", local_margin, 0)
-        self.local_weight = at_least("loss.aligned.local_weight", local_weight, 0)
+        require(margin >= 0, "margin", ">= 0", margin)
+        self.margin = margin
+        require(local_margin >= 0, "local_margin", ">= 0", local_margin)
+        self.local_margin = local_margin
+        require(local_weight >= 0, "local_weight", ">= 0", local_weight)
+        self.local_weight = local_weight
 
     def output(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
         """Return the loss of N images' features and (N,) labels; None stands for all valid triplets."""

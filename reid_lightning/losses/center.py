@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 from reid_lightning.losses.pairs import Indices, mean_norm, refuse_indices
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 
@@ -21,7 +21,7 @@ class CenterLoss(MetricLoss):
         alpha: Rate of the centers, fraction of the step to the mean; between 0 and 1.
 
     Raises:
-        InputError: alpha is outside [0, 1].
+        ValueError: alpha is outside [0, 1].
 
     Examples:
         >>> loss = CenterLoss(num_classes=2, embedding_size=1, alpha=0.5)
@@ -36,8 +36,7 @@ class CenterLoss(MetricLoss):
 
     def __init__(self, num_classes: int, embedding_size: int, alpha: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= alpha <= 1:
-            raise InputError(f"loss.center.alpha={alpha} is not between 0 and 1.")
+        require(0 <= alpha <= 1, "alpha", "between 0 and 1", alpha)
         self.alpha = alpha
         self.register_buffer("centers", torch.zeros(num_classes, embedding_size))
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from reid_lightning.distances import pairwise_distances, unit_vectors
+from reid_lightning.errors import require
 from reid_lightning.losses.pairs import Indices, mean_norm, refuse_indices
-from reid_lightning.losses.settings import at_least
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 
 
@@ -22,7 +22,7 @@ class CentroidTripletLoss(MetricLoss):
         normalize: Scale embeddings to length 1 before the centroids are taken.
 
     Raises:
-        InputError: The margin is negative.
+        ValueError: The margin is negative.
 
     Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([0, 0, 1])
@@ -34,7 +34,8 @@ class CentroidTripletLoss(MetricLoss):
 
     def __init__(self, margin: float = 0.3, squared: bool = True, normalize: bool = False) -> None:
         super().__init__()
-        self.margin = at_least("loss.centroid_triplet.margin", margin, 0)
+        require(margin >= 0, "margin", ">= 0", margin)
+        self.margin = margin
         self.squared, self.normalize = squared, normalize
 
     def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:

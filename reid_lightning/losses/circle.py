@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from reid_lightning.distances import pairwise_distances
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 from reid_lightning.losses.pairs import Indices, pair_diagnostics, pair_masks, refuse_indices
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 
@@ -22,7 +22,7 @@ class CircleLoss(MetricLoss):
         gamma: The scale g; the paper takes 128.
 
     Raises:
-        InputError: The margin is outside (0, 1) or gamma not positive.
+        ValueError: The margin is outside (0, 1) or gamma not positive.
 
     Examples:
         >>> embeddings, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]), torch.tensor([0, 0, 1])
@@ -34,10 +34,8 @@ class CircleLoss(MetricLoss):
 
     def __init__(self, margin: float = 0.25, gamma: float = 128.0) -> None:
         super().__init__()
-        if not 0 < margin < 1:
-            raise InputError(f"loss.circle.margin={margin} is not between 0 and 1.")
-        if not gamma > 0:
-            raise InputError(f"loss.circle.gamma={gamma} is not above 0.")
+        require(0 < margin < 1, "margin", "between 0 and 1", margin)
+        require(gamma > 0, "gamma", "> 0", gamma)
         self.margin, self.gamma = margin, gamma
 
     def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from reid_lightning.distances import unit_vectors
+from reid_lightning.errors import require
 from reid_lightning.losses.gradients import distance_matrix
 from reid_lightning.losses.pairs import Indices, masked_mean, pair_diagnostics, pair_masks, refuse_indices
-from reid_lightning.losses.settings import at_least
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 
 
@@ -21,7 +21,7 @@ class ContrastiveLoss(MetricLoss):
         normalize: Scale embeddings to length 1 first; distances are then at most 2.
 
     Raises:
-        InputError: The margin is negative.
+        ValueError: The margin is negative.
 
     Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
@@ -33,7 +33,8 @@ class ContrastiveLoss(MetricLoss):
 
     def __init__(self, margin: float = 1.0, normalize: bool = True) -> None:
         super().__init__()
-        self.margin, self.normalize = at_least("loss.contrastive.margin", margin, 0), normalize
+        require(margin >= 0, "margin", ">= 0", margin)
+        self.margin, self.normalize = margin, normalize
 
     def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
         """Return the loss of (N, D) embeddings and (N,) labels; indices are refused."""

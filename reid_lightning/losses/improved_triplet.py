@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from reid_lightning.distances import unit_vectors
+from reid_lightning.errors import require
 from reid_lightning.losses.pairs import Indices
-from reid_lightning.losses.settings import at_least
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.triplet import hinge
 from reid_lightning.losses.triplets import mean_triplet_cost
@@ -26,7 +26,7 @@ class ImprovedTripletLoss(MetricLoss):
         normalize: Scale embeddings to length 1 first; miners then see unit vectors too.
 
     Raises:
-        InputError: A setting is negative.
+        ValueError: A setting is negative.
 
     Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
@@ -46,9 +46,12 @@ class ImprovedTripletLoss(MetricLoss):
         normalize: bool = True,
     ) -> None:
         super().__init__()
-        self.margin = at_least("loss.improved_triplet.margin", margin, 0)
-        self.bound = at_least("loss.improved_triplet.bound", bound, 0)
-        self.beta = at_least("loss.improved_triplet.beta", beta, 0)
+        require(margin >= 0, "margin", ">= 0", margin)
+        self.margin = margin
+        require(bound >= 0, "bound", ">= 0", bound)
+        self.bound = bound
+        require(beta >= 0, "beta", ">= 0", beta)
+        self.beta = beta
         self.squared, self.normalize = squared, normalize
 
     def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:

@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from reid_lightning.distances import unit_vectors
+from reid_lightning.errors import require
 from reid_lightning.losses.pairs import Indices
-from reid_lightning.losses.settings import at_least
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.triplets import mean_triplet_cost
 
@@ -23,7 +23,7 @@ class LosslessTripletLoss(MetricLoss):
         eps: Against ln 0; at least 1e-6 in float32.
 
     Raises:
-        InputError: beta is below 4 or eps too small for float32.
+        ValueError: beta is below 4 or eps too small for float32.
 
     Examples:
         >>> import torch
@@ -38,10 +38,12 @@ class LosslessTripletLoss(MetricLoss):
 
     def __init__(self, beta: float = 4.0, eps: float = 1e-6) -> None:
         super().__init__()
-        self.beta = at_least(
-            "loss.lossless.beta", beta, LARGEST
+        require(
+            beta >= LARGEST, "beta", f">= {LARGEST:g}", beta
         )  # below, the logarithm's argument can be negative
-        self.eps = at_least("loss.lossless.eps", eps, 1e-6)  # below, it vanishes in float32 beside 1
+        self.beta = beta
+        require(eps >= 1e-6, "eps", ">= 1e-6", eps)  # below, it vanishes in float32 beside 1
+        self.eps = eps
 
     def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
         """Return the loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from reid_lightning.distances import pairwise_distances, unit_vectors
+from reid_lightning.errors import require
 from reid_lightning.losses.pairs import Indices, mean_norm, pair_masks, refuse_indices
-from reid_lightning.losses.settings import at_least
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 
 
@@ -20,7 +20,7 @@ class MarginSampleLoss(MetricLoss):
         normalize: Scale embeddings to length 1 first.
 
     Raises:
-        InputError: The margin is negative.
+        ValueError: The margin is negative.
 
     Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 1])
@@ -32,7 +32,8 @@ class MarginSampleLoss(MetricLoss):
 
     def __init__(self, margin: float = 0.3, normalize: bool = False) -> None:
         super().__init__()
-        self.margin, self.normalize = at_least("loss.margin_sample.margin", margin, 0), normalize
+        require(margin >= 0, "margin", ">= 0", margin)
+        self.margin, self.normalize = margin, normalize
 
     def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
         """Return the loss of (N, D) embeddings and (N,) labels; indices are refused."""

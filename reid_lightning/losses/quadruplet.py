@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from reid_lightning.distances import unit_vectors
+from reid_lightning.errors import require
 from reid_lightning.losses.gradients import distance_matrix
 from reid_lightning.losses.pairs import Indices, refuse_indices
-from reid_lightning.losses.settings import at_least
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.triplet import hinge
 from reid_lightning.losses.triplets import mean_cost_of_all
@@ -26,7 +26,7 @@ class QuadrupletLoss(MetricLoss):
         normalize: Scale embeddings to length 1 first.
 
     Raises:
-        InputError: A margin is negative.
+        ValueError: A margin is negative.
 
     Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [3.0], [3.5]]), torch.tensor([0, 0, 1, 2])
@@ -44,8 +44,10 @@ class QuadrupletLoss(MetricLoss):
         normalize: bool = False,
     ) -> None:
         super().__init__()
-        self.margin = at_least("loss.quadruplet.margin", margin, 0)
-        self.negative_margin = at_least("loss.quadruplet.negative_margin", negative_margin, 0)
+        require(margin >= 0, "margin", ">= 0", margin)
+        self.margin = margin
+        require(negative_margin >= 0, "negative_margin", ">= 0", negative_margin)
+        self.negative_margin = negative_margin
         self.squared, self.normalize = squared, normalize
 
     def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:

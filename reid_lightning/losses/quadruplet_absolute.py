@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from reid_lightning.distances import unit_vectors
+from reid_lightning.errors import require
 from reid_lightning.losses.gradients import distance_matrix
 from reid_lightning.losses.pairs import Indices, masked_mean, pair_masks, refuse_indices
-from reid_lightning.losses.settings import at_least
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.triplet import hinge
 from reid_lightning.losses.triplets import mean_cost_of_all
@@ -25,7 +25,7 @@ class AbsoluteQuadrupletLoss(MetricLoss):
         normalize: Scale embeddings to length 1 first; without it the bounds depend on the embedding's scale.
 
     Raises:
-        InputError: A setting is negative.
+        ValueError: A setting is negative.
 
     Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
@@ -38,8 +38,10 @@ class AbsoluteQuadrupletLoss(MetricLoss):
 
     def __init__(self, margin: float = 0.3, bound: float = 0.7, normalize: bool = True) -> None:
         super().__init__()
-        self.margin = at_least("loss.quadruplet_absolute.margin", margin, 0)
-        self.bound = at_least("loss.quadruplet_absolute.bound", bound, 0)
+        require(margin >= 0, "margin", ">= 0", margin)
+        self.margin = margin
+        require(bound >= 0, "bound", ">= 0", bound)
+        self.bound = bound
         self.normalize = normalize
 
     def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:

@@ -2,7 +2,6 @@
 
 from torch import Tensor
 
-from reid_lightning.errors import InputError
 from reid_lightning.losses.pairs import Indices
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.stripes import stripes_of
@@ -21,7 +20,7 @@ class SpatialChannelLoss(MetricLoss):
         part_size: d; the objective fills it in.
 
     Raises:
-        InputError: The global vector is not R x d long.
+        ValueError: The global vector is not R x d long.
 
     Examples:
         >>> import torch
@@ -37,10 +36,9 @@ class SpatialChannelLoss(MetricLoss):
     def __init__(self, embedding_size: int, num_parts: int, part_size: int) -> None:
         super().__init__()
         if embedding_size != num_parts * part_size:
-            raise InputError(
-                f"loss=spatial_channel ties {num_parts} stripes of {part_size} dimensions to a global vector of "
-                f"{embedding_size}, which must be {num_parts * part_size} long; change parts.stripes or parts.size, or "
-                "take neck=bnneck."
+            raise ValueError(
+                f"{num_parts} stripes of {part_size} dimensions are tied to a global vector of {embedding_size}, which must "
+                f"be {num_parts * part_size} long; change parts.stripes or parts.size, or use neck=bnneck"
             )
 
     def output(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:

@@ -7,9 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from reid_lightning.distances import unit_vectors
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 from reid_lightning.losses.pairs import Indices
-from reid_lightning.losses.settings import at_least
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.triplets import mean_triplet_cost
 
@@ -28,7 +27,7 @@ class TripletLoss(MetricLoss):
         reduction: Average over all triplets ("mean") or over those that cost something ("mean_active").
 
     Raises:
-        InputError: The margin is negative or the reduction unknown.
+        ValueError: The margin is negative or the reduction unknown.
 
     Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
@@ -47,9 +46,9 @@ class TripletLoss(MetricLoss):
         reduction: Literal["mean", "mean_active"] = "mean",
     ) -> None:
         super().__init__()
-        if reduction not in ("mean", "mean_active"):
-            raise InputError(f"loss.triplet.reduction={reduction} is unknown; choose mean or mean_active.")
-        self.margin = at_least("loss.triplet.margin", margin, 0)
+        require(reduction in ("mean", "mean_active"), "reduction", "mean or mean_active", reduction)
+        require(margin >= 0, "margin", ">= 0", margin)
+        self.margin = margin
         self.soft_margin, self.squared = soft_margin, squared
         self.normalize, self.reduction = normalize, reduction
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from reid_lightning.errors import InputError
 from reid_lightning.losses.gradients import distance_matrix, with_slopes
 from reid_lightning.losses.pairs import Indices, mean_norm
 
@@ -35,7 +34,7 @@ def mean_triplet_cost(
         active_only: Average over the triplets that cost something, instead of over all.
 
     Raises:
-        InputError: The indices are not triplets.
+        ValueError: The indices are not triplets.
     """
     if indices_tuple is None or 8 * len(indices_tuple[0]) > len(embeddings) ** 2:
         # The whole matrix is cheaper than a difference for each.
@@ -90,9 +89,9 @@ def mean_cost_in_matrix(
 def _of_triplets(indices_tuple: Indices) -> Indices:
     """Refuse what is not anchors, positives and negatives."""
     if len(indices_tuple) != 3:
-        raise InputError(
-            f"A triplet loss needs anchors, positives and negatives, but the miner gave {len(indices_tuple)} index "
-            "tensors; choose a miner of triplets, such as miner=batch_hard."
+        raise ValueError(
+            f"a triplet loss needs anchors, positives and negatives, but the miner gave {len(indices_tuple)} index tensors; "
+            "choose a miner of triplets, such as batch hard"
         )
     return indices_tuple
 

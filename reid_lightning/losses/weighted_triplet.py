@@ -5,9 +5,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from reid_lightning.distances import unit_vectors
+from reid_lightning.errors import require
 from reid_lightning.losses.gradients import distance_matrix
 from reid_lightning.losses.pairs import Indices, pair_diagnostics, pair_masks, refuse_indices
-from reid_lightning.losses.settings import at_least
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 
 
@@ -25,7 +25,7 @@ class WeightedTripletLoss(MetricLoss):
         normalize: Scale embeddings to length 1 first.
 
     Raises:
-        InputError: The margin is negative.
+        ValueError: The margin is negative.
 
     Examples:
         >>> embeddings, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
@@ -37,7 +37,8 @@ class WeightedTripletLoss(MetricLoss):
 
     def __init__(self, margin: float = 0.3, soft_margin: bool = False, normalize: bool = False) -> None:
         super().__init__()
-        self.margin = at_least("loss.weighted_triplet.margin", margin, 0)
+        require(margin >= 0, "margin", ">= 0", margin)
+        self.margin = margin
         self.soft_margin, self.normalize = soft_margin, normalize
 
     def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from reid_lightning.data.triplet_sampler import NegativePools
 from reid_lightning.distances import Metric
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 from reid_lightning.retrieval.search import Search, build_index, check_search
 
 
@@ -27,10 +27,12 @@ class OfflineMiner(nn.Module):
         """Return anchors, positives and negatives, (T,) int64 each, of (3 T, D) embeddings and (3 T,) labels.
 
         Raises:
-            InputError: The batch is not one of triplets.
+            ValueError: The batch is not one of triplets.
         """
         if len(labels) % 3:
-            raise InputError(f"a batch of {len(labels)} images is not one of triplets; use sampler=triplets")
+            raise ValueError(
+                f"a batch of {len(labels)} images is not one of triplets; use the sampler of triplets"
+            )
         anchors = torch.arange(0, len(labels), 3, device=labels.device)
         return anchors, anchors + 1, anchors + 2
 
@@ -50,7 +52,7 @@ class OfflineHardMiner(OfflineMiner):
         search: How neighbours are found, see `search.build_index`: "exact", or by FAISS.
 
     Raises:
-        InputError: A setting is out of range, or FAISS is wanted and not installed.
+        ValueError: A setting is out of range, or FAISS is wanted and not installed.
     """
 
     def __init__(
@@ -62,17 +64,10 @@ class OfflineHardMiner(OfflineMiner):
         search: Search = "exact",
     ) -> None:
         super().__init__()
-        for name, value, sound in (
-            ("first_round", first_round, 0 <= first_round < 1),
-            ("every", every, every >= 1),
-            ("neighbours", neighbours, neighbours >= 1),
-            ("share", share, 0 < share <= 1),
-        ):
-            if not sound:
-                raise InputError(
-                    f"miner.{name}={value} is out of range; first_round lies in [0, 1), every and neighbours are "
-                    "at least 1, share lies in (0, 1]."
-                )
+        require(0 <= first_round < 1, "first_round", "in [0, 1)", first_round)
+        require(every >= 1, "every", ">= 1", every)
+        require(neighbours >= 1, "neighbours", ">= 1", neighbours)
+        require(0 < share <= 1, "share", "in (0, 1]", share)
         check_search(search, "miner.search")
         self.first_round, self.every, self.neighbours, self.share = first_round, every, neighbours, share
         self.search = search

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from reid_lightning.errors import InputError
 from reid_lightning.models.weights import load_weights
 
 IMAGENET = "imagenet"
@@ -37,8 +36,8 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= frozen_layers <= len(layers):
-            raise InputError(
-                f"backbone.frozen_layers={frozen_layers} must be 0 to {len(layers)}, which this backbone has."
+            raise ValueError(
+                f"frozen_layers must be 0 to {len(layers)}, which this backbone has, got {frozen_layers}"
             )
         self.body = body
         self.out_channels = out_channels

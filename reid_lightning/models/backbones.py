@@ -30,7 +30,7 @@ def resnet(
         frozen_layers: First layers to freeze: the stem, then each residual block.
     """
     if last_stride not in (1, 2):
-        raise InputError(f"backbone.last_stride={last_stride} must be 1 or 2.")
+        raise ValueError(f"last_stride must be 1 or 2, got {last_stride}")
     model = _resnet_ibn(name, weights) if instance_norm else _torchvision(name, weights)
     if last_stride == 1:
         _undo_last_stride(model)
@@ -212,7 +212,7 @@ def _resnet_ibn(name: str, weights: str | None) -> Any:
 def _torchvision(name: str, weights: str | None) -> Any:
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        raise InputError(f"backbone.name={name} is no torchvision model.")
+        raise ValueError(f"name must be a torchvision model, got {name}")
     model = torchvision.models.get_model(name)
     if weights == IMAGENET:
         choice = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]

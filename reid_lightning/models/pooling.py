@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from reid_lightning.errors import InputError
-
 
 class AveragePooling(nn.Module):
     """Mean over all positions."""
@@ -32,13 +30,13 @@ class GeMPooling(nn.Module):
         eps: Values are clamped to this from below, because roots of negative numbers do not exist.
 
     Raises:
-        InputError: p is below 1.
+        ValueError: p is below 1.
     """
 
     def __init__(self, p: float = 3.0, learn_p: bool = True, eps: float = 1e-6) -> None:
         super().__init__()
         if p < 1:
-            raise InputError(f"pooling.p={p} must be 1 or more.")
+            raise ValueError(f"p must be >= 1, got {p}")
         self.p = nn.Parameter(torch.tensor(float(p)), requires_grad=learn_p)
         self.eps = eps
 

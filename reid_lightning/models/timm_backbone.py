@@ -33,8 +33,8 @@ class TimmBackbone(Backbone):
     ) -> None:
         if not timm.is_model(name):
             near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
-            raise InputError(
-                f"backbone.name={name} is no timm model" + (f"; near it: {', '.join(near)}" if near else "")
+            raise ValueError(
+                f"name must be a timm model, got {name}" + (f"; near it: {', '.join(near)}" if near else "")
             )
         arguments: dict[str, Any] = {"num_classes": 0, "global_pool": ""}
         config = timm.get_pretrained_cfg(name)

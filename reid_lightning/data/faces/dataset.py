@@ -11,7 +11,6 @@ from reid_lightning.data.faces.person import sample_face
 from reid_lightning.data.faces.portrait import draw_portrait
 from reid_lightning.data.generated import describe, generated_tree
 from reid_lightning.data.readers.identity_folder import read_identity_folder
-from reid_lightning.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ def read_faces(
         seed: Seed of people and pictures.
 
     Raises:
-        InputError: A parameter is out of range, or `root` holds something else.
+        ValueError: A parameter is out of range, or `root` holds something else.
     """
     parameters = {
         "train_identities": train_identities,
@@ -55,7 +54,7 @@ def read_faces(
     ranges = ((2, 100_000), (2, 100_000), (_QUERIES + 1, 1000), (16, 1024), (0, 2**32))
     for (name, value), (low, high) in zip(parameters.items(), ranges, strict=True):
         if not low <= value <= high:
-            raise InputError(f"faces: {name}={value} is not within {low} and {high}.")
+            raise ValueError(f"{name} must be within {low} and {high}, got {value}")
     parameters = {"generator": GENERATOR, **parameters}
     folder = generated_tree(KIND, root, parameters, lambda new: _write(new, parameters))
     return read_identity_folder(folder).assign(source=KIND)

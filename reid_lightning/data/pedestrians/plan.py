@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reid_lightning.errors import InputError
-
 #: Changes whenever the same parameters would give other files.
 GENERATOR = 5
 
@@ -62,7 +60,7 @@ class Settings:
         ):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise InputError(f"pedestrians: {name}={value} is not within {low} and {high}.")
+                raise ValueError(f"{name} must be within {low} and {high}, got {value}")
 
     def described(self) -> dict[str, float]:
         """Return the parameters and the generator's version as plain data."""

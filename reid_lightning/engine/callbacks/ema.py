@@ -8,8 +8,6 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
-from reid_lightning.errors import InputError
-
 
 class EMA(WeightAveraging):
     """Exponential moving average of weights and batch statistics (Tarvainen and Valpola 2017, "Mean teachers").
@@ -23,12 +21,12 @@ class EMA(WeightAveraging):
         decay: Share of the average that a step keeps, 0 to 1.
 
     Raises:
-        InputError: The decay is out of range.
+        ValueError: The decay is out of range.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
         if not 0 <= decay < 1:
-            raise InputError(f"callbacks.average.decay={decay} must be 0 or more and below 1")
+            raise ValueError(f"decay must be in [0, 1), got {decay}")
         self.decay = decay
         super().__init__()
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 from reid_lightning.models.classifiers.angles import cosines, with_target
 
 
@@ -23,7 +23,7 @@ class ArcFaceClassifier(nn.Module):
         label_smoothing: Fraction of the target spread over the other identities.
 
     Raises:
-        InputError: The scale is not positive or the margin outside [0, pi / 2].
+        ValueError: The scale is not positive or the margin outside [0, pi / 2].
 
     Examples:
         >>> classifier = ArcFaceClassifier(in_features=2, num_classes=2, scale=10.0, margin=0.5)
@@ -42,10 +42,8 @@ class ArcFaceClassifier(nn.Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        if not scale > 0:
-            raise InputError(f"classifier.scale={scale} of arcface is not above 0.")
-        if not 0 <= margin <= math.pi / 2:
-            raise InputError(f"classifier.margin={margin} of arcface is in radians, from 0 to 1.57.")
+        require(scale > 0, "scale", "> 0", scale)
+        require(0 <= margin <= math.pi / 2, "margin", "radians from 0 to 1.57", margin)
         self.scale, self.margin, self.label_smoothing = scale, margin, label_smoothing
         self.weight = nn.Parameter(torch.empty(num_classes, in_features))
         nn.init.xavier_normal_(self.weight)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 from reid_lightning.models.classifiers.angles import cosines, with_target
 
 
@@ -22,7 +22,7 @@ class CircleClassifier(nn.Module):
         label_smoothing: Fraction of the target spread over the other identities.
 
     Raises:
-        InputError: The scale is not positive or the margin outside [0, 1].
+        ValueError: The scale is not positive or the margin outside [0, 1].
 
     Examples:
         >>> classifier = CircleClassifier(in_features=2, num_classes=2, scale=10.0, margin=0.5)
@@ -41,10 +41,8 @@ class CircleClassifier(nn.Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        if not scale > 0:
-            raise InputError(f"classifier.scale={scale} of circle is not above 0.")
-        if not 0 <= margin <= 1:
-            raise InputError(f"classifier.margin={margin} of circle is not in [0, 1].")
+        require(scale > 0, "scale", "> 0", scale)
+        require(0 <= margin <= 1, "margin", "in [0, 1]", margin)
         self.scale, self.margin, self.label_smoothing = scale, margin, label_smoothing
         self.weight = nn.Parameter(torch.empty(num_classes, in_features))
         nn.init.xavier_normal_(self.weight)

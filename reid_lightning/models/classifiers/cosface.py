@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 from reid_lightning.models.classifiers.angles import cosines, with_target
 
 
@@ -20,7 +20,7 @@ class CosFaceClassifier(nn.Module):
         label_smoothing: Fraction of the target spread over the other identities.
 
     Raises:
-        InputError: The scale is not positive or the margin outside [0, 2).
+        ValueError: The scale is not positive or the margin outside [0, 2).
 
     Examples:
         >>> classifier = CosFaceClassifier(in_features=2, num_classes=2, scale=10.0, margin=0.25)
@@ -39,10 +39,8 @@ class CosFaceClassifier(nn.Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        if not scale > 0:
-            raise InputError(f"classifier.scale={scale} of cosface is not above 0.")
-        if not 0 <= margin < 2:
-            raise InputError(f"classifier.margin={margin} of cosface is not in [0, 2).")
+        require(scale > 0, "scale", "> 0", scale)
+        require(0 <= margin < 2, "margin", "in [0, 2)", margin)
         self.scale, self.margin, self.label_smoothing = scale, margin, label_smoothing
         self.weight = nn.Parameter(torch.empty(num_classes, in_features))
         nn.init.xavier_normal_(self.weight)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 from reid_lightning.models.classifiers.angles import Annealing, cosines, lengths, multiple_angle, with_target
 
 
@@ -23,7 +23,7 @@ class LargeMarginSoftmaxClassifier(nn.Module):
         label_smoothing: Fraction of the target spread over the other identities.
 
     Raises:
-        InputError: The margin is not 1, 2, 3 or 4.
+        ValueError: The margin is not 1, 2, 3 or 4.
 
     Examples:
         >>> classifier = LargeMarginSoftmaxClassifier(in_features=8, num_classes=3)
@@ -42,8 +42,7 @@ class LargeMarginSoftmaxClassifier(nn.Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        if margin not in (1, 2, 3, 4):
-            raise InputError(f"classifier.margin={margin} is not 1, 2, 3 or 4.")
+        require(margin in (1, 2, 3, 4), "margin", "1, 2, 3 or 4", margin)
         self.margin, self.label_smoothing = margin, label_smoothing
         self.weight = nn.Parameter(torch.empty(num_classes, in_features))
         self.annealing = Annealing(annealing_start, annealing_decay, annealing_minimum)

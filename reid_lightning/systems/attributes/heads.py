@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 from reid_lightning.models.branches import VectorHeads
 
 
@@ -25,7 +25,7 @@ class AttributeHeads(VectorHeads):
         detach: Whether the identity's gradient stops at a~, so that attribute labels alone train the heads.
 
     Raises:
-        InputError: `predictions` is neither.
+        ValueError: `predictions` is neither.
 
     Examples:
         >>> heads = AttributeHeads(in_features=8, sizes=(2, 3))
@@ -45,10 +45,9 @@ class AttributeHeads(VectorHeads):
         detach: bool = False,
     ) -> None:
         super().__init__()
-        if predictions not in ("logits", "probabilities"):
-            raise InputError(
-                f"attributes.heads.predictions={predictions} is unknown; choose logits or probabilities."
-            )
+        require(
+            predictions in ("logits", "probabilities"), "predictions", "logits or probabilities", predictions
+        )
         self.sizes, self.predictions, self.detach = tuple(sizes), predictions, detach
         outputs = sum(self.sizes)
         self.heads = nn.Linear(in_features, outputs)  # one matrix: a block of rows per head

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reid_lightning.data.attributes import UNKNOWN
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 
 
 class AttributeLoss(nn.Module):
@@ -24,7 +24,7 @@ class AttributeLoss(nn.Module):
         focal: gamma of the focal loss (Lin et al. 2017, eq. 4): images weigh (1 - p)^gamma; 0 is plain cross-entropy.
 
     Raises:
-        InputError: `class_weights` is neither, or gamma is negative.
+        ValueError: `class_weights` is neither, or gamma is negative.
 
     Examples:
         >>> loss = AttributeLoss(sizes=(2, 3))
@@ -42,12 +42,8 @@ class AttributeLoss(nn.Module):
         focal: float = 0.0,
     ) -> None:
         super().__init__()
-        if class_weights not in ("none", "balanced"):
-            raise InputError(
-                f"attributes.loss.class_weights={class_weights} is unknown; choose none or balanced."
-            )
-        if focal < 0:
-            raise InputError(f"attributes.loss.focal={focal} is negative; 0 is plain cross-entropy.")
+        require(class_weights in ("none", "balanced"), "class_weights", "none or balanced", class_weights)
+        require(focal >= 0, "focal", ">= 0 (0 is plain cross-entropy)", focal)
         self.sizes, self.class_weights, self.focal = tuple(sizes), class_weights, focal
         self.register_buffer("counts", torch.tensor(counts or [0] * sum(sizes), dtype=torch.int64))
 

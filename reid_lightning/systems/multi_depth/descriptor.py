@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid_lightning.errors import InputError
+from reid_lightning.errors import InputError, require
 from reid_lightning.models.backbone import Backbone
 from reid_lightning.models.branches import Descriptor
 
@@ -53,12 +53,11 @@ class MultiDepthDescriptor(Descriptor):
         depths = len(backbone.depths)
         self.layers = list(range(depths)) if layers is None else sorted(set(layers))
         if not self.layers or self.layers[0] < 0 or self.layers[-1] >= depths:
-            raise InputError(
-                f"descriptor.layers={layers} must be numbers from 0 to {depths - 1}, the depths that this backbone has"
+            raise ValueError(
+                f"layers must be numbers from 0 to {depths - 1}, the depths that this backbone has, got {layers}"
             )
         for name, value in (("filters", filters), ("box", box), ("stride", stride)):
-            if value < 1:
-                raise InputError(f"descriptor.{name}={value} must be 1 or more")
+            require(value >= 1, name, ">= 1", value)
         self.box, self.stride = box, stride
         self.register_buffer("filters", torch.full((len(self.layers), filters), -1))
         self.register_buffer("gains", torch.zeros(len(self.layers), filters))

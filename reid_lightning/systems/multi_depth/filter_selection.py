@@ -8,7 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, distributed
 
 from reid_lightning.data.datamodule import ReIDDataModule
-from reid_lightning.errors import InputError
+from reid_lightning.errors import InputError, require
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.systems.multi_depth.descriptor import MultiDepthDescriptor
 
@@ -28,10 +28,8 @@ class ExploreFilters(Callback):
     """
 
     def __init__(self, triples: int = 512, batch_size: int = 8) -> None:
-        if triples < 1 or batch_size < 1:
-            raise InputError(
-                f"callbacks.explore.triples={triples} and callbacks.explore.batch_size={batch_size} must be 1 or more"
-            )
+        require(triples >= 1, "triples", ">= 1", triples)
+        require(batch_size >= 1, "batch_size", ">= 1", batch_size)
         self.triples, self.batch_size = triples, batch_size
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 from reid_lightning.models.branches import Parts, cell_means
 from reid_lightning.models.weights import load_weights
 
@@ -50,8 +50,7 @@ class PoseBilinear(Parts):
     ) -> None:
         super().__init__()
         for name, value in (("channels", channels), ("joints", joints), ("width", width)):
-            if value < 1:
-                raise InputError(f"parts.{name}={value} must be 1 or more.")
+            require(value >= 1, name, ">= 1", value)
         self.pooled_features = channels * joints
         self.normalize, self.signed_root = normalize, signed_root
         self.appearance = nn.Sequential(

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.keypoints import HIDDEN, IN_SIGHT, has_keypoints, mirrored_joints, read_keypoints
-from reid_lightning.errors import InputError
+from reid_lightning.errors import InputError, require
 from reid_lightning.files import atomic_path
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.systems.pose.bilinear import PoseBilinear
@@ -107,18 +107,12 @@ class PartPretraining:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"pretraining.{name}={getattr(self, name)} must be 1 or more.")
+            require(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
         for name in ("lr", "sigma"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"pretraining.{name}={getattr(self, name)} must be above 0.")
-        if not 0 <= self.flip <= 1:
-            raise InputError(f"pretraining.flip={self.flip} must be a probability, 0 to 1.")
+            require(getattr(self, name) > 0, name, "> 0", getattr(self, name))
+        require(0 <= self.flip <= 1, "flip", "a probability from 0 to 1", self.flip)
         for name in ("shift", "scale"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(
-                    f"pretraining.{name}={getattr(self, name)} must be a fraction, 0 or more and below 1."
-                )
+            require(0 <= getattr(self, name) < 1, name, "a fraction in [0, 1)", getattr(self, name))
 
     def __call__(
         self,

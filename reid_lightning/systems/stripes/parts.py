@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 from reid_lightning.models.branches import Parts, cell_means
 
 
@@ -39,11 +39,11 @@ class Stripes(Parts):
         normalize: bool = False,
     ) -> None:
         super().__init__()
-        if stripes < 1 or (size is not None and size < 1):
-            raise InputError(f"parts.stripes={stripes} and parts.size={size} must be 1 or more.")
+        require(stripes >= 1, "stripes", ">= 1", stripes)
+        require(size is None or size >= 1, "size", ">= 1 or null", size)
         if size is None and in_features % stripes:
-            raise InputError(
-                f"parts.stripes={stripes} does not divide the backbone's {in_features} channels; set parts.size."
+            raise ValueError(
+                f"stripes must divide the backbone's {in_features} channels unless size is set, got {stripes}"
             )
         self.local_shape = (stripes, size or in_features // stripes)
         self.normalize = normalize
