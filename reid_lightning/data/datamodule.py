@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
-from reid_lightning.data.dataset import Annotations, ReIDDataset, keep_batch
+from reid_lightning.data.dataset import FIELDS, Annotations, Columns, ReIDDataset, keep_batch
 from reid_lightning.data.image_cache import CachedImages, DecodedImages, open_images
 from reid_lightning.data.samplers import EpochSampler, ShardSampler
 from reid_lightning.data.splits import choose_identities, choose_queries, draw_queries
@@ -47,6 +47,8 @@ class ReIDDataModule(LightningDataModule):
             different seeds are comparable.
         seed: Order of the batches and augmentation.
         attributes: Which columns of the table are attributes, and their order in a batch.
+        columns: What else batches carry, by name: what makes an array (N, ...) of the table of N rows after setup.
+            Numbers of double precision arrive as float32.
 
     Attributes:
         table: All rows; `split` is `val` for those held out. Known after `setup`, as are the following.
@@ -80,6 +82,7 @@ class ReIDDataModule(LightningDataModule):
         validation_seed: int = 0,
         seed: int = 0,
         attributes: AttributeSchema = MARKET12,
+        columns: Columns | None = None,
     ):
         super().__init__()
         if len(image_size) != 2 or min(image_size) < 1:
@@ -98,6 +101,11 @@ class ReIDDataModule(LightningDataModule):
         self.validation_seed = validation_seed
         self.seed = seed
         self.attributes = attributes
+        self.columns = dict(columns or {})
+        if taken := sorted(self.columns.keys() & set(FIELDS)):
+            raise ValueError(
+                f"columns names {', '.join(taken)}, which every batch has already: choose other names"
+            )
         self._source_table: pd.DataFrame | None = None
         self._images: CachedImages | DecodedImages | None = None
         self._annotations: Annotations | None = None
@@ -142,7 +150,9 @@ class ReIDDataModule(LightningDataModule):
         self.identity_labels = {key: label for label, key in enumerate(sorted(trained))}
         self.num_identities = len(self.identity_labels)
         is_query = (table["split"] == "query").to_numpy()
-        annotations = Annotations.from_table(table, self.identity_labels, is_query, self.attributes)
+        annotations = Annotations.from_table(
+            table, self.identity_labels, is_query, self.attributes, self.columns
+        )
         self.attribute_counts = _count_classes(
             annotations.attributes[np.flatnonzero(table["split"] == "train")], self.attributes
         )

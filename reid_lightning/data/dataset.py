@@ -1,7 +1,7 @@
 """Rows of the table become a batch of tensors."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import albumentations as A
@@ -17,6 +17,12 @@ from reid_lightning.data.image_cache import CachedImages, DecodedImages
 from reid_lightning.data.table import camera_keys, identity_keys, tracklet_keys
 from reid_lightning.errors import InputError
 
+#: What a batch carries of itself; a further column needs another name.
+FIELDS = (
+    "images", "labels", "person_ids", "camera_ids", "attributes", "index", "is_query", "tracklet_ids",
+)  # fmt: skip
+Columns = Mapping[str, Callable[[pd.DataFrame], np.ndarray]]
+
 
 @dataclass(frozen=True)
 class Annotations:
@@ -29,6 +35,7 @@ class Annotations:
         attributes: Classes of the schema's attributes, -1 where unknown, (N, attributes).
         is_query: Whether an evaluation row is a query, (N,).
         tracklet_ids: Tracklet over all sources, -1 where unknown, (N,).
+        columns: What batches carry beyond these, by name, each (N, ...); float64 is stored as float32.
     """
 
     labels: np.ndarray
@@ -37,6 +44,7 @@ class Annotations:
     attributes: np.ndarray
     is_query: np.ndarray
     tracklet_ids: np.ndarray
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def from_table(
@@ -45,8 +53,20 @@ class Annotations:
         identity_labels: dict[str, int],
         is_query: np.ndarray,
         schema: AttributeSchema = MARKET12,
+        columns: Columns | None = None,
     ) -> "Annotations":
-        """Code a table; `identity_labels` gives the label of each training identity `source/person_id`."""
+        """Code a table.
+
+        Args:
+            table: N rows, sources put together.
+            identity_labels: Label of each training identity `source/person_id`.
+            is_query: Whether an evaluation row is a query, (N,).
+            schema: Which columns are attributes.
+            columns: What makes a further array (N, ...) of the table, by the name that it has in a batch.
+
+        Raises:
+            ValueError: A further array has another length, or holds no numbers.
+        """
         keys = identity_keys(table)
         attributes = np.full((len(table), len(schema)), -1, np.int8)
         for column, attribute in enumerate(schema):
@@ -59,6 +79,7 @@ class Annotations:
             attributes=attributes,
             is_query=is_query,
             tracklet_ids=pd.factorize(tracklet_keys(table), sort=True)[0].astype(np.int64),
+            columns={name: _batched(name, read(table), len(table)) for name, read in (columns or {}).items()},
         )
 
 
@@ -121,6 +142,8 @@ class ReIDDataset(Dataset[dict[str, Tensor]]):
         if self.evaluation:
             batch["is_query"] = torch.from_numpy(of.is_query[rows])
             batch["tracklet_ids"] = torch.from_numpy(of.tracklet_ids[rows])
+        for name, values in of.columns.items():
+            batch[name] = torch.from_numpy(values[rows])
         return batch
 
     def _augmented(self, image: np.ndarray) -> np.ndarray:
@@ -132,6 +155,16 @@ class ReIDDataset(Dataset[dict[str, Tensor]]):
                 f"of {image.shape}: end it with a crop or resize to data.image_size, without normalisation."
             )
         return augmented
+
+
+def _batched(name: str, values: np.ndarray, rows: int) -> np.ndarray:
+    """Return a further column in the form that a batch takes rows from."""
+    values = np.asarray(values)
+    if values.ndim == 0 or len(values) != rows:
+        raise ValueError(f"the column {name} has shape {values.shape}, and the table {rows} rows")
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"the column {name} holds {values.dtype}, of which no tensor can be made")
+    return np.ascontiguousarray(values, np.float32 if values.dtype == np.float64 else None)
 
 
 def keep_batch(batch: Any) -> Any:

@@ -15,6 +15,7 @@
 | `attribute_file` | string or missing | file of the identities' attributes, one for a `source`, see `annotations` |
 | `keypoints` | string or missing | file with body key points |
 | `protocol` | string or missing | how the data set was split; a result names it, see `describe_protocols` |
+| any other | anything | kept as it stands, missing where a source has no such column, see `numbers_of` |
 
 A reader is a function that returns such a table. Images that count as neither right nor wrong (junk) never
 enter. Which columns are attributes, a run chooses; so they are joined and checked when it puts its tables together.
@@ -137,6 +138,33 @@ def describe_table(table: pd.DataFrame) -> pd.DataFrame:
                 "distractors": int(rows["distractor"].sum()),
             }
     return pd.DataFrame.from_dict(counts, orient="index").rename_axis("split")
+
+
+def numbers_of(table: pd.DataFrame, name: str) -> np.ndarray:
+    """Return a column of measurements, such as a height, of tables put together: (N,) float64, NaN where unknown.
+
+    Raises:
+        InputError: No source has the column, or a value is no finite number (named by source, row in it, and image).
+
+    Examples:
+        >>> rows = pd.DataFrame({"path": ["a.jpg"], "person_id": [7], "split": ["train"]})
+        >>> both = concatenate_tables({"album": rows.assign(height="171.5"), "shop": rows})
+        >>> numbers_of(both, "height").tolist()
+        [171.5, nan]
+    """
+    if name not in table.columns:
+        raise InputError(f"The data has no column {name}: it has {', '.join(map(str, table.columns))}.")
+    values = table[name]
+    if pd.api.types.is_bool_dtype(values.dtype) or not pd.api.types.is_numeric_dtype(values.dtype):
+        values = values.astype(object)
+        values = values.mask(values.map(lambda value: isinstance(value, str) and not value.strip()))
+        values = values.mask(values.map(lambda value: isinstance(value, bool | np.bool_)), "true or false")
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = (values.notna().to_numpy() & np.isnan(numbers)) | np.isinf(numbers)
+    for source, rows in table.groupby("source", sort=False).indices.items():
+        reason = f"{name} is not a finite number"
+        _refuse(table.iloc[rows], pd.Series(wrong[rows]), str(source), reason, name)
+    return numbers
 
 
 def count_annotated(table: pd.DataFrame, schema: AttributeSchema = MARKET12) -> int:

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.data.dataset import Columns
 from reid_lightning.losses.spec import LossOutput
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
@@ -29,7 +28,6 @@ from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
 
 Gather = Callable[[Tensor], Tensor]
-Columns = Mapping[str, Callable[[pd.DataFrame], np.ndarray]]
 
 
 @dataclass(frozen=True)

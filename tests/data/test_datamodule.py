@@ -13,6 +13,7 @@ from tiny_trees import write_image, write_market_tree
 from reid_lightning.data import datamodule as module
 from reid_lightning.data.attributes import attribute_schema
 from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.data.dataset import FIELDS
 from reid_lightning.data.image_cache import CachedImages, DecodedImages
 from reid_lightning.data.readers.market1501 import read_market1501
 from reid_lightning.data.samplers import PKSampler, ShuffleSampler
@@ -104,6 +105,63 @@ def test_batches_carry_the_attributes_of_the_chosen_schema(make, market_tree, tm
             people = data.table["person_id"].iloc[batch["index"].tolist()]
             expected = [codes.get(person, (-1, -1)) for person in people]
             assert batch["attributes"].tolist() == [list(codes) for codes in expected]
+
+
+def test_batches_carry_the_columns_that_are_asked_for(make):
+    """In training and evaluation, of the table after setup, at the place of each image."""
+    seen = []
+
+    def heights(table):
+        seen.append(set(table["split"]))
+        return np.arange(len(table)) + 0.25
+
+    columns = {
+        "height": heights,
+        "pair": lambda table: np.stack([np.arange(len(table)), -np.arange(len(table))], axis=1),
+    }
+    data = set_up(make(columns=columns))
+    assert seen == [{"train", "val", "query", "gallery"}]
+    for loader in (
+        data.train_dataloader(),
+        data.train_images_dataloader(),
+        data.val_dataloader(),
+        data.test_dataloader(),
+    ):
+        for batch in loader:
+            assert batch["height"].dtype == torch.float32
+            assert torch.equal(batch["height"], batch["index"] + 0.25)
+            assert batch["pair"].dtype == torch.int64
+            assert torch.equal(batch["pair"], torch.stack([batch["index"], -batch["index"]], dim=1))
+
+
+def test_without_columns_a_batch_has_its_own_fields_alone(make):
+    data = set_up(make())
+    own = {"images", "labels", "person_ids", "camera_ids", "attributes", "index"}
+    assert set(next(iter(data.train_dataloader()))) == own
+    evaluated = next(iter(data.test_dataloader()))
+    assert set(evaluated) == own | {"is_query", "tracklet_ids"} == set(FIELDS)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_column_named_like_a_field_of_the_batch_is_refused(make, name):
+    with pytest.raises(ValueError, match=f"columns names {name}, which every batch has already"):
+        make(columns={"height": len, name: len})
+
+
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (
+            lambda table: np.zeros(len(table) - 1),
+            r"the column height has shape \(\d+,\), and the table \d+ rows",
+        ),
+        (lambda table: 1.0, r"the column height has shape \(\)"),
+        (lambda table: table["path"], "the column height holds object, of which no tensor"),
+    ],
+)
+def test_a_column_that_fits_no_batch_is_refused(make, read, message):
+    with pytest.raises(ValueError, match=message):
+        set_up(make(columns={"height": read}))
 
 
 @pytest.mark.parametrize("none", ["none", None])

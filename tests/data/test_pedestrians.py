@@ -1,16 +1,21 @@
 import hashlib
 import json
+import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 
 from reid_lightning.data.attributes import MARKET12
+from reid_lightning.data.pedestrians.annotation import TRAITS
 from reid_lightning.data.pedestrians.body import KEYPOINTS
 from reid_lightning.data.pedestrians.dataset import read_pedestrians, write_pedestrians
 from reid_lightning.data.pedestrians.person import sample_person
-from reid_lightning.data.pedestrians.plan import Settings
+from reid_lightning.data.pedestrians.plan import PERSON, Settings
+from reid_lightning.data.pedestrians.shot import Box, _frame
 from reid_lightning.data.readers.market1501 import read_market1501
 from reid_lightning.data.table import validate_table
 from reid_lightning.errors import InputError
@@ -73,6 +78,62 @@ def test_table_is_valid_and_names_the_key_points(tree):
     assert set(table["path"]) < named
     junk = {path for path in named if "/-1_" in path}
     assert named - junk == set(table["path"])
+
+
+def test_table_knows_each_persons_height_and_age(tree):
+    table = read_pedestrians(tree, **SMALL)
+    known = table[~table["distractor"]]
+    for name, low, high in (("height", 100, 200), ("age_years", 5, 85)):
+        assert table[name].dtype == np.float64
+        assert known[name].between(low, high).all()
+        assert (known.groupby("person_id")[name].nunique() == 1).all()
+        assert known.groupby("person_id")[name].first().nunique() > 10  # of 16 people
+        assert table.loc[table["distractor"], name].isna().all()
+    for identity, height in known.groupby("person_id")["height"].first().items():
+        person = sample_person(np.random.default_rng([SMALL["seed"], PERSON, int(identity)]))
+        assert height == pytest.approx(170 * person.stature, abs=0.1)
+
+
+def test_age_is_within_its_class_and_height_is_what_is_drawn():
+    people = [sample_person(np.random.default_rng(k)) for k in range(1500)]
+    names = MARKET12.attributes[MARKET12.names.index("age")].classes
+    for code, (name, low, high) in enumerate(
+        [("young", 5, 13), ("teenager", 13, 20), ("adult", 20, 60), ("old", 60, 85)]
+    ):
+        assert names[code] == name
+        ages = [person.age_years for person in people if person.attributes["age"] == code]
+        assert min(ages) >= low
+        assert max(ages) < high
+        assert np.ptp(ages) > 0.4 * (high - low)
+    children = sorted((p for p in people if p.attributes["age"] == 0), key=lambda p: p.height)
+    assert [p.age_years for p in children] == sorted(p.age_years for p in children)
+    old = sorted((p for p in people if p.attributes["age"] == 3), key=lambda p: p.hair_colour[0])
+    assert [p.age_years for p in old] == sorted(p.age_years for p in old)
+    camera = SimpleNamespace(yaw=0.0, pitch=0.1)
+    scales = [
+        _frame(camera, person, Box(0.0, 0.0), np.random.default_rng(1)).scale
+        for person in sorted(people, key=lambda person: person.height)
+    ]
+    assert scales == sorted(scales)
+    assert scales[-1] > 1.08 * scales[0]
+
+
+def test_the_same_seed_draws_the_people_of_before():
+    """Height and age follow from draws that were there before them; a change here needs another `GENERATOR`."""
+    people = [sample_person(np.random.default_rng([7, PERSON, k])) for k in range(1, 60)]
+    digest = hashlib.sha256("\n".join(str(person.pattern_seed) for person in people).encode()).hexdigest()
+    assert digest[:16] == "bd33610a7d88b695"
+
+
+def test_a_tree_from_before_the_traits_gets_them_and_keeps_its_images(tree, tmp_path):
+    old = tmp_path / "set"
+    shutil.copytree(tree, old)
+    (old / "people.csv").unlink()
+    before = {path: path.stat().st_mtime_ns for path in old.rglob("*") if path.is_file()}
+    again, expected = read_pedestrians(old, **SMALL), read_pedestrians(tree, **SMALL)
+    pd.testing.assert_frame_equal(again[list(TRAITS)], expected[list(TRAITS)])
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert digests(old) == digests(tree)
 
 
 def test_key_points_lie_on_the_person(tree):

@@ -8,6 +8,7 @@ from reid_lightning.data.table import (
     concatenate_tables,
     describe_table,
     identity_keys,
+    numbers_of,
     validate_table,
 )
 from reid_lightning.errors import InputError
@@ -84,3 +85,53 @@ def test_counts_leave_distractors_out_of_the_identities(rows):
     counts = describe_table(concatenate_tables({"a": table, "b": rows(5)}))
     assert counts.index.tolist() == ["train", "gallery"]
     assert counts.loc["gallery"].to_dict() == {"images": 4, "identities": 2, "cameras": 3, "distractors": 1}
+
+
+def test_further_columns_are_kept_and_unknown_in_other_sources(rows):
+    heights = [171.25, np.nan]
+    both = concatenate_tables({"a": rows(1, 2, height=heights, note=["x", "y"]), "b": rows(3)})
+    assert both["height"].dtype == np.float64
+    np.testing.assert_array_equal(both["height"], [*heights, np.nan])
+    assert both["note"].tolist()[:2] == ["x", "y"]
+    assert both["note"].isna().tolist() == [False, False, True]
+
+
+def test_numbers_are_read_from_text_and_numbers_alike(rows):
+    """A CSV file brings text, a Parquet file numbers, and both may be sources of one run."""
+    sources = {
+        "csv": rows(1, 2, 3, height=["171.25", " ", None]),
+        "parquet": rows(1, 2, height=[160.5, np.nan]),
+        "integers": rows(1, 2, height=pd.array([150, None], "Int64")),
+        "none": rows(1),
+    }
+    expected = [171.25, np.nan, np.nan, 160.5, np.nan, 150, np.nan, np.nan]
+    numbers = numbers_of(concatenate_tables(sources), "height")
+    assert numbers.dtype == np.float64
+    np.testing.assert_array_equal(numbers, expected)
+
+
+@pytest.mark.parametrize(
+    ("heights", "message"),
+    [
+        (["171", "tall"], r"shop, row 2 \(1\.jpg\): height is not a finite number but 'tall'"),
+        (["nan", "171"], r"shop, row 1 \(0\.jpg\): height is not a finite number but 'nan'"),
+        ([171.0, np.inf], r"shop, row 2 \(1\.jpg\): height is not a finite number but 'inf'"),
+        (["inf", "-inf"], r"shop, row 1 .* but 'inf' \(and 1 more rows\)"),
+        ([True, False], r"shop, row 1 .* height is not a finite number but 'True' \(and 1 more rows\)"),
+    ],
+)
+def test_numbers_that_cannot_be_used_are_named_by_source_and_row(rows, heights, message):
+    """Rows count within their source."""
+    table = concatenate_tables({"album": rows(8, 9, 10), "shop": rows(1, 2, height=heights)})
+    with pytest.raises(InputError, match=message):
+        numbers_of(table, "height")
+
+
+def test_true_and_false_are_no_numbers(rows):
+    with pytest.raises(InputError, match=r"row 1 .* but 'True'"):
+        numbers_of(concatenate_tables({"shop": rows(1, 2, height=[True, False])}), "height")
+
+
+def test_numbers_of_an_absent_column_name_the_columns(rows):
+    with pytest.raises(InputError, match=r"no column height: it has path, person_id, split"):
+        numbers_of(concatenate_tables({"a": rows(1)}), "height")

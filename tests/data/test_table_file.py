@@ -1,9 +1,11 @@
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from reid_lightning.data.readers.table_file import read_table_file
+from reid_lightning.data.table import concatenate_tables, numbers_of
 from reid_lightning.errors import InputError
 
 CSV = "path,person_id,split,camera_id\nimages/a.jpg,0007,train,1\n/data/b.jpg,NA,gallery,\n"
@@ -85,3 +87,13 @@ def test_bad_files_are_named(tmp_path, name, content, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nowhere.csv is no file"):
         read_table_file(tmp_path / "nowhere.csv")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_measurements_of_a_file_are_kept_and_read(tmp_path, ending):
+    file = tmp_path / f"people.{ending}"
+    rows = pd.DataFrame({"path": ["a.jpg", "b.jpg"], "person_id": ["1", "2"], "split": "train"})
+    rows["weight"] = [71.0625, None]
+    rows.to_csv(file, index=False) if ending == "csv" else rows.to_parquet(file)
+    weights = numbers_of(concatenate_tables({"people": read_table_file(file)}), "weight")
+    np.testing.assert_array_equal(weights, [71.0625, np.nan])

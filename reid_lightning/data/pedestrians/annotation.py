@@ -1,14 +1,16 @@
-"""What is known of the drawn people, in public forms: Lin et al.'s attribute file, and key points."""
+"""What is known of the drawn people: Lin et al.'s attribute file, their height and age, and key points."""
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy.io
 
 from reid_lightning.data.attributes import MARKET12
 from reid_lightning.data.pedestrians.body import KEYPOINTS
 from reid_lightning.data.pedestrians.person import sample_person
 from reid_lightning.data.pedestrians.plan import PERSON, Settings
+from reid_lightning.files import atomic_path
 
 # The public file's fields, in its order, which differs between the two structs.
 _TEST_FIELDS = (
@@ -24,6 +26,8 @@ _TRAIN_FIELDS = (
     "clothes", "down", "up", "hair", "hat", "gender",
 )  # fmt: skip
 _CLASSES = {attribute.name: attribute.classes for attribute in MARKET12}
+#: What is measured of each person: body height in centimeters, and age in years.
+TRAITS = ("height", "age_years")
 _HEADER = b"MATLAB 5.0 MAT-file, generated pedestrians"
 
 
@@ -50,6 +54,24 @@ def write_attributes(path: Path, settings: Settings) -> None:
     content = bytearray(path.read_bytes())
     content[:116] = _HEADER.ljust(116)  # the library writes the hour here, and files should repeat
     path.write_bytes(content)
+
+
+def write_traits(path: Path, settings: Settings) -> None:
+    """Write each identity's traits as CSV: `person_id`, as file names write it, and `TRAITS`, rounded down to tenths."""
+    rows: dict[str, list[str]] = {name: [] for name in ("person_id", *TRAITS)}
+    for identity in np.sort(np.concatenate(settings.identities)):
+        person = sample_person(np.random.default_rng([settings.seed, PERSON, int(identity)]))
+        rows["person_id"].append(settings.identity_name(int(identity)))
+        for name in TRAITS:
+            rows[name].append(f"{np.floor(10 * getattr(person, name)) / 10:.1f}")
+    with atomic_path(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+def read_traits(path: Path, person_ids: pd.Series) -> pd.DataFrame:
+    """Return the traits of each row's person, float64 columns `TRAITS`; NaN where nobody knows the person."""
+    table = pd.read_csv(path, dtype={"person_id": "string"}).set_index("person_id")
+    return table.loc[:, list(TRAITS)].reindex(person_ids).set_axis(person_ids.index).astype(np.float64)
 
 
 def write_keypoints(path: Path, names: list[str], points: np.ndarray) -> None:

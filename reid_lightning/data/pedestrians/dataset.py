@@ -15,7 +15,12 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from reid_lightning.data.generated import describe, generated_tree
-from reid_lightning.data.pedestrians.annotation import write_attributes, write_keypoints
+from reid_lightning.data.pedestrians.annotation import (
+    read_traits,
+    write_attributes,
+    write_keypoints,
+    write_traits,
+)
 from reid_lightning.data.pedestrians.plan import Settings
 from reid_lightning.data.pedestrians.worker import Task, draw_task, start_process
 from reid_lightning.data.readers.market1501 import FOLDERS, read_market1501
@@ -23,6 +28,7 @@ from reid_lightning.data.readers.market1501 import FOLDERS, read_market1501
 logger = logging.getLogger(__name__)
 
 KIND, KEYPOINT_FILE, ATTRIBUTE_FILE = "pedestrians", "keypoints.npz", "market_attribute.mat"
+TRAITS_FILE = "people.csv"
 _IDENTITIES_PER_TASK, _OTHERS_PER_TASK = 8, 64
 _IMAGES_PER_PROCESS = 1500  # fewer are drawn before another process has started
 
@@ -41,9 +47,10 @@ def read_pedestrians(
     """Draw the people, unless a tree of the same parameters exists, and read it.
 
     The tree has the form of Market-1501 (`bounding_box_train`, `query`, `bounding_box_test` with junk and
-    distractors, JPEG of 64 x 128 pixels) with Lin et al.'s `market_attribute.mat` and a `keypoints.npz`: `names`
-    (N,) file names relative to the tree, `points` (N, 17, 3) column, row and 2 in sight, 1 hidden, 0 outside the
-    image, `joints` (17,) their names. The same parameters give the same bytes, whatever the number of processes.
+    distractors, JPEG of 64 x 128 pixels) with Lin et al.'s `market_attribute.mat`, a `people.csv` with each person's
+    height and age, and a `keypoints.npz`: `names` (N,) file names relative to the tree, `points` (N, 17, 3) column,
+    row and 2 in sight, 1 hidden, 0 outside the image, `joints` (17,) their names. A tree that was drawn before there
+    was a `people.csv` gets one; its images stay. The same parameters give the same bytes, whatever the number of processes.
 
     Args:
         root: Folder of the tree; None puts it into the cache, in a folder named after the parameters.
@@ -57,7 +64,8 @@ def read_pedestrians(
         processes: Processes that draw; None takes one per CPU where the set is large enough.
 
     Returns:
-        The table of `read_market1501`, with the column `keypoints`.
+        The table of `read_market1501`, with the columns `keypoints`, `height` (centimeters) and `age_years`; the last
+        two are NaN for distractors.
 
     Raises:
         InputError: A parameter is out of range, or `root` holds something else.
@@ -68,10 +76,12 @@ def read_pedestrians(
     folder = generated_tree(
         KIND, root, settings.described(), lambda new: write_pedestrians(new, settings, processes)
     )
+    if not (folder / TRAITS_FILE).is_file():
+        write_traits(folder / TRAITS_FILE, settings)
     table = read_market1501(folder)
-    return table.assign(
-        source="pedestrians", keypoints=pd.Series(str(folder / KEYPOINT_FILE), table.index, dtype="string")
-    )
+    keypoints = pd.Series(str(folder / KEYPOINT_FILE), table.index, dtype="string")
+    traits = read_traits(folder / TRAITS_FILE, table["person_id"])
+    return table.assign(source="pedestrians", keypoints=keypoints).join(traits)
 
 
 def write_pedestrians(folder: Path, settings: Settings, processes: int | None = None) -> None:
@@ -102,6 +112,7 @@ def write_pedestrians(folder: Path, settings: Settings, processes: int | None = 
             progress.advance(shown, task.stop - task.start)
     write_keypoints(folder / KEYPOINT_FILE, names, np.concatenate(points))
     write_attributes(folder / ATTRIBUTE_FILE, settings)
+    write_traits(folder / TRAITS_FILE, settings)
     describe(KIND, folder, settings.described())
 
 

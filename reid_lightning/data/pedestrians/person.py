@@ -59,6 +59,12 @@ _SHADES = {
     "brown": ((18, 36), (0.28, 0.60), (0.28, 0.66)),
 }
 
+_CENTIMETERS = 170.0  # body height of a person of stature 1
+# Years of each class of `age`: from, below. Lin et al. say no years; most of their "teenagers" may be students.
+_YEARS = {"young": (5.0, 13.0), "teenager": (13.0, 20.0), "adult": (20.0, 60.0), "old": (60.0, 85.0)}
+_ADULT_STATURE, _CHILD_STATURE = (0.82, 1.14), 0.8  # range; a child's relative to it
+_OLD_GRAY = (0.55, 0.85)  # gray of an old person's hair
+
 Colour = np.ndarray  # (3,) float32, red, green and blue in 0..1
 
 
@@ -137,6 +143,27 @@ class Person:
         """Tell whether the lower clothing is a dress or a skirt."""
         return self.attributes["clothes"] == 0
 
+    @property
+    def height(self) -> float:
+        """Body height in centimeters. It decides how large the figure is drawn: a box is fitted to it loosely."""
+        return _CENTIMETERS * self.stature
+
+    @property
+    def age_years(self) -> float:
+        """Age in years, within the class of the attribute `age`.
+
+        It shows in a child's height and in how white the hair of the old is; within the other classes nothing shows it.
+        """
+        name = _CODES["age"][self.attributes["age"]]
+        if name == "young":
+            place = _place(self.stature / _CHILD_STATURE, _ADULT_STATURE)
+        elif name == "old":
+            place = _place(float(self.hair_colour[0]), _OLD_GRAY)
+        else:
+            place = self.pattern_seed / 2**31  # a draw that is there already, so that no stream shifts
+        low, high = _YEARS[name]
+        return low + (high - low) * min(max(place, 0.0), 1.0 - 2.0**-31)
+
 
 def sample_person(rng: np.random.Generator) -> Person:
     """Draw one identity: attributes first, with their real frequencies, then all that they leave open."""
@@ -149,8 +176,8 @@ def sample_person(rng: np.random.Generator) -> Person:
     one_piece = skirt and rng.random() < 0.45
     return Person(
         attributes=codes,
-        stature=float(np.clip(rng.normal(0.95 if female else 1.03, 0.045), 0.82, 1.14))
-        * (0.8 if child else 1.0),
+        stature=float(np.clip(rng.normal(0.95 if female else 1.03, 0.045), *_ADULT_STATURE))
+        * (_CHILD_STATURE if child else 1.0),
         shoulder=(0.100 if female else 0.115) * float(rng.uniform(0.93, 1.06)) * stout,
         waist=float(rng.uniform(0.66, 0.86) if female else rng.uniform(0.78, 0.98)),
         hip=(0.092 if female else 0.088) * float(rng.uniform(0.93, 1.07)) * stout,
@@ -223,6 +250,11 @@ def _choice(rng: np.random.Generator, shares: dict[str, float]) -> str:
     return str(rng.choice(list(shares), p=list(shares.values())))
 
 
+def _place(value: float, span: tuple[float, float]) -> float:
+    """Return where a value lies between the ends of a range, 0 to 1."""
+    return (value - span[0]) / (span[1] - span[0])
+
+
 def _rgb(hue: float, saturation: float, value: float) -> Colour:
     """Hue in sixths of the circle."""
     parts = [
@@ -239,7 +271,7 @@ def _skin(rng: np.random.Generator) -> Colour:
 
 def _hair_colour(rng: np.random.Generator, age: str) -> Colour:
     if age == "old":
-        return np.full(3, rng.uniform(0.55, 0.85), np.float32)
+        return np.full(3, rng.uniform(*_OLD_GRAY), np.float32)
     kind = rng.random()
     if kind < 0.72:
         return np.asarray([0.09, 0.07, 0.06], np.float32) * np.float32(rng.uniform(0.6, 1.7))
