@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -98,16 +99,18 @@ class TraitsTask(Task):
         table = datamodule.table
         train = table[table["split"] == "train"]
         for trait in node["traits"]:
-            numeric = [name for name in table.columns if table[name].dtype.kind in "fiu" and name not in _OWN]
             if trait not in table.columns:
-                there = (
-                    f"it has the numbers {', '.join(numeric)}" if numeric else "it has no columns of numbers"
-                )
                 raise InputError(
-                    f"tasks.traits.traits names {trait}, which is no column of {', '.join(datamodule.sources)} ({there}); "
-                    "add the column to a table (data=table), or name others as in tasks.traits.traits=[age]"
+                    f"tasks.traits.traits names {trait}, which is no column of {', '.join(datamodule.sources)}; add it to a "
+                    "table of your own (data=table), or name other columns as in tasks.traits.traits=[height]"
                 )
-            if len(set(trait_values(train, [trait])[:, 0][~_unknown(train, trait)])) < 2:
+            if trait in datamodule.attributes.names:
+                raise InputError(
+                    f"tasks.traits.traits names {trait}, which is an attribute and holds the codes of its classes; call the "
+                    "numbers otherwise, as age_years"
+                )
+            values = trait_values(train, [trait])
+            if len(set(values[~np.isnan(values)])) < 2:
                 raise InputError(
                     f"tasks.traits.traits names {trait}, of which the training images have no two different values; fill "
                     "the column, or leave the trait out"
@@ -190,10 +193,3 @@ class TraitsTask(Task):
             for trait in known
         ]
         return f"traits: {', '.join(parts)}" if parts else None
-
-
-_OWN = ("camera_id", "tracklet_id", "frame_id")
-
-
-def _unknown(table: Any, trait: str) -> Any:
-    return table[trait].isna().to_numpy(bool)

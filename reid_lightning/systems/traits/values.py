@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reid_lightning.errors import InputError
+from reid_lightning.data.table import numbers_of
 
 SPREAD = 1e-6  # smallest deviation, so that a trait of one value divides by no zero
 
@@ -19,20 +19,12 @@ def trait_values(table: pd.DataFrame, traits: Sequence[str]) -> NDArray[np.float
     """Return the (N, T) values of some columns; NaN where a value, or the whole column, is missing.
 
     Raises:
-        InputError: A value is not a finite number; the message names image and column.
+        InputError: A value is not a finite number.
     """
-    columns = []
-    for trait in traits:
-        given = table[trait] if trait in table.columns else pd.Series(np.nan, index=table.index)
-        numbers = pd.to_numeric(given, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        wrong = given.notna().to_numpy(bool) & ~np.isfinite(numbers)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise InputError(
-                f"{table['path'].iloc[row]}: {trait}={given.iloc[row]} is not a finite number; correct the table, or leave "
-                "the cell empty where it is unknown"
-            )
-        columns.append(numbers)
+    columns = [
+        numbers_of(table, trait) if trait in table.columns else np.full(len(table), np.nan)
+        for trait in traits
+    ]
     return np.stack(columns, axis=1).astype(np.float32)
 
 
