@@ -24,7 +24,7 @@ class Batch(dict[str, Tensor]):
     `is_query`, and `tracklet_ids` where there are any. Tasks may read more.
 
     Examples:
-        >>> Batch({"images": Tensor()})["labels"]
+        >>> Batch({"images": Tensor()})["labels"]  # doctest: +ELLIPSIS
         Traceback (most recent call last):
             ...
         reid_lightning.errors.InputError: the loader's batches have no field labels: (B,) training identities, ...
