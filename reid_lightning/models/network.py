@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from reid_lightning.errors import InputError
 from reid_lightning.models.branches import Descriptor, Parts, VectorHeads
 from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.features import Features
@@ -28,7 +27,7 @@ class ReIDNetwork(nn.Module):
         parts: Completed with C: features of body parts, or what takes the pooling's place; None for none.
 
     Raises:
-        InputError: There is a classifier and no number of identities.
+        ValueError: There is a classifier and no number of identities.
 
     Examples:
         >>> from reid_lightning.models.backbones import resnet10
@@ -64,10 +63,7 @@ class ReIDNetwork(nn.Module):
         self.classifier = None
         if classifier is not None:
             if num_identities is None:
-                raise InputError(
-                    "num_identities is not given: the classifier needs the number of training identities "
-                    "(classifier=None trains without one)"
-                )
+                raise ValueError("num_identities is not given; the classifier needs it (None for no classifier)")
             self.classifier = classifier(classified, num_identities)
         self.descriptor = descriptor(backbone) if descriptor else None
 

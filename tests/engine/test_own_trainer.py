@@ -96,7 +96,7 @@ def test_without_a_classifier_the_triplet_loss_alone_is_trained():
 
 
 def test_a_classifier_needs_the_number_of_identities():
-    with pytest.raises(InputError, match="num_identities is not given"):
+    with pytest.raises(ValueError, match="num_identities is not given"):
         ReIDNetwork(resnet10(width=0.125))
 
 
