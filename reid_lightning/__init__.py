@@ -1,9 +1,69 @@
-"""Person re-identification experiments on PyTorch Lightning and Hydra."""
+"""Person re-identification experiments on PyTorch Lightning and Hydra.
 
+The names below are the public ones; each is imported when it is first used.
+"""
+
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reid_lightning.data.datamodule import ReIDDataModule
+    from reid_lightning.engine.module import ReIDModule
+    from reid_lightning.engine.objective import Objective
+    from reid_lightning.errors import InputError
+    from reid_lightning.experiments.checkpoint import load_module
+    from reid_lightning.experiments.compose import run
+    from reid_lightning.experiments.evaluate import evaluate
+    from reid_lightning.models.network import ReIDNetwork
+    from reid_lightning.retrieval.protocol import EvaluationProtocol
+    from reid_lightning.retrieval.ranking import rank
+    from reid_lightning.systems.task import Task
 
 # Threads that wait by spinning slow a training on a CPU tenfold as soon as another program wants a core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations looks for updates over the network
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "EvaluationProtocol",
+    "InputError",
+    "Objective",
+    "ReIDDataModule",
+    "ReIDModule",
+    "ReIDNetwork",
+    "Task",
+    "evaluate",
+    "load_module",
+    "rank",
+    "run",
+]
+
+_MODULES = {
+    "EvaluationProtocol": "retrieval.protocol",
+    "InputError": "errors",
+    "Objective": "engine.objective",
+    "ReIDDataModule": "data.datamodule",
+    "ReIDModule": "engine.module",
+    "ReIDNetwork": "models.network",
+    "Task": "systems.task",
+    "evaluate": "experiments.evaluate",
+    "load_module": "experiments.checkpoint",
+    "rank": "retrieval.ranking",
+    "run": "experiments.compose",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the module's own names and the public ones, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+import reid_lightning  # noqa: F401  before torch, whose threads then wait without spinning
+
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from os import PathLike
 
 import albumentations as A
 import numpy as np
@@ -14,23 +16,27 @@ from torch.utils.data import DataLoader
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.data.dataset import FIELDS, Annotations, Columns, ReIDDataset, keep_batch
 from reid_lightning.data.image_cache import CachedImages, DecodedImages, open_images
-from reid_lightning.data.samplers import EpochSampler, ShardSampler
+from reid_lightning.data.readers.table_file import read_table_file
+from reid_lightning.data.samplers import EpochSampler, PKSampler, ShardSampler
 from reid_lightning.data.splits import choose_identities, choose_queries, draw_queries
 from reid_lightning.data.table import concatenate_tables, describe_table, identity_keys
 from reid_lightning.data.triplet_sampler import TripletSampler
 from reid_lightning.errors import InputError
 
 Loader = DataLoader[dict[str, Tensor]]
+PK_16_4 = partial(PKSampler, 16, 4)
+Source = Callable[[], pd.DataFrame] | pd.DataFrame | str | PathLike[str]
 
 
 class ReIDDataModule(LightningDataModule):
     """Tables of one or several data sets as batches.
 
     Args:
-        sources: A reader without open arguments for each data set, by the name that keeps its identities and
-            cameras apart from the others'.
+        sources: Each data set by the name that keeps its identities and cameras apart from the others'. A data set is a
+            reader without open arguments, a table (`data/table.py`), or the path of a CSV, TSV or Parquet file with one.
         image_size: Height and width in pixels.
-        sampler: Makes the training batch sampler when given `rows`, `labels`, `cameras` and `seed`.
+        sampler: Makes the training batch sampler when given `rows`, `labels`, `cameras` and `seed`; the default is 16
+            identities with 4 images each.
         train_transform: Augmentation of training images in uint8; None for none.
         test_transform: What images pass through wherever nothing is augmented; None for nothing.
         batch_size: Images in an evaluation batch of one process.
@@ -68,9 +74,9 @@ class ReIDDataModule(LightningDataModule):
 
     def __init__(
         self,
-        sources: Mapping[str, Callable[[], pd.DataFrame]],
+        sources: Mapping[str, Source],
         image_size: Sequence[int],
-        sampler: Callable[..., EpochSampler],
+        sampler: Callable[..., EpochSampler] = PK_16_4,
         train_transform: A.BaseCompose | None = None,
         test_transform: A.BaseCompose | None = None,
         batch_size: int = 128,
@@ -87,7 +93,7 @@ class ReIDDataModule(LightningDataModule):
         super().__init__()
         if len(image_size) != 2 or min(image_size) < 1:
             raise ValueError(f"image_size must be a height and a width in pixels, got {list(image_size)}")
-        self.sources = dict(sources)
+        self.sources: dict[str, Source] = dict(sources)
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.sampler = sampler
         self.train_transform = train_transform
@@ -223,7 +229,7 @@ class ReIDDataModule(LightningDataModule):
 
     def _read(self) -> pd.DataFrame:
         if self._source_table is None:
-            tables = {name: read() for name, read in self.sources.items()}
+            tables = {name: _table_of(name, source) for name, source in self.sources.items()}
             self._source_table = concatenate_tables(tables, self.attributes)
         return self._source_table
 
@@ -284,6 +290,19 @@ class ReIDDataModule(LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=on_gpu,
         )
+
+
+def _table_of(name: str, source: Source) -> pd.DataFrame:
+    if isinstance(source, pd.DataFrame):
+        return source
+    if isinstance(source, str | PathLike):
+        return read_table_file(str(source))
+    if callable(source):
+        return source()
+    raise InputError(
+        f"sources[{name!r}] is a {type(source).__name__}: give a reader, a table (pandas DataFrame) or the path of a CSV, "
+        "TSV or Parquet file."
+    )
 
 
 def _count_classes(codes: np.ndarray, schema: AttributeSchema) -> list[int]:

@@ -1,6 +1,8 @@
 """The LightningModule: how to step, log and evaluate; it does not know what a loss is."""
 
+import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,8 +13,11 @@ from torch.nn import functional
 from reid_lightning import __version__
 from reid_lightning.config.renamed import update_checkpoint
 from reid_lightning.distributed.gather import all_gather_with_grad
+from reid_lightning.engine.batch import Batch
 from reid_lightning.engine.collapse import CollapseWatch, watch_for_collapse
+from reid_lightning.engine.defaults import default_objective, default_schedule
 from reid_lightning.engine.objective import Objective, Step
+from reid_lightning.engine.optimizers import OptimizerFactory
 from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
 from reid_lightning.errors import InputError
 from reid_lightning.models.features import Features
@@ -28,12 +33,19 @@ CHECKPOINT_KEY = "reid_lightning"
 class ReIDModule(LightningModule):
     """Trains a network with an objective and ranks a gallery with its embeddings.
 
+    It trains with a `ReIDDataModule` or with any loaders whose batches are dictionaries (`engine.batch.Batch` says which
+    fields are read). Defaults are those of `conf/config.yaml`.
+
     Args:
         network: Maps images to `Features`.
-        objective: What is minimised; its tasks are judged at every evaluation.
-        optimizer: `named parameters -> torch.optim.Optimizer`.
-        scheduler: `(optimizer, steps per epoch, epochs) -> learning-rate scheduler`, stepped per optimizer step.
-        protocol: How embeddings are compared and scored.
+        objective: What is minimised; its tasks are judged at every evaluation. None: the identity's cross-entropy, where
+            the network has a classifier, plus a batch-hard triplet loss.
+        optimizer: Called as `optimizer(network, objective)`, with both modules; returns the `torch.optim.Optimizer`.
+            None: AdamW, `OptimizerFactory()`.
+        scheduler: Called as `scheduler(optimizer, steps_per_epoch=..., epochs=...)`; returns the learning-rate scheduler,
+            which is stepped per optimizer step. `epochs` is a fraction where `max_steps` ends the run within an epoch.
+            None: half a cosine after a warm-up of one epoch.
+        protocol: How embeddings are compared and scored; None: `EvaluationProtocol()`.
         config: The resolved run config as plain containers; it travels in the checkpoint.
         identity_labels: "source/person_id" -> label; it travels in the checkpoint.
     """
@@ -41,21 +53,21 @@ class ReIDModule(LightningModule):
     def __init__(
         self,
         network: ReIDNetwork,
-        objective: Objective,
-        optimizer: Callable[..., torch.optim.Optimizer],
-        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
-        protocol: EvaluationProtocol,
+        objective: Objective | None = None,
+        optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
+        protocol: EvaluationProtocol | None = None,
         config: Mapping[str, Any] | None = None,
         identity_labels: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
-        self.objective = objective
-        self.protocol = protocol
+        self.objective = default_objective(network) if objective is None else objective
+        self.protocol = protocol = protocol or EvaluationProtocol()
         self.config = dict(config or {})
         self.identity_labels = dict(identity_labels or {})
-        self._optimizer = optimizer
-        self._scheduler = scheduler
+        self._optimizer = optimizer or OptimizerFactory()
+        self._scheduler = scheduler or default_schedule()
         self.validation = RetrievalEvaluation(protocol)
         self.test = RetrievalEvaluation(protocol)
         self.evaluated: tuple[Ranking, EvaluationRows] | None = None  # the last evaluation, for reports
@@ -74,6 +86,7 @@ class ReIDModule(LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the weighted sum of all terms."""
+        batch = Batch.of(batch)
         features = self.network(batch["images"])
         outcome = self.objective(self.network, features, batch, all_gather_with_grad)
         step = self.trainer.global_step
@@ -132,18 +145,40 @@ class ReIDModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return one optimizer over network and losses, and the schedule, stepped per optimizer step."""
         optimizer = self._optimizer(self.network, self.objective)
-        epochs = self.trainer.max_epochs or 1
-        scheduler = self._scheduler(optimizer, steps_per_epoch=self._steps_per_epoch(), epochs=epochs)
+        steps_per_epoch, epochs = self._length()
+        scheduler = self._scheduler(optimizer, steps_per_epoch=steps_per_epoch, epochs=epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _steps_per_epoch(self) -> int:
-        # Lightning's own count (estimated_stepping_batches) starts the loader, whose workers then draw the first
-        # batches before a resumed run knows its epoch and what offline mining had found.
+    def _length(self) -> tuple[int, float]:
+        """Return the optimizer steps of an epoch and the epochs of the run.
+
+        Raises:
+            InputError: The loader has no length, or the run has no end.
+        """
         trainer: Any = self.trainer
-        batches = len(trainer.datamodule.train_batches)
-        limit = trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        return max(1, -(-batches // trainer.accumulate_grad_batches))
+        sampler = getattr(trainer.datamodule, "train_batches", None)
+        if sampler is None:
+            trainer.fit_loop.setup_data()
+            batches = trainer.num_training_batches
+        else:
+            # Lightning's own count starts the loader, whose workers then draw the first batches before a resumed run
+            # knows its epoch and what offline mining had found.
+            limit = trainer.limit_train_batches
+            batches = min(len(sampler), limit) if isinstance(limit, int) else int(len(sampler) * limit)
+        if math.isinf(batches):
+            raise InputError(
+                "the training loader has no length: give the Trainer limit_train_batches=N, the batches of an epoch"
+            )
+        steps = max(1, -(-batches // trainer.accumulate_grad_batches))
+        if sampler is not None and trainer.max_epochs != -1:
+            return steps, trainer.max_epochs or 1
+        total = trainer.estimated_stepping_batches
+        if math.isinf(total):
+            raise InputError(
+                "the schedule needs the end of the training: give the Trainer max_epochs or max_steps"
+            )
+        total = max(1, total)
+        return steps, total / steps if total % steps else total // steps
 
     # -------------------------------------------------------------- evaluation
 
@@ -175,6 +210,7 @@ class ReIDModule(LightningModule):
         return functional.normalize(vectors) if self.protocol.normalize else vectors
 
     def _update(self, metric: RetrievalEvaluation, batch: dict[str, Tensor]) -> None:
+        batch = Batch.of(batch)
         features = self.network(batch["images"])
         metric.update(
             self._embed(batch["images"], features),
@@ -182,7 +218,7 @@ class ReIDModule(LightningModule):
             batch["camera_ids"],
             batch["index"],
             batch["is_query"],
-            batch["tracklet_ids"],
+            batch.get("tracklet_ids"),
             self._embed_stripes(batch["images"], features),
         )
         for task in self.tasks:
@@ -259,6 +295,55 @@ class ReIDModule(LightningModule):
                 f"the checkpoint was trained on {len(entry['identity_labels'])} identities that are not the "
                 f"{len(self.identity_labels)} of this run; resume with the same data and data.validation settings"
             )
+        self.config = self.config or entry["config"]
+        self.identity_labels = self.identity_labels or entry["identity_labels"]
         self.validation_summary = entry["validation"]
         for task in self.tasks:
             task.restore(entry.get("tasks", {}).get(task.name, {}))
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: str | Path,
+        *,
+        network: ReIDNetwork | None = None,
+        objective: Objective | None = None,
+        optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler] | None = None,
+        protocol: EvaluationProtocol | None = None,
+        map_location: Any = None,
+        strict: bool | None = None,
+    ) -> "ReIDModule":
+        """Return a module with the weights of a checkpoint.
+
+        A checkpoint of `train.py` says itself how its network is built: `reid_lightning.load_module(path)` reads it.
+
+        Args:
+            checkpoint_path: The file.
+            network: Built as the one that was trained; its weights are replaced.
+            objective: Built as the one that was trained; as of the class, like what follows.
+            optimizer: For further training.
+            scheduler: For further training.
+            protocol: How embeddings are compared and scored.
+            map_location: Where tensors are loaded to, as of `torch.load`.
+            strict: Whether the names of the weights must match exactly; None: they must.
+
+        Raises:
+            InputError: No network is given.
+        """
+        if network is None:
+            raise InputError(
+                f"the network is not given: use reid_lightning.load_module({str(checkpoint_path)!r}), which builds it from "
+                "the checkpoint of a run, or pass network= as it was built for the training"
+            )
+        return super().load_from_checkpoint(
+            checkpoint_path,
+            map_location=map_location,
+            strict=strict,
+            weights_only=True,
+            network=network,
+            objective=objective,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            protocol=protocol,
+        )

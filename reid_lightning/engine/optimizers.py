@@ -13,7 +13,7 @@ _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 class OptimizerFactory:
-    """Makes the optimizer of a run from its network and objective.
+    """Makes the optimizer of a run from its network and objective: `factory(network, objective)`.
 
     Args:
         optimizer: The optimizer's class with its own arguments, completed with parameter groups and `lr`.
@@ -27,9 +27,9 @@ class OptimizerFactory:
 
     def __init__(
         self,
-        optimizer: Callable[..., torch.optim.Optimizer],
-        lr: float,
-        weight_decay: float = 0.0,
+        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
+        lr: float = 3.5e-4,
+        weight_decay: float = 5e-2,
         decay_norms_and_biases: bool = False,
         backbone_factor: float = 1.0,
         head_factor: float = 1.0,

@@ -22,11 +22,11 @@ class Schedule:
         require(0 <= warmup_factor <= 1, "warmup_factor", "between 0 and 1", warmup_factor)
         self.warmup_epochs, self.warmup_factor = warmup_epochs, warmup_factor
 
-    def __call__(self, optimizer: Optimizer, steps_per_epoch: int, epochs: int) -> LambdaLR:
+    def __call__(self, optimizer: Optimizer, steps_per_epoch: int, epochs: float) -> LambdaLR:
         """Return the scheduler of a run of so many epochs, to be stepped per optimizer step."""
         return LambdaLR(optimizer, lambda step: self.multiplier(step / steps_per_epoch, epochs))
 
-    def multiplier(self, epoch: float, epochs: int) -> float:
+    def multiplier(self, epoch: float, epochs: float) -> float:
         """Return the factor of the learning rate after so many epochs (fractional) of the run's length.
 
         Examples:
@@ -39,7 +39,7 @@ class Schedule:
             return after
         return after * (self.warmup_factor + (1 - self.warmup_factor) * epoch / self.warmup_epochs)
 
-    def after_warmup(self, epoch: float, epochs: int) -> float:
+    def after_warmup(self, epoch: float, epochs: float) -> float:
         """Return the factor without the warm-up."""
         return 1.0
 
@@ -69,7 +69,7 @@ class StepSchedule(Schedule):
         super().__init__(warmup_epochs, warmup_factor)
         self.milestones, self.factor = sorted(milestones), factor
 
-    def after_warmup(self, epoch: float, epochs: int) -> float:
+    def after_warmup(self, epoch: float, epochs: float) -> float:
         """Return the factor without the warm-up."""
         return self.factor ** sum(epoch >= milestone for milestone in self.milestones)
 
@@ -94,7 +94,7 @@ class CosineSchedule(Schedule):
         super().__init__(warmup_epochs, warmup_factor)
         self.final_factor = final_factor
 
-    def after_warmup(self, epoch: float, epochs: int) -> float:
+    def after_warmup(self, epoch: float, epochs: float) -> float:
         """Return the factor without the warm-up."""
         done = (epoch - self.warmup_epochs) / max(1e-9, epochs - self.warmup_epochs)
         cosine = (1 + math.cos(math.pi * min(1.0, max(0.0, done)))) / 2
@@ -131,7 +131,7 @@ class ExponentialSchedule(Schedule):
         require(0 < final_factor <= 1, "final_factor", "in (0, 1]", final_factor)
         self.start, self.final_factor = start, final_factor
 
-    def after_warmup(self, epoch: float, epochs: int) -> float:
+    def after_warmup(self, epoch: float, epochs: float) -> float:
         """Return the factor without the warm-up."""
         done = (epoch / epochs - self.start) / (1 - self.start)
         return float(self.final_factor ** min(1.0, max(0.0, done)))

@@ -39,6 +39,11 @@ def read_checkpoint(path: str | Path, trusted: tuple[str, ...] = ()) -> tuple[di
     if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
         raise InputError(f"{path} is not a checkpoint of reid-lightning: it carries no config")
     entry = checkpoint[CHECKPOINT_KEY]
+    if not entry["config"]:
+        raise InputError(
+            f"{path} carries no config, because its module was built without one: load it with "
+            "ReIDModule.load_from_checkpoint(path, network=...)"
+        )
     entry["config"] = completed(entry["config"])
     entry.setdefault("tasks", {"attributes": {"form": entry.get("attribute_form")}})
     check_targets(entry["config"], trusted)

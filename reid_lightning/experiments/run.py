@@ -136,7 +136,7 @@ def _fit(
     with watch.stage("data"):
         datamodule = build_datamodule(config)
         if tables is not None:
-            datamodule.sources = tables.readers(config)
+            datamodule.sources = dict(tables.readers(config))
         datamodule.prepare_data()
         datamodule.setup("fit")
         for kind, settings in tasks_of(config).values():

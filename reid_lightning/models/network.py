@@ -6,8 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from reid_lightning.models.branches import Descriptor, Parts, VectorHeads
+from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.features import Features
+from reid_lightning.models.necks import BNNeck
 from reid_lightning.models.normalization import InputNormalization
+from reid_lightning.models.pooling import AveragePooling
 
 
 class ReIDNetwork(nn.Module):
@@ -15,22 +18,32 @@ class ReIDNetwork(nn.Module):
 
     Args:
         backbone: (B, 3, H, W) normalised float -> (B, C, h, w); its `out_channels` is C.
-        pooling: (B, C, h, w) -> (B, C).
+        pooling: (B, C, h, w) -> (B, C); None: the mean over all positions.
         neck: Completed with C; maps (B, C) to the metric, retrieval and classifier vectors of `out_features`.
         classifier: Completed with `out_features` and the number of identities; None for none.
-        num_identities: Training identities.
+        num_identities: Training identities; may be left out without a classifier.
         descriptor: Completed with the backbone: another vector, outside of training; None for none.
         attributes: Completed with `out_features`: heads on the neck's classifier vector; None for none.
         parts: Completed with C: features of body parts, or what takes the pooling's place; None for none.
+
+    Raises:
+        ValueError: There is a classifier and no number of identities.
+
+    Examples:
+        >>> from reid_lightning.models.backbones import resnet10
+        >>> network = ReIDNetwork(resnet10(), num_identities=7)
+        >>> features = network(torch.rand(2, 3, 64, 32))
+        >>> features.embedding.shape, network.classify(features).shape
+        (torch.Size([2, 256]), torch.Size([2, 7]))
     """
 
     def __init__(
         self,
         backbone: nn.Module,
-        pooling: nn.Module,
-        neck: Callable[[int], nn.Module],
-        classifier: Callable[[int, int], nn.Module] | None,
-        num_identities: int,
+        pooling: nn.Module | None = None,
+        neck: Callable[[int], nn.Module] = BNNeck,
+        classifier: Callable[[int, int], nn.Module] | None = SoftmaxClassifier,
+        num_identities: int | None = None,
         descriptor: Callable[[nn.Module], Descriptor] | None = None,
         attributes: Callable[[int], VectorHeads] | None = None,
         parts: Callable[[int], Parts] | None = None,
@@ -41,12 +54,19 @@ class ReIDNetwork(nn.Module):
         channels = int(backbone.out_channels)  # type: ignore[arg-type]
         self.parts = parts(channels) if parts else None
         pooled = self.parts.pooled_features if self.parts else None
+        pooling = AveragePooling() if pooling is None else pooling
         self.pooling = pooling if pooled is None else None
         self.neck = neck(pooled or channels)
         self.embedding_size = int(self.neck.out_features)  # type: ignore[arg-type]
         self.attributes = attributes(self.embedding_size) if attributes else None
         classified = self.embedding_size + (self.attributes.added_features if self.attributes else 0)
-        self.classifier = classifier(classified, num_identities) if classifier else None
+        self.classifier = None
+        if classifier is not None:
+            if num_identities is None:
+                raise ValueError(
+                    "num_identities is not given; the classifier needs it (None for no classifier)"
+                )
+            self.classifier = classifier(classified, num_identities)
         self.descriptor = descriptor(backbone) if descriptor else None
 
     def forward(self, images: Tensor) -> Features:

@@ -1,4 +1,5 @@
 from functools import partial
+from pathlib import Path
 
 import albumentations as A
 import numpy as np
@@ -74,6 +75,27 @@ def test_validation_identities_are_held_out(make):
     of = validation["is_query"]
     pairs = [*zip(validation["person_ids"][of].tolist(), validation["camera_ids"][of].tolist(), strict=True)]
     assert len(pairs) == len(set(pairs)) == 4  # one query per identity and camera
+
+
+def test_a_source_may_be_a_reader_a_table_or_a_file(tmp_path):
+    reader = people(tmp_path, ["train"] * 4 + ["query", "gallery"])["album"]
+    table = reader()
+    table.assign(path=[Path(path).name for path in table["path"]]).to_csv(tmp_path / "album.csv", index=False)
+    tables = []
+    for source in (reader, table, tmp_path / "album.csv", str(tmp_path / "album.csv")):
+        data = ReIDDataModule({"album": source}, [16, 8], PK, validation=None, cache=False)
+        tables.append(data._read())
+    for other in tables[1:]:
+        pd.testing.assert_frame_equal(tables[0], other)
+    assert len(tables[0]) == 18
+
+
+def test_a_source_of_another_kind_is_an_error():
+    data = ReIDDataModule({"album": 7}, [16, 8])
+    with pytest.raises(
+        InputError, match=r"sources\['album'\] is a int: give a reader, a table .* or the path"
+    ):
+        data.prepare_data()
 
 
 def test_labels_belong_to_their_identities(make):

@@ -1,0 +1,43 @@
+"""The examples run as they stand, and the guide shows the same code."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+EXAMPLES = {"own_trainer.py": ("24", "1"), "own_loader.py": ()}
+
+
+def code_of(path: Path) -> str:
+    """Return the code below the docstring."""
+    return path.read_text().split('"""\n', 2)[-1].strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_prints_its_map(name, tmp_path):
+    shown = subprocess.run(
+        [sys.executable, REPOSITORY / "examples" / name, *EXAMPLES[name]],
+        capture_output=True, text=True, timeout=600, cwd=tmp_path,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    share = re.search(r"mAP (\d+\.\d)%\n$", shown.stdout)
+    assert share is not None, shown.stdout
+    assert 0 < float(share[1]) <= 100
+
+
+def test_training_without_hydra_takes_fifteen_lines():
+    code = code_of(REPOSITORY / "examples" / "own_trainer.py")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_guide_shows_the_examples(name):
+    assert code_of(REPOSITORY / "examples" / name) in (REPOSITORY / "docs" / "guide.md").read_text()
+
+
+def test_there_are_no_other_examples():
+    assert {path.name for path in (REPOSITORY / "examples").glob("*.py")} == set(EXAMPLES)
