@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from reid_lightning.errors import InputError
 from reid_lightning.systems.attributes.loss import AttributeLoss
 
 SIZES = (2, 4, 3)
@@ -105,10 +104,10 @@ def test_majority_is_the_most_frequent_training_class():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"class_weights": "inverse"}, r"attributes\.loss\.class_weights=inverse is unknown"),
-        ({"focal": -1.0}, r"attributes\.loss\.focal=-1\.0 is negative"),
+        ({"class_weights": "inverse"}, "class_weights must be none or balanced, got inverse"),
+        ({"focal": -1.0}, "focal must be >= 0 .* got -1.0"),
     ],
 )
 def test_nonsensical_settings_are_refused(options, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ValueError, match=message):
         AttributeLoss(SIZES, COUNTS, **options)

@@ -78,5 +78,5 @@ def test_searches_begin_after_the_first_round_and_repeat(first_round, every, epo
     "setting", [{"first_round": 1.0}, {"every": 0}, {"neighbours": 0}, {"share": 0.0}, {"share": 1.1}]
 )
 def test_settings_out_of_range_are_errors(setting):
-    with pytest.raises(InputError, match=f"miner.{next(iter(setting))}="):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))} must be"):
         OfflineHardMiner(**setting)

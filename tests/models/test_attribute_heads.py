@@ -8,7 +8,6 @@ from torch import nn
 from torch.nn import functional
 
 from reid_lightning.data.attributes import MARKET12
-from reid_lightning.errors import InputError
 from reid_lightning.models.classifiers.arcface import ArcFaceClassifier
 from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.necks import BNNeck, ReLUNeck
@@ -153,7 +152,7 @@ def test_half_types_keep_what_the_vector_has():
 
 
 def test_an_unknown_prediction_is_refused():
-    with pytest.raises(InputError, match=r"attributes\.heads\.predictions=logit is unknown"):
+    with pytest.raises(ValueError, match="predictions must be logits or probabilities, got logit"):
         AttributeHeads(3, (2, 2), predictions="logit")
 
 

@@ -170,7 +170,7 @@ def test_a_failed_timm_download_says_which_file_goes_where(monkeypatch):
 
 
 def test_an_unknown_timm_name_suggests_near_ones():
-    with pytest.raises(InputError, match="resnet50"):
+    with pytest.raises(ValueError, match=r"name must be a timm model, got resnet_fifty; near it: .*resnet50"):
         TimmBackbone("resnet_fifty", None)
 
 

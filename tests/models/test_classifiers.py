@@ -7,7 +7,6 @@ import torch
 from pytorch_metric_learning import losses as pml
 from torch.nn.functional import cross_entropy
 
-from reid_lightning.errors import InputError
 from reid_lightning.models.classifiers.angles import Annealing, multiple_angle
 from reid_lightning.models.classifiers.arcface import ArcFaceClassifier
 from reid_lightning.models.classifiers.cosface import CosFaceClassifier
@@ -224,14 +223,14 @@ def test_learns_separable_identities(kind):
 @pytest.mark.parametrize(
     ("kind", "settings", "key"),
     [
-        (LargeMarginSoftmaxClassifier, {"margin": 5}, "classifier.margin=5"),
-        (SphereFaceClassifier, {"margin": 0}, "classifier.margin=0"),
-        (CosFaceClassifier, {"margin": 2.5}, "classifier.margin=2.5"),
-        (CosFaceClassifier, {"scale": 0.0}, "classifier.scale=0.0"),
+        (LargeMarginSoftmaxClassifier, {"margin": 5}, "margin must be 1, 2, 3 or 4, got 5"),
+        (SphereFaceClassifier, {"margin": 0}, "margin must be 1, 2, 3 or 4, got 0"),
+        (CosFaceClassifier, {"margin": 2.5}, "margin must be .* got 2.5"),
+        (CosFaceClassifier, {"scale": 0.0}, "scale must be > 0, got 0.0"),
         (ArcFaceClassifier, {"margin": 28.6}, "radians"),
-        (ArcFaceClassifier, {"scale": -1.0}, "classifier.scale=-1.0"),
+        (ArcFaceClassifier, {"scale": -1.0}, "scale must be > 0, got -1.0"),
     ],
 )
 def test_senseless_settings_are_refused(kind, settings, key):
-    with pytest.raises(InputError, match=key):
+    with pytest.raises(ValueError, match=key):
         kind(IN, CLASSES, **settings)
