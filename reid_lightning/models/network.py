@@ -63,7 +63,9 @@ class ReIDNetwork(nn.Module):
         self.classifier = None
         if classifier is not None:
             if num_identities is None:
-                raise ValueError("num_identities is not given; the classifier needs it (None for no classifier)")
+                raise ValueError(
+                    "num_identities is not given; the classifier needs it (None for no classifier)"
+                )
             self.classifier = classifier(classified, num_identities)
         self.descriptor = descriptor(backbone) if descriptor else None
 
