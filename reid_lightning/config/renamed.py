@@ -6,6 +6,7 @@ from typing import Any
 _MODULES = {
     "reid_lightning.losses.attributes": "reid_lightning.systems.attributes.loss",
     "reid_lightning.models.attribute_heads": "reid_lightning.systems.attributes.heads",
+    "reid_lightning.models.backbones": "reid_lightning.models.convolutional_backbones",
     "reid_lightning.models.multi_depth": "reid_lightning.systems.multi_depth.descriptor",
     "reid_lightning.models.pose": "reid_lightning.systems.pose.bilinear",
     "reid_lightning.training.exploration": "reid_lightning.systems.multi_depth.filter_selection",

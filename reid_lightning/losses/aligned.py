@@ -8,7 +8,7 @@ from reid_lightning.losses.pairs import Indices
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.stripes import stripes_of
 from reid_lightning.losses.triplet import hinge
-from reid_lightning.losses.triplets import Cost, mean_cost_in_matrix, mean_triplet_cost
+from reid_lightning.losses.triplet_costs import Cost, mean_cost_in_matrix, mean_triplet_cost
 from reid_lightning.models.features import Features
 
 

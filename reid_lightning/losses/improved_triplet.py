@@ -8,7 +8,7 @@ from reid_lightning.errors import require
 from reid_lightning.losses.pairs import Indices
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.triplet import hinge
-from reid_lightning.losses.triplets import mean_triplet_cost
+from reid_lightning.losses.triplet_costs import mean_triplet_cost
 
 
 class ImprovedTripletLoss(MetricLoss):

@@ -9,7 +9,7 @@ from reid_lightning.losses.gradients import distance_matrix
 from reid_lightning.losses.pairs import Indices, refuse_indices
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.triplet import hinge
-from reid_lightning.losses.triplets import mean_cost_of_all
+from reid_lightning.losses.triplet_costs import mean_cost_of_all
 
 
 class QuadrupletLoss(MetricLoss):

@@ -31,7 +31,7 @@ OPERATORS = {  # whose result or whose length must be known on the host
 CALLS = {torch.Tensor.cpu, torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__}
 FACTORIES = {torch.tensor, torch.as_tensor}
 INHERENT = {  # where a wait stays, and why
-    "losses/triplets.py in mean_cost_of_all": "how many pairs show one person is known to the device alone",
+    "losses/triplet_costs.py in mean_cost_of_all": "how many pairs show one person is known to the device alone",
     "losses/quadruplet.py in quadruplet_term": "likewise",
     "mining/semi_hard.py in forward": "likewise, and how many of these have a farther negative",
     "mining/batch_hard.py in forward": "the list for a loss that takes no padding, of another library",

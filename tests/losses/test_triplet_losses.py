@@ -175,7 +175,7 @@ def test_parts_of_a_large_batch_add_up(loss, random_batch, monkeypatch):
     embeddings, labels = random_batch(5)
     found = []
     for chunk in (2**18, 3 * len(labels), 1):
-        monkeypatch.setattr("reid_lightning.losses.triplets.CHUNK", chunk)
+        monkeypatch.setattr("reid_lightning.losses.triplet_costs.CHUNK", chunk)
         leaf = embeddings.clone().requires_grad_()
         value, diagnostics = outcome(loss, leaf, labels)
         value.backward()

@@ -7,7 +7,7 @@ import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
 from reid_lightning.errors import InputError
-from reid_lightning.models.backbones import osnet, resnet, resnet10, resnet50_narrow, vgg16
+from reid_lightning.models.convolutional_backbones import osnet, resnet, resnet10, resnet50_narrow, vgg16
 from reid_lightning.models.osnet import OSNet
 from reid_lightning.models.timm_backbone import TimmBackbone
 from reid_lightning.models.weights import load_weights

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from reid_lightning.errors import InputError
-from reid_lightning.models.backbones import resnet, resnet10
+from reid_lightning.models.convolutional_backbones import resnet, resnet10
 from reid_lightning.models.ibn import InstanceBatchNorm
 
 

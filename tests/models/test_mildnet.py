@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 
 from reid_lightning.errors import InputError
-from reid_lightning.models.backbones import mildnet, vgg16
+from reid_lightning.models.convolutional_backbones import mildnet, vgg16
 from reid_lightning.models.mildnet import MILDNet
 from reid_lightning.models.necks import LinearNeck
 from reid_lightning.models.network import ReIDNetwork

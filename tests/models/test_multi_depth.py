@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from reid_lightning.errors import InputError
 from reid_lightning.models.backbone import Backbone
-from reid_lightning.models.backbones import osnet, resnet, vgg16
+from reid_lightning.models.convolutional_backbones import osnet, resnet, vgg16
 from reid_lightning.models.timm_backbone import TimmBackbone
 from reid_lightning.systems.multi_depth.descriptor import MultiDepthDescriptor, filter_gains, smooth
 

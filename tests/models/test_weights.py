@@ -9,7 +9,7 @@ from timm.models.swin_transformer import SwinTransformer
 from torch.nn import functional
 
 from reid_lightning.errors import InputError
-from reid_lightning.models.backbones import osnet, resnet, vgg16
+from reid_lightning.models.convolutional_backbones import osnet, resnet, vgg16
 from reid_lightning.models.normalization import IMAGENET_MEAN, IMAGENET_STD
 from reid_lightning.models.osnet import OSNet
 from reid_lightning.models.timm_backbone import TimmBackbone
