@@ -110,6 +110,23 @@ def instantiate(node: Any, key: str = "", /, **arguments: Any) -> Any:
         raise InputError(" ".join(str(error).split())) from error
 
 
+def class_of(node: Any) -> Any:
+    """Return what a config node would build; None where there is no such thing, which its building reports better."""
+    from hydra.utils import get_object
+
+    try:
+        return get_object(node["_target_"]) if node else None
+    except Exception:
+        return None
+
+
+def says(node: Any, fact: str, otherwise: Any = False) -> Any:
+    """Return what the class of a config node says of itself in its `spec`, or as an attribute."""
+    declaring = class_of(node)
+    spec = getattr(declaring, "spec", None)
+    return getattr(spec if hasattr(spec, fact) else declaring, fact, otherwise)
+
+
 def targets(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Yield (config key, `_target_`) for every object that a plain config would build."""
     if isinstance(config, Mapping):

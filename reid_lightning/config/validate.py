@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from reid_lightning.config.resolve import says
 from reid_lightning.config.schema import matches, resumable
 from reid_lightning.errors import InputError
 
@@ -124,8 +125,8 @@ def _check_triplets(
     losses: Mapping[str, Any], miner: Mapping[str, Any] | None, sampler: Mapping[str, Any]
 ) -> None:
     """Refuse losses, miner and sampler that find nothing to compare in a batch."""
-    own = [name for name, node in losses.items() if getattr(_class(node), "forms_own_pairs", False)]
-    if getattr(_class(miner), "needs_triplets", False):
+    own = [name for name, node in losses.items() if says(node, "forms_own_pairs")]
+    if says(miner, "needs_triplets"):
         if len(own) == len(losses):
             which = (
                 f"loss={own[0]} forms its own pairs from the whole batch"
@@ -144,7 +145,7 @@ def _check_triplets(
     needing = [
         name
         for name, node in losses.items()
-        if getattr(_class(node), "needs_positives", str(node["_target_"]).startswith("reid_lightning."))
+        if says(node, "needs_positives", str(node["_target_"]).startswith("reid_lightning."))
     ]
     if needing and sampler.get("images_per_identity") == 1:
         raise InputError(
@@ -156,16 +157,6 @@ def _check_triplets(
             "metric losses need several images of an identity in a batch, which sampler=%s does not see to; use sampler=pk",
             sampler["_target_"].rsplit(".", 1)[-1],
         )
-
-
-def _class(node: Mapping[str, Any] | None) -> Any:
-    """Return what a node would build; None where there is no such thing, which its building reports better."""
-    from hydra.utils import get_object
-
-    try:
-        return get_object(node["_target_"]) if node else None
-    except Exception:
-        return None
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:

@@ -17,8 +17,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning.config.resolve import instantiate
-from reid_lightning.config.validate import check_annotations, check_config, differences
 from reid_lightning.config.schema import of_network
+from reid_lightning.config.validate import check_annotations, check_config, differences
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.distributed.ddp_launcher import Children, JobDDPStrategy, processes_of_one_job, world_size
 from reid_lightning.engine import loggers as loggers_

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from reid_lightning.config.declared import ignores
 from reid_lightning.distances import aligned_distances
 from reid_lightning.losses.pairs import Indices
 from reid_lightning.losses.settings import at_least
@@ -11,6 +12,7 @@ from reid_lightning.losses.triplets import Cost, mean_cost_in_matrix, mean_tripl
 from reid_lightning.models.features import Features
 
 
+@ignores("local_margin", "the local term has no weight", local_weight=0)
 class AlignedReIDLoss(nn.Module):
     """Global and local triplet loss of the same triplets (Zhang et al. 2017, "AlignedReID", Sec. 3.2-3.3).
 

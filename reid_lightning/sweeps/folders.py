@@ -4,10 +4,10 @@
 sees it. It then is an override like one that the user gave, which every launcher carries to every job; an interpolation
 would see each job's own overrides. `hydra.sweep.dir=DIR` takes its place, and several commands may share a DIR.
 
-**A job's folder** is named after its fingerprint (see `fingerprint.py`) by a resolver in `hydra.sweep.subdir`. Hydra asks for it
-in the process that runs the job, whatever the launcher, and makes the folder only then; so nothing is written elsewhere
-first, and the name follows from the job's config alone. The overrides in front of the hash are for the reader: a folder
-with the same hash is the same job.
+**A job's folder** is named after its fingerprint (see `fingerprint.py`) by a resolver in `hydra.sweep.subdir`. Hydra asks
+for it in the process that runs the job, whatever the launcher, and makes the folder only then; so nothing is written
+elsewhere first, and the name follows from the job's config alone. The overrides in front of the hash are for the reader: a
+folder with the same hash is the same job.
 """
 
 import hashlib
