@@ -15,6 +15,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from reid_lightning.config import options  # noqa: F401  the resolver of the help
 from reid_lightning.config.resolve import CONF, plain
 from reid_lightning.config.suggest import hints, settled_per_job
 from reid_lightning.errors import InputError
