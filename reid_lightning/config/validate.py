@@ -126,22 +126,22 @@ def _check_triplets(
 ) -> None:
     """Refuse losses, miner and sampler that find nothing to compare in a batch."""
     own = [name for name, node in losses.items() if says(node, "forms_own_pairs")]
-    if says(miner, "needs_triplets"):
-        if len(own) == len(losses):
-            which = (
-                f"loss={own[0]} forms its own pairs from the whole batch"
-                if own
-                else "there is no metric loss"
-            )
-            raise InputError(
-                f"an offline miner draws triplets for a triplet loss to read, but {which}; use loss=triplet, "
-                "loss=lossless or another that reads triplets, or miner=none"
-            )
-        if "triplets" not in sampler:
-            raise InputError(
-                "an offline miner needs the batches of sampler=triplets, which comes with it: leave out the choice of "
-                "another sampler"
-            )
+    apart = [name for name, node in losses.items() if name not in own and "miner" in node]
+    if says(miner, "needs_triplets") and len(own) + len(apart) == len(losses):
+        if own:
+            which = f"loss={own[0]} forms its own pairs from the whole batch"
+        else:
+            which = f"loss={apart[0]} has a miner of its own" if apart else "there is no metric loss"
+        raise InputError(
+            f"an offline miner draws triplets for a triplet loss to read, but {which}; use loss=triplet, "
+            "loss=lossless or another that reads triplets, or miner=none"
+        )
+    miners = [miner, *(losses[name]["miner"] for name in apart)]
+    if any(says(each, "needs_triplets") for each in miners) and "triplets" not in sampler:
+        raise InputError(
+            "an offline miner needs the batches of sampler=triplets, which comes with it: leave out the choice of "
+            "another sampler"
+        )
     needing = [
         name
         for name, node in losses.items()
