@@ -23,7 +23,9 @@ HEAVY = USED_LATER | {
 # Lightning imports all of torchmetrics, and that matplotlib and scipy, whoever uses them or not.
 OURS = {
     "job": ("reid_lightning.experiments.run", USED_LATER),
-    "networks": ("reid_lightning.models.convolutional_backbones, reid_lightning.models.weights", USED_LATER | {"matplotlib"}),
+    "networks": (
+        "reid_lightning.models.convolutional_backbones, reid_lightning.models.weights", USED_LATER | {"matplotlib"},
+    ),
     "reports": (
         "reid_lightning.reporting.page, reid_lightning.reporting.figures, reid_lightning.reporting.ranked_lists",
         USED_LATER | {"matplotlib", "lightning", "scipy"},

@@ -29,6 +29,19 @@ def train(overrides: Overrides = None) -> None:
     train_main()
 
 
+@app.command("list")
+def list_options(
+    group: Annotated[
+        str | None, typer.Argument(help="A group, such as backbone; a pattern for all groups; or timm.")
+    ] = None,
+    pattern: Annotated[str | None, typer.Argument(help="Options whose names match, such as '*ibn*'.")] = None,
+) -> None:
+    """Show the groups of settings, or the options of one, with a sentence each."""
+    from reid_lightning.config.options import listing
+
+    print(listing(group, pattern))
+
+
 @app.command()
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run.")],

@@ -5,6 +5,7 @@ wait until a job really starts, so that `--help` answers at once.
 """
 
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from reid_lightning.config import options  # noqa: F401  the resolver of the help
 from reid_lightning.config.resolve import CONF, plain
 from reid_lightning.config.suggest import hints, settled_per_job
 from reid_lightning.errors import InputError
@@ -28,12 +30,15 @@ def _main(config: DictConfig) -> float | None:
     In a sweep a finished job returns the result that is there, and one that fails leaves its reason in its folder and
     returns NaN, so that the others run.
     """
+    from reid_lightning.config.no_effect import say_without_effect
     from reid_lightning.experiments.run import run_job
     from reid_lightning.sweeps.job import run_in_sweep
     from reid_lightning.sweeps.reader import forget_failure
 
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
+        if "LOCAL_RANK" not in os.environ:
+            say_without_effect(config, HydraConfig.get().overrides.task)
         if sweeping:
             score = run_in_sweep(config)
         else:

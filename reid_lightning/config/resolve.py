@@ -161,14 +161,21 @@ def _with_key(key: str, error: ValueError) -> InputError:
     return InputError(f"{key}{'.' if names_argument else ': '}{message}" if key else message)
 
 
-def target_of(node: Mapping[str, Any] | None) -> Any:
-    """Return what a node would build or call; None where there is no such thing, which its building reports better."""
+def class_of(node: Any) -> Any:
+    """Return what a config node would build; None where there is no such thing, which its building reports better."""
     from hydra.utils import get_object
 
     try:
         return get_object(node["_target_"]) if node else None
     except Exception:
         return None
+
+
+def says(node: Any, fact: str, otherwise: Any = False) -> Any:
+    """Return what the class of a config node says of itself in its `spec`, or as an attribute."""
+    declaring = class_of(node)
+    spec = getattr(declaring, "spec", None)
+    return getattr(spec if hasattr(spec, fact) else declaring, fact, otherwise)
 
 
 def targets(config: Any, path: str = "") -> Iterator[tuple[str, str]]:

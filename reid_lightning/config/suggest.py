@@ -1,6 +1,7 @@
 """The command line before Hydra reads it, and the nearest right name for what it misspells."""
 
 import difflib
+import re
 from collections.abc import Sequence
 
 import hydra
@@ -8,6 +9,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from reid_lightning.config.options import options as options_of
 from reid_lightning.config.resolve import CONF, leaves, nearest_key, plain_unresolved
 
 
@@ -19,32 +21,43 @@ def hints(arguments: Sequence[str]) -> list[str]:
 
     Examples:
         >>> hints(["loss.triplet.margn=1", "backbone=resnet5"])[0]
-        "Did you mean 'backbone=resnet50' instead of 'backbone=resnet5'?"
-        >>> hints(["experiment=kiel/milnet"])[0]
-        "Did you mean 'experiment=kiel/mildnet' instead of 'experiment=kiel/milnet'?"
+        "Did you mean 'backbone=resnet50' instead of 'backbone=resnet5'? `reid list backbone` shows all options."
+        >>> hints(["experiment=trent"])[0]
+        "Did you mean 'experiment=trento' instead of 'experiment=trent'? `reid list experiment` shows all options."
         >>> hints(["miner.search=faiss"])[0]
         "'miner.search' needs an option of its group that has it: 'miner=offline_hard'."
     """
     overrides = dict(
         argument.split("=", 1)
         for argument in arguments
-        if "=" in argument and argument[0] not in "+~-" and not argument.startswith("hydra")
+        if "=" in argument and argument[0] not in "~-" and not argument.startswith("hydra")
     )
+    overrides = {key.lstrip("+"): value for key, value in overrides.items() if key[0] != "+" or "@" in key}
     options = {
-        str(folder.relative_to(CONF)): sorted(
-            str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml")
-        )
+        str(folder.relative_to(CONF)): [option.name for option in options_of(str(folder.relative_to(CONF)))]
         for folder in CONF.rglob("*")
         if folder.is_dir()
     }
+    elsewhere = any(re.match(r"--config-(dir|path)|-c[dp]|hydra\.searchpath", line) for line in arguments)
     found = []
-    for group in overrides.keys() & options.keys():
-        for option in overrides[group].strip("[]").split(","):
+    for key, values in overrides.items():
+        group = key.partition("@")[0]  # miner@loss.triplet.miner is of the group miner
+        if group not in options:
+            continue
+        for option in values.strip("[]").split(","):
+            if not re.fullmatch(r"[\w./-]+", option) or option in (*options[group], "null"):
+                continue  # choice(...), glob(...)
             near = difflib.get_close_matches(option, options[group], 1, 0.5)
-            if near and option not in options[group]:
-                found.append(f"Did you mean '{group}={near[0]}' instead of '{group}={option}'?")
+            if near:
+                said = f"Did you mean '{key}={near[0]}' instead of '{key}={option}'?"
+            elif elsewhere:
+                continue
+            else:
+                said = f"There is no '{key}={option}'."
+            found.append(f"{said} `reid list {group}` shows all options.")
     if not found:
-        found += _key_hints([key for key in overrides if key not in options], overrides, options)
+        keys = [key for key in overrides if key.partition("@")[0] not in options]
+        found += _key_hints(keys, overrides, options)
     return found
 
 

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from reid_lightning.config.declared import ignores
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.data.dataset import FIELDS, Annotations, Columns, ReIDDataset, keep_batch
 from reid_lightning.data.image_cache import CachedImages, DecodedImages, open_images
@@ -28,6 +29,9 @@ PK_16_4 = partial(PKSampler, 16, 4)
 Source = Callable[[], pd.DataFrame] | pd.DataFrame | str | PathLike[str]
 
 
+@ignores("cache_limit", "no image is cached", cache=False)
+@ignores("validation_queries", "no identities are held out", validation=(None, "none"))
+@ignores("validation_seed", "no identities are held out", validation=(None, "none"))
 class ReIDDataModule(LightningDataModule):
     """Tables of one or several data sets as batches.
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from reid_lightning.config.declared import ignores
 from reid_lightning.errors import require
 
 
+@ignores("warmup_factor", "there is no warm-up", warmup_epochs=0)
 class Schedule:
     """A constant learning rate after a linear warm-up; the other schedules change what follows it.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from reid_lightning.config.resolve import CONF, target_of, targets
+from reid_lightning.config.resolve import CONF, class_of, says, targets
 from reid_lightning.config.validate import check_config
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.tasks import tasks_of
@@ -53,7 +53,7 @@ def _check_fields(config: Mapping[str, Any]) -> None:
 def _branches(config: Mapping[str, Any]) -> Iterator[tuple[str, type[Branch]]]:
     """Yield what the branches of a config's network add to its features, with their classes."""
     for _, target in targets(config):
-        branch = target_of({"_target_": target})
+        branch = class_of({"_target_": target})
         if (field := _gives(branch)) is not None:
             yield field, branch
 
@@ -65,13 +65,13 @@ def _gives(target: Any) -> str | None:
 def _read(config: Mapping[str, Any], losses_only: bool = False) -> Iterator[tuple[str, str]]:
     """Yield who reads which field of the features."""
     for name, node in (config["loss"] or {}).items():
-        for field in spec_of(target_of(node)).reads:
+        for field in spec_of(class_of(node)).reads:
             yield f"loss={name}", field
     if losses_only:
         return
     evaluation = config["evaluation"]
     yield f"evaluation.feature={evaluation['feature']}", evaluation["feature"]
-    rerank = target_of(evaluation.get("rerank"))
+    rerank = class_of(evaluation.get("rerank"))
     if getattr(rerank, "reads", None):
         yield f"evaluation.rerank={rerank.__name__}", rerank.reads
 
@@ -91,7 +91,7 @@ def _options(fits: Callable[[Any], bool]) -> list[str]:
         if file.parent.name == "experiment":
             continue
         named = targets(yaml.safe_load(file.read_text(encoding="utf-8")))
-        if any(fits(target_of({"_target_": target})) for _, target in named):
+        if any(fits(class_of({"_target_": target})) for _, target in named):
             found.append(f"{file.parent.name}={file.stem}")
     return found
 
@@ -105,24 +105,24 @@ def _check_triplets(
     losses: Mapping[str, Any], miner: Mapping[str, Any] | None, sampler: Mapping[str, Any]
 ) -> None:
     """Refuse losses, miner and sampler that find nothing to compare in a batch."""
-    own = [name for name, node in losses.items() if spec_of(target_of(node)).forms_own_pairs]
-    if getattr(target_of(miner), "needs_triplets", False):
-        if len(own) == len(losses):
-            which = (
-                f"loss={own[0]} forms its own pairs from the whole batch"
-                if own
-                else "there is no metric loss"
-            )
-            raise InputError(
-                f"an offline miner draws triplets for a triplet loss to read, but {which}; use loss=triplet, "
-                "loss=lossless or another that reads triplets, or miner=none"
-            )
-        if "triplets" not in sampler:
-            raise InputError(
-                "an offline miner needs the batches of sampler=triplets, which comes with it: leave out the choice of "
-                "another sampler"
-            )
-    needing = [name for name, node in losses.items() if spec_of(target_of(node)).needs_positives]
+    own = [name for name, node in losses.items() if says(node, "forms_own_pairs")]
+    apart = [name for name, node in losses.items() if name not in own and "miner" in node]
+    if says(miner, "needs_triplets") and len(own) + len(apart) == len(losses):
+        if own:
+            which = f"loss={own[0]} forms its own pairs from the whole batch"
+        else:
+            which = f"loss={apart[0]} has a miner of its own" if apart else "there is no metric loss"
+        raise InputError(
+            f"an offline miner draws triplets for a triplet loss to read, but {which}; use loss=triplet, "
+            "loss=lossless or another that reads triplets, or miner=none"
+        )
+    miners = [miner, *(losses[name]["miner"] for name in apart)]
+    if any(says(each, "needs_triplets") for each in miners) and "triplets" not in sampler:
+        raise InputError(
+            "an offline miner needs the batches of sampler=triplets, which comes with it: leave out the choice of "
+            "another sampler"
+        )
+    needing = [name for name, node in losses.items() if spec_of(class_of(node)).needs_positives]
     if needing and sampler.get("images_per_identity") == 1:
         raise InputError(
             f"sampler.images_per_identity=1 leaves loss={needing[0]} no two images of one person to compare; "

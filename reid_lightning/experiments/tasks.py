@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from reid_lightning.config.resolve import target_of
+from reid_lightning.config.resolve import class_of
 from reid_lightning.errors import InputError
 from reid_lightning.systems.task import Task, task_nodes
 
@@ -16,7 +16,7 @@ def tasks_of(config: Mapping[str, Any]) -> dict[str, tuple[type[Task], dict[str,
     """
     found = {}
     for name, node in task_nodes(config):
-        task = target_of(node)
+        task = class_of(node)
         if not (isinstance(task, type) and issubclass(task, Task)):
             raise InputError(
                 f"tasks.{name}._target_={node.get('_target_')} is not a Task of reid_lightning.systems"

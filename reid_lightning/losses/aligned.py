@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from reid_lightning.config.declared import ignores
 from reid_lightning.distances import aligned_distances
 from reid_lightning.errors import require
 from reid_lightning.losses.pairs import Indices
@@ -12,6 +13,7 @@ from reid_lightning.losses.triplet_costs import Cost, mean_cost_in_matrix, mean_
 from reid_lightning.models.features import Features
 
 
+@ignores("local_margin", "the local term has no weight", local_weight=0)
 class AlignedReIDLoss(MetricLoss):
     """Global and local triplet loss of the same triplets (Zhang et al. 2017, "AlignedReID", Sec. 3.2-3.3).
 

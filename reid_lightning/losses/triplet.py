@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from reid_lightning.config.declared import ignores
 from reid_lightning.distances import unit_vectors
 from reid_lightning.errors import require
 from reid_lightning.losses.pairs import Indices
@@ -13,6 +14,7 @@ from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.triplet_costs import mean_triplet_cost
 
 
+@ignores("margin", "the soft margin takes its place", soft_margin=True)
 class TripletLoss(MetricLoss):
     """Triplet loss over mined or all valid triplets (Schroff et al. 2015, eq. 1; Hermans et al. 2017, eq. 5).
 

@@ -9,6 +9,7 @@ import torchvision
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from reid_lightning.config.declared import replaces
 from reid_lightning.errors import InputError
 from reid_lightning.models.backbone import IMAGENET, Backbone, load_file
 from reid_lightning.models.ibn import FILES, add_instance_norm, imagenet_weights
@@ -145,6 +146,7 @@ def vgg16(weights: str | None, frozen_layers: int = 0) -> Backbone:
     return _vgg(body, 512, frozen_layers)
 
 
+@replaces("pooling", "MILDNet pools each of its depths itself")
 def mildnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0) -> Backbone:
     """Return a MILDNet, whose map is 1 x 1 (FH Kiel 2020).
 

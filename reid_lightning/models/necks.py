@@ -5,6 +5,8 @@ A neck maps (B, C) to three tables: what metric losses read, what retrieval comp
 
 from torch import Tensor, nn
 
+from reid_lightning.config.declared import ignores
+
 Vectors = tuple[Tensor, Tensor, Tensor]
 
 
@@ -29,6 +31,7 @@ class BNNeck(nn.Module):
         return pooled, after, after
 
 
+@ignores("batch_norm", "there is no hidden layer to normalize", hidden_size=None)
 class LinearNeck(nn.Module):
     """A fully connected embedding (Hermans et al. 2017; FH Kiel 2020: 1024, BN, ReLU, 128).
 

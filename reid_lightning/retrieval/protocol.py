@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from reid_lightning.config.declared import ignores
 from reid_lightning.distances import Metric
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.k_reciprocal import KReciprocal
@@ -19,6 +20,8 @@ _FEATURES = {
 }
 
 
+@ignores("single_shot_seed", "the whole gallery is ranked", single_shot=None)
+@ignores("aligned_weight", "nothing is re-ranked by stripes", aligned=None)
 @dataclass(frozen=True)
 class EvaluationProtocol:
     """How features are taken, compared and scored. The defaults are those of BoT (Luo et al. 2019).

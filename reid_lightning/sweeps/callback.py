@@ -1,9 +1,25 @@
-"""What happens at the end of every `--multirun`."""
+"""What happens at the beginning and at the end of every `--multirun`."""
 
+import sys
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+
+class SweepCheck(Callback):
+    """Ends a sweep before it starts when it varies a setting that has no effect in any of its jobs."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Name the setting and why, and exit, if there is one."""
+        from reid_lightning.sweeps.varied import varied_in_vain
+
+        params = config.hydra.sweeper.get("params") or {}
+        lines = [f"{key}={value}" for key, value in params.items()]
+        vain = varied_in_vain([*lines, *config.hydra.overrides.task], config.hydra.job.config_name)
+        for key, why in vain.items():
+            print(f"error: the sweep varies {key}, which has no effect in any job: {why}", file=sys.stderr)
+            raise SystemExit(1)  # Hydra turns other exceptions of a callback into warnings
 
 
 class SweepSummary(Callback):

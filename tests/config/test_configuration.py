@@ -91,7 +91,7 @@ def test_an_option_of_a_nested_group_is_no_key():
     group = "experiment/kiel/network"
     assert hints(["experiment=kiel/tables/loss", f"{group}=mildnet,mildnet_narrow", "seed=1,2"]) == []
     assert hints(["experiment=kiel/tables/loss", f"{group}=mildnett"]) == [
-        f"Did you mean '{group}=mildnet' instead of '{group}=mildnett'?"
+        f"Did you mean '{group}=mildnet' instead of '{group}=mildnett'? `reid list {group}` shows all options."
     ]
 
 

@@ -8,8 +8,8 @@ from reid_lightning.config.resolve import instantiate
 from reid_lightning.engine.optimizers import OptimizerFactory
 from reid_lightning.engine.schedules import CosineSchedule, Schedule, StepSchedule
 from reid_lightning.errors import InputError
-from reid_lightning.models.convolutional_backbones import osnet
 from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
+from reid_lightning.models.convolutional_backbones import osnet
 from reid_lightning.models.necks import BNNeck
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.models.pooling import AveragePooling, GeMPooling

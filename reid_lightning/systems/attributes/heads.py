@@ -6,10 +6,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from reid_lightning.config.declared import ignores
 from reid_lightning.errors import require
 from reid_lightning.models.branches import VectorHeads
 
 
+@ignores("predictions", "nothing is re-weighted", reweighting=False)
+@ignores("detach", "nothing is re-weighted", reweighting=False)
 class AttributeHeads(VectorHeads):
     """A linear head per attribute, and what of its predictions joins the embedding (Lin et al. 2019, Sec. 3.3-3.4).
 

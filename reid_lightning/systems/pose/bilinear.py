@@ -7,11 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reid_lightning.config.declared import given, replaces
 from reid_lightning.errors import require
 from reid_lightning.models.branches import Parts, cell_means
 from reid_lightning.models.weights import load_weights
 
 
+@replaces("pooling", "the bilinear pooling of parts=pose takes its place")
+@replaces("pretraining", "the part branch comes from the file of parts.weights", weights=given)
 class PoseBilinear(Parts):
     """Bilinear pooling of the backbone's map and a map of body parts (Suh et al. 2018, "Part-Aligned Bilinear ...").
 

@@ -1,0 +1,148 @@
+"""The groups of the config and their options, each with the sentence that its file begins with.
+
+It reads the first lines of YAML files and imports nothing that the options build, so that it answers at once.
+"""
+
+import difflib
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from reid_lightning.config.resolve import CONF
+from reid_lightning.config.schema import groups as described
+from reid_lightning.errors import InputError
+
+OmegaConf.register_new_resolver("groups", lambda: help_text(), replace=True)  # of conf/hydra/help
+
+_SENTENCE = re.compile(r".+?[.?!](?=\s+[A-Z\"]|\s+[\w.]+=|\s+python |\s*$)")
+_WILD = set("*?[")
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a group: `GROUP=NAME` on the command line.
+
+    Attributes:
+        name: Its file below the group's folder, as `kiel/mildnet` of `experiment`.
+        says: What it is, in a sentence.
+    """
+
+    name: str
+    says: str
+
+
+def groups() -> dict[str, str]:
+    """Return the groups that have options, with what they are."""
+    return {name: says for name, says in described().items() if (CONF / name).is_dir()}
+
+
+def options(group: str, pattern: str | None = None) -> list[Option]:
+    """Return the options of a group, nested ones included.
+
+    Args:
+        group: A group, or a folder below one, such as `experiment/kiel/network`.
+        pattern: Those whose names match, as a shell would (`*ibn*`); None: all.
+
+    Raises:
+        InputError: There is no such group, or no option matches.
+
+    Examples:
+        >>> [option.name for option in options("backbone", "*ibn*")]
+        ['resnet50_ibn_a']
+    """
+    folder = CONF / group
+    if not group.strip("/") or not folder.is_dir():
+        near = _nearest(group, list(groups()))
+        raise InputError(f"there is no group {group}{near} `reid list` shows all groups.")
+    found = {str(file.relative_to(folder).with_suffix("")): file for file in sorted(folder.rglob("*.yaml"))}
+    chosen = [name for name in found if pattern is None or fnmatchcase(name, pattern)]
+    if not chosen and pattern is not None:
+        near = _nearest(pattern, list(found))
+        raise InputError(f"{group} has no option {pattern}{near} `reid list {group}` shows all options.")
+    return [Option(name, sentence_of(found[name])) for name in chosen]
+
+
+def matching(pattern: str) -> list[Option]:
+    """Return the options of all groups whose names match, as `GROUP=NAME`.
+
+    Examples:
+        >>> [option.name for option in matching("*hermans*")]
+        ['optimizer=adam_hermans']
+    """
+    return [
+        Option(f"{group}={option.name}", option.says)
+        for group in groups()
+        for option in options(group)
+        if fnmatchcase(option.name, pattern)
+    ]
+
+
+def sentence_of(file: Path) -> str:
+    """Return the first sentence of the comment that a YAML file begins with; empty where there is none."""
+    lines = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# @package"):
+            continue
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# ").rstrip())
+    found = _SENTENCE.match(" ".join(lines))
+    return found[0] if found else ""
+
+
+def listing(group: str | None = None, pattern: str | None = None) -> str:
+    """Return what `reid list GROUP PATTERN` shows: a line per group, or per option of a group.
+
+    Args:
+        group: A group; `timm` for the models of timm; a pattern for options of all groups; None for the groups.
+        pattern: See `options`.
+
+    Raises:
+        InputError: There is no such group, or nothing matches.
+    """
+    if group is None:
+        return f"{help_text()}\n\n`reid list GROUP` shows the options of a group, `reid list GROUP '*PATTERN*'` some."
+    if group == "timm":
+        return "\n".join(timm_models(pattern))
+    if not _WILD & set(group):
+        shown = _lines(options(group, pattern))
+        if group == "backbone":
+            shown += "\n\nbackbone=timm backbone.name=NAME takes any model of timm: `reid list timm '*vit*'`."
+        return shown
+    found = matching(group)
+    if not found:
+        raise InputError(f"no option of any group is like {group}; `reid list` shows the groups")
+    return _lines(found)
+
+
+def help_text() -> str:
+    """Return a line per group, as `train.py --help` and `reid list` show them."""
+    return "\n".join(f"  {name}: {says} ({len(options(name))})" for name, says in sorted(groups().items()))
+
+
+def timm_models(pattern: str | None = None) -> list[str]:
+    """Return the names of timm's models that match; timm is imported here alone.
+
+    Raises:
+        InputError: No name matches.
+    """
+    import timm
+
+    found = timm.list_models(pattern or "*")
+    if not found:
+        near = _nearest(str(pattern), timm.list_models())
+        raise InputError(f"timm has no model like {pattern}{near}")
+    return list(found)
+
+
+def _lines(options_: list[Option]) -> str:
+    width = max(len(option.name) for option in options_)
+    return "\n".join(f"  {option.name:<{width}}  {option.says}".rstrip() for option in options_)
+
+
+def _nearest(wrong: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(wrong.strip("*"), known, 1, 0.6)
+    return f"; did you mean {near[0]}?" if near else "."
