@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from torch import Tensor
-from torch.nn import functional
 
 from reid_lightning import __version__
 from reid_lightning.config.renamed import update_checkpoint
@@ -17,7 +16,7 @@ from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
 from reid_lightning.errors import InputError
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
-from reid_lightning.retrieval.evaluation import EvaluationRows
+from reid_lightning.retrieval.evaluation import EvaluationRows, embed
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
 from reid_lightning.systems.task import Task
@@ -149,41 +148,19 @@ class ReIDModule(LightningModule):
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the (B, D) float32 retrieval vectors that the protocol compares."""
-        return self._embed(images, self.network(images))
-
-    def _embed(self, images: Tensor, features: Features) -> Tensor:
-        """Return the retrieval vectors of images whose features are known."""
-        vectors = self._vectors(features)
-        if self.protocol.flip:
-            vectors = (vectors + self._vectors(self.network(images.flip(-1)))) / 2
-            if self.protocol.normalize:
-                vectors = functional.normalize(vectors)
-        return vectors
-
-    def _embed_stripes(self, images: Tensor, features: Features) -> Tensor | None:
-        """Return the (B, S, d) stripe features that the protocol aligns, or None where it does not."""
-        if self.protocol.aligned is None:
-            return None
-        stripes = features.extra["stripes"].float()
-        if self.protocol.flip:
-            mirrored = self.network(images.flip(-1)).extra["stripes"]
-            stripes = (stripes + mirrored.float()) / 2
-        return stripes
-
-    def _vectors(self, features: Features) -> Tensor:
-        vectors = features.vectors(self.protocol.feature).float()
-        return functional.normalize(vectors) if self.protocol.normalize else vectors
+        return embed(self.network, images, self.network(images), self.protocol)[0]
 
     def _update(self, metric: RetrievalEvaluation, batch: dict[str, Tensor]) -> None:
         features = self.network(batch["images"])
+        vectors, extra = embed(self.network, batch["images"], features, self.protocol)
         metric.update(
-            self._embed(batch["images"], features),
+            vectors,
             batch["person_ids"],
             batch["camera_ids"],
             batch["index"],
             batch["is_query"],
             batch["tracklet_ids"],
-            self._embed_stripes(batch["images"], features),
+            extra,
         )
         for task in self.tasks:
             task.update(self.network, features, batch)

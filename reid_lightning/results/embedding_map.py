@@ -48,7 +48,7 @@ def draw_map(
     start = time.perf_counter()
     rows, named = choose_points(embeddings.people, embeddings.distractor, people, images, seed)
     part = embeddings.select(rows)
-    vectors = unit_vectors(part.vectors) if part.metric == "cosine" else part.vectors
+    vectors = unit_vectors(part.vectors) if part.distance == "cosine" else part.vectors
     who = np.where(part.distractor, "", part.people)
     perplexity = min(perplexity, (len(rows) - 1) / 3)  # t-SNE can mind no more
     positions = tsne(vectors.numpy(), perplexity, seed)
@@ -72,7 +72,7 @@ def draw_test_map(
     """Draw the map of what a run evaluated, where its protocol asks for one and there is something to lay out."""
     if not protocol.map or len(rows.index) < FEWEST or bool((rows.embeddings == rows.embeddings[0]).all()):
         return []
-    return [draw_map(embeddings_of(rows, table, protocol.metric), output_dir / "map.png")]
+    return [draw_map(embeddings_of(rows, table, protocol.distance), output_dir / "map.png")]
 
 
 def map_file(
