@@ -84,9 +84,7 @@ def pairwise_distances(x: Tensor, y: Tensor | None = None, distance: Distance = 
                 [5., 0.]])
     """
     if distance not in get_args(Distance):
-        raise InputError(
-            f"Distance '{distance}' is unknown; choose one of {', '.join(get_args(Distance))}."
-        )
+        raise InputError(f"Distance '{distance}' is unknown; choose one of {', '.join(get_args(Distance))}.")
     y = x if y is None else y
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise InputError(

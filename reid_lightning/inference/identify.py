@@ -124,8 +124,8 @@ def _check_model(enrolment: Enrolment, embedder: Embedder, people: Path) -> None
         )
     if enrolment.distance != embedder.protocol.distance:
         raise InputError(
-            f"{people} compares by evaluation.distance={enrolment.distance}, not {embedder.protocol.distance}; choose that, or "
-            "enrol the people again into a new file."
+            f"{people} compares by evaluation.distance={enrolment.distance}, not {embedder.protocol.distance}; choose "
+            "that, or enrol the people again into a new file."
         )
 
 

@@ -117,7 +117,9 @@ def rank_rows(rows: EvaluationRows, protocol: EvaluationProtocol) -> Ranking:
             distance=protocol.distance,
             camera_policy=protocol.camera_policy,
         )
-    return rank_pairs(_comparison(query, gallery, protocol), Matches.of(query, gallery, protocol.camera_policy))
+    return rank_pairs(
+        _comparison(query, gallery, protocol), Matches.of(query, gallery, protocol.camera_policy)
+    )
 
 
 def nearest_rows(

@@ -46,9 +46,7 @@ class Matches:
     sorted_ids: Integers
 
     @classmethod
-    def of(
-        cls, query: Side, gallery: Side, camera_policy: CameraPolicy = "exclude_same_camera"
-    ) -> "Matches":
+    def of(cls, query: Side, gallery: Side, camera_policy: CameraPolicy = "exclude_same_camera") -> "Matches":
         """Check both sides and sort the gallery by identity.
 
         Args:

@@ -114,9 +114,7 @@ def rank(
 
 
 @torch.no_grad()
-def rank_pairs(
-    similarities: PairSimilarities, matches: Matches, chunk_size: int | None = None
-) -> Ranking:
+def rank_pairs(similarities: PairSimilarities, matches: Matches, chunk_size: int | None = None) -> Ranking:
     """Score any similarities as `rank` does those of vectors.
 
     Args:
