@@ -11,6 +11,7 @@ import torch
 from measure import arguments, peak_mebibytes, seconds_in_turns, write_rows
 from ranking_peers import peers
 
+from reid_lightning.retrieval.matches import Side
 from reid_lightning.retrieval.ranking import rank
 
 SIZES = {  # queries, gallery, distractors among it, identities
@@ -46,11 +47,11 @@ def bare_product(query, gallery, buffer):
         torch.mm(rows, gallery.T, out=buffer[: len(rows)])
 
 
-def measure(name, size, width, metrics, device, repeats, others):
+def measure(name, size, width, distances, device, repeats, others):
     """Return the rows of one problem; the bare product, ours and others take turns."""
     inputs = tuple(column.to(device) for column in problem(NOISE[name], size, width))
     buffer = torch.empty(min(512, len(inputs[0])), len(inputs[1]), device=device)
-    programs = {f"rank, {metric}": partial(ours, *inputs, metric=metric) for metric in metrics}
+    programs = {f"rank, {distance}": partial(ours, *inputs, distance=distance) for distance in distances}
     programs |= {program: partial(function, *inputs) for program, function in others.items()}
     calls = [partial(bare_product, *inputs[:2], buffer), *programs.values()]
     product, *times = seconds_in_turns(calls, repeats=repeats)
@@ -75,9 +76,10 @@ def measure(name, size, width, metrics, device, repeats, others):
     return rows
 
 
-def ours(*inputs, metric):
+def ours(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, distance):
     """Mean AP, with all other scores computed on the way."""
-    return rank(*inputs, metric=metric).mean_ap
+    sides = Side(query, query_ids, query_cameras), Side(gallery, gallery_ids, gallery_cameras)
+    return rank(*sides, distance=distance).mean_ap
 
 
 def main():
@@ -86,7 +88,7 @@ def main():
     parser.add_argument("--width", type=int, default=512, help="dimensions of a vector")
     parser.add_argument("--features", choices=NOISE, nargs="+", default=list(NOISE))
     parser.add_argument(
-        "--metric", choices=("cosine", "euclidean"), nargs="+", default=["cosine", "euclidean"]
+        "--distance", choices=("cosine", "euclidean"), nargs="+", default=["cosine", "euclidean"]
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--repeats", type=int, default=7)
@@ -98,7 +100,7 @@ def main():
             name,
             options.size,
             options.width,
-            options.metric,
+            options.distance,
             options.device,
             options.repeats,
             peers() if options.peers else {},

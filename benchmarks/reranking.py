@@ -19,7 +19,8 @@ import torch
 from measure import arguments, write_rows
 from ranking import NOISE, SIZES, problem
 
-from reid_lightning.retrieval.k_reciprocal import KReciprocal, ReciprocalSimilarities
+from reid_lightning.retrieval.k_reciprocal import KReciprocalRerank
+from reid_lightning.retrieval.similarities import Similarities
 
 K1, K2, WEIGHT = 20, 6, 0.3
 
@@ -64,7 +65,7 @@ def published(query, gallery):
 
 def sparse(query, gallery, keep):
     """Ours; its distances are kept only to compare them."""
-    found = ReciprocalSimilarities.of(query, gallery, KReciprocal(K1, K2, WEIGHT))
+    found = KReciprocalRerank(K1, K2, WEIGHT).apply(Similarities.of(query, gallery, "cosine"))
     parts = [-chunk if keep else None for _, chunk in found.chunks()]
     return torch.cat(parts).numpy() if keep else None
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from reid_lightning.errors import InputError
 
-Metric = Literal["euclidean", "sqeuclidean", "cosine"]
+Distance = Literal["euclidean", "sqeuclidean", "cosine"]
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def unit_vectors(features: Tensor) -> Tensor:
     return features * torch.where(nonzero, 1 / torch.where(nonzero, norms, 1), 0)
 
 
-def pairwise_distances(x: Tensor, y: Tensor | None = None, metric: Metric = "euclidean") -> Tensor:
+def pairwise_distances(x: Tensor, y: Tensor | None = None, distance: Distance = "euclidean") -> Tensor:
     """Return the distance of every row of `x` to every row of `y`.
 
     Half types are computed in float32, float64 stays float64, whatever the autocast state.
@@ -69,24 +69,22 @@ def pairwise_distances(x: Tensor, y: Tensor | None = None, metric: Metric = "euc
     Args:
         x: Embeddings of shape (N, D).
         y: Embeddings of shape (M, D); `x` itself when left out.
-        metric: "euclidean", "sqeuclidean" (its square) or "cosine" (1 - cosine similarity, in [0, 2]; a zero
+        distance: "euclidean", "sqeuclidean" (its square) or "cosine" (1 - cosine similarity, in [0, 2]; a zero
             vector is at distance 1 from everything).
 
     Returns:
         Distances of shape (N, M), not negative.
 
     Raises:
-        InputError: The metric is unknown, or the shapes do not fit.
+        InputError: The distance is unknown, or the shapes do not fit.
 
     Examples:
         >>> pairwise_distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
         tensor([[0., 5.],
                 [5., 0.]])
     """
-    if metric not in get_args(Metric):
-        raise InputError(
-            f"Distance metric '{metric}' is unknown; choose one of {', '.join(get_args(Metric))}."
-        )
+    if distance not in get_args(Distance):
+        raise InputError(f"Distance '{distance}' is unknown; choose one of {', '.join(get_args(Distance))}.")
     y = x if y is None else y
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise InputError(
@@ -95,9 +93,9 @@ def pairwise_distances(x: Tensor, y: Tensor | None = None, metric: Metric = "euc
         )
     x, y = promote(x), promote(y)
     with exact_products(x.device):
-        if metric == "cosine":
+        if distance == "cosine":
             return (1 - unit_vectors(x) @ unit_vectors(y).T).clamp(0, 2)
-        return _euclidean(x, y, squared=metric == "sqeuclidean")
+        return _euclidean(x, y, squared=distance == "sqeuclidean")
 
 
 def _euclidean(x: Tensor, y: Tensor, squared: bool) -> Tensor:

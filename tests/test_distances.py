@@ -9,20 +9,20 @@ from reid_lightning.errors import InputError
 METRICS = ["euclidean", "sqeuclidean", "cosine"]
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_equals_scipy(metric):
+@pytest.mark.parametrize("distance", METRICS)
+def test_equals_scipy(distance):
     x, y = torch.randn(7, 5, dtype=torch.float64), torch.randn(9, 5, dtype=torch.float64)
-    expected = torch.from_numpy(cdist(x.numpy(), y.numpy(), metric))
-    torch.testing.assert_close(pairwise_distances(x, y, metric), expected, rtol=1e-12, atol=1e-12)
-    itself = torch.from_numpy(cdist(x.numpy(), x.numpy(), metric))
-    torch.testing.assert_close(pairwise_distances(x, metric=metric), itself, rtol=1e-12, atol=1e-12)
+    expected = torch.from_numpy(cdist(x.numpy(), y.numpy(), distance))
+    torch.testing.assert_close(pairwise_distances(x, y, distance), expected, rtol=1e-12, atol=1e-12)
+    itself = torch.from_numpy(cdist(x.numpy(), x.numpy(), distance))
+    torch.testing.assert_close(pairwise_distances(x, distance=distance), itself, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_gradient_is_right(metric):
+@pytest.mark.parametrize("distance", METRICS)
+def test_gradient_is_right(distance):
     x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     y = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(lambda a, b: pairwise_distances(a, b, metric), (x, y))
+    assert gradcheck(lambda a, b: pairwise_distances(a, b, distance), (x, y))
 
 
 def test_gradient_is_zero_at_coincident_vectors():
@@ -44,7 +44,7 @@ def test_duplicates_among_others_coincide_exactly():
 
 def test_zero_vector_is_at_cosine_distance_one_without_gradient():
     x = torch.tensor([[0.0, 0.0], [1.0, 0.0]], requires_grad=True)
-    distances = pairwise_distances(x, metric="cosine")
+    distances = pairwise_distances(x, distance="cosine")
     assert distances.tolist() == [[1, 1], [1, 0]]
     distances.sum().backward()
     assert torch.equal(x.grad[0], torch.zeros(2))
@@ -57,13 +57,13 @@ def test_close_vectors_far_from_the_origin_keep_their_digits():
     torch.testing.assert_close(pairwise_distances(x).double(), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("distance", METRICS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_types_are_computed_in_float32(metric, dtype):
+def test_half_types_are_computed_in_float32(distance, dtype):
     x = torch.randn(6, 8).to(dtype)
-    distances = pairwise_distances(x, metric=metric)
+    distances = pairwise_distances(x, distance=distance)
     assert distances.dtype == torch.float32
-    assert torch.equal(distances, pairwise_distances(x.float(), metric=metric))
+    assert torch.equal(distances, pairwise_distances(x.float(), distance=distance))
 
 
 def product_settings():
@@ -95,15 +95,15 @@ def reduced_precision(request):
         backend.fp32_precision = precision
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_autocast_and_reduced_precision_change_nothing(metric, reduced_precision):
+@pytest.mark.parametrize("distance", METRICS)
+def test_autocast_and_reduced_precision_change_nothing(distance, reduced_precision):
     x = torch.randn(40, 512)
     settings = product_settings()
     with torch.autocast("cpu", torch.bfloat16):
-        reduced = pairwise_distances(x, metric=metric)
+        reduced = pairwise_distances(x, distance=distance)
         assert torch.is_autocast_enabled("cpu")
     assert product_settings() == settings
-    exact = pairwise_distances(x.double(), metric=metric).float()
+    exact = pairwise_distances(x.double(), distance=distance).float()
     torch.testing.assert_close(reduced, exact, rtol=1e-5, atol=1e-5 * exact.max().item())
 
 
@@ -115,17 +115,17 @@ def test_inside_the_guard_products_are_exact_and_both_interfaces_agree(reduced_p
         assert (legacy, autocast) == ("highest", False)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_never_negative_and_empty_tables_work(metric):
+@pytest.mark.parametrize("distance", METRICS)
+def test_never_negative_and_empty_tables_work(distance):
     x = torch.randn(30, 3).repeat(2, 1) * 100
-    assert pairwise_distances(x, metric=metric).min() >= 0
-    assert pairwise_distances(x[:0], x, metric).shape == (0, 60)
-    assert pairwise_distances(x, x[:0], metric).shape == (60, 0)
+    assert pairwise_distances(x, distance=distance).min() >= 0
+    assert pairwise_distances(x[:0], x, distance).shape == (0, 60)
+    assert pairwise_distances(x, x[:0], distance).shape == (60, 0)
 
 
 def test_wrong_metric_and_shapes_are_named():
     x = torch.randn(3, 4)
     with pytest.raises(InputError, match=r"'manhattan' is unknown; choose one of euclidean"):
-        pairwise_distances(x, metric="manhattan")
+        pairwise_distances(x, distance="manhattan")
     with pytest.raises(InputError, match=r"\(3, 4\) and \(2, 5\)"):
         pairwise_distances(x, torch.randn(2, 5))

@@ -173,7 +173,7 @@ def report_map(
     thumbnails: Annotated[bool, typer.Option(help="Draw the images on the map.")] = False,
 ) -> None:
     """Draw vectors as a map (t-SNE), coloured by person."""
-    from reid_lightning.results.embedding_map import map_file
+    from reid_lightning.results.reports.embedding_map import map_file
 
     map_file(embeddings, output, people, images, perplexity, seed, thumbnails)
 

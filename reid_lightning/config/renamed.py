@@ -61,6 +61,11 @@ def update_checkpoint(checkpoint: dict[str, Any]) -> None:
     checkpoint["callbacks"] = {_CALLBACKS.get(name, name): state for name, state in callbacks.items()}
 
 
+def task_facts(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the tasks of a checkpoint's entry have saved, by their names."""
+    return dict(entry.get("tasks") or {"attributes": {"form": entry.get("attribute_form")}})
+
+
 def _current(target: Any) -> Any:
     module, _, name = str(target).rpartition(".")
     return f"{_MODULES[module]}.{name}" if module in _MODULES else _TARGETS.get(target, target)
@@ -79,3 +84,38 @@ def with_tasks(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     tasks = {name: {"_target_": f"{systems}.{target}"} for name, (there, target) in present.items() if there}
     return {**config, "tasks": tasks}
+
+
+def with_reports(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plain config whose evaluation has its re-ranking as a node, and reports that are not part of it.
+
+    Examples:
+        >>> old = {"evaluation": {"metric": "cosine", "k_reciprocal": [20, 6, 0.3], "map": False}}
+        >>> with_reports(old)["evaluation"]["rerank"]
+        {'_target_': 'reid_lightning.retrieval.k_reciprocal.KReciprocalRerank', 'k1': 20, 'k2': 6, 'weight': 0.3}
+    """
+    evaluation, reports = dict(config["evaluation"]), dict(config.get("reports") or {})
+    if "metric" in evaluation:
+        evaluation["distance"] = evaluation.pop("metric")
+    if evaluation.get("feature") == "metric":
+        evaluation["feature"] = "before_neck"
+    aligned, weight = evaluation.pop("aligned", None), evaluation.pop("aligned_weight", 1.0)
+    if aligned is not None:
+        target = "reid_lightning.retrieval.aligned.AlignedRerank"
+        evaluation["rerank"] = {"_target_": target, "nearest": aligned, "weight": weight}
+    k_reciprocal = evaluation.pop("k_reciprocal", None)
+    if k_reciprocal is not None:
+        target = "reid_lightning.retrieval.k_reciprocal.KReciprocalRerank"
+        evaluation["rerank"] = {
+            "_target_": target,
+            **dict(zip(("k1", "k2", "weight"), k_reciprocal, strict=True)),
+        }
+    votes = evaluation.pop("identification", None)
+    if votes is not None:
+        target = "reid_lightning.results.reports.open_set.OpenSetReport"
+        reports["open_set"] = {"_target_": target, "nearest": votes}
+    if evaluation.pop("map", False):
+        reports["embedding_map"] = {
+            "_target_": "reid_lightning.results.reports.embedding_map.EmbeddingMapReport"
+        }
+    return {**config, "evaluation": evaluation, "reports": reports}

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from torch import Tensor
-from torch.nn import functional
 
 from reid_lightning import __version__
-from reid_lightning.config.renamed import update_checkpoint
+from reid_lightning.config.renamed import task_facts, update_checkpoint
 from reid_lightning.distributed.gather import all_gather_with_grad
 from reid_lightning.engine.batch import Batch
 from reid_lightning.engine.collapse import CollapseWatch, watch_for_collapse
@@ -22,7 +21,7 @@ from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
 from reid_lightning.errors import InputError
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
-from reid_lightning.retrieval.evaluation import EvaluationRows
+from reid_lightning.retrieval.evaluation import EvaluationRows, embed
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
 from reid_lightning.systems.task import Task
@@ -184,42 +183,20 @@ class ReIDModule(LightningModule):
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the (B, D) float32 retrieval vectors that the protocol compares."""
-        return self._embed(images, self.network(images))
-
-    def _embed(self, images: Tensor, features: Features) -> Tensor:
-        """Return the retrieval vectors of images whose features are known."""
-        vectors = self._vectors(features)
-        if self.protocol.flip:
-            vectors = (vectors + self._vectors(self.network(images.flip(-1)))) / 2
-            if self.protocol.normalize:
-                vectors = functional.normalize(vectors)
-        return vectors
-
-    def _embed_stripes(self, images: Tensor, features: Features) -> Tensor | None:
-        """Return the (B, S, d) stripe features that the protocol aligns, or None where it does not."""
-        if self.protocol.aligned is None:
-            return None
-        stripes = features.extra["stripes"].float()
-        if self.protocol.flip:
-            mirrored = self.network(images.flip(-1)).extra["stripes"]
-            stripes = (stripes + mirrored.float()) / 2
-        return stripes
-
-    def _vectors(self, features: Features) -> Tensor:
-        vectors = features.vectors(self.protocol.feature).float()
-        return functional.normalize(vectors) if self.protocol.normalize else vectors
+        return embed(self.network, images, self.network(images), self.protocol)[0]
 
     def _update(self, metric: RetrievalEvaluation, batch: dict[str, Tensor]) -> None:
         batch = Batch.of(batch)
         features = self.network(batch["images"])
+        vectors, extra = embed(self.network, batch["images"], features, self.protocol)
         metric.update(
-            self._embed(batch["images"], features),
+            vectors,
             batch["person_ids"],
             batch["camera_ids"],
             batch["index"],
             batch["is_query"],
             batch.get("tracklet_ids"),
-            self._embed_stripes(batch["images"], features),
+            extra,
         )
         for task in self.tasks:
             task.update(self.network, features, batch)
@@ -299,7 +276,7 @@ class ReIDModule(LightningModule):
         self.identity_labels = self.identity_labels or entry["identity_labels"]
         self.validation_summary = entry["validation"]
         for task in self.tasks:
-            task.restore(entry.get("tasks", {}).get(task.name, {}))
+            task.restore(task_facts(entry).get(task.name, {}))
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

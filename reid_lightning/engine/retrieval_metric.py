@@ -1,7 +1,7 @@
-"""The torchmetrics metric around the ranking: every process collects embeddings, all of them are ranked."""
+"""The torchmetrics metric around the ranking: every process collects vectors, all of them are ranked."""
 
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import wraps
 from typing import Any
 
 import torch
@@ -9,19 +9,11 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from reid_lightning.distances import unit_vectors
 from reid_lightning.distributed.gather import gather_rows
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.evaluation import (
-    EvaluationRows,
-    aligned_rerank,
-    matches,
-    reciprocal_similarities,
-)
+from reid_lightning.retrieval.evaluation import EvaluationRows, rank_rows, ranked_rows
 from reid_lightning.retrieval.protocol import EvaluationProtocol
-from reid_lightning.retrieval.ranking import Ranking, rank, rank_pairs
-from reid_lightning.retrieval.single_shot import rank_single_shot
-from reid_lightning.retrieval.tracklets import pool_tracklets
+from reid_lightning.retrieval.ranking import Ranking
 
 
 class RetrievalEvaluation(Metric):
@@ -45,40 +37,33 @@ class RetrievalEvaluation(Metric):
     higher_is_better = True
     is_differentiable = False
 
-    embeddings: list[Tensor]
-    stripes: list[Tensor]  # (N, S, d), none unless the protocol aligns them
+    vectors: list[Tensor]
+    extra: list[Tensor]  # (N, ...), none unless the protocol's re-ranking reads a field
     codes: list[Tensor]  # (N, 5): person, camera, index, is_query, tracklet
 
     def __init__(self, protocol: EvaluationProtocol) -> None:
         super().__init__(dist_sync_fn=gather_rows)
         self.protocol = protocol
         self.rows: EvaluationRows | None = None
-        self.add_state("embeddings", [], dist_reduce_fx="cat")
-        if protocol.aligned is not None:
-            self.add_state("stripes", [], dist_reduce_fx="cat")
-        self.add_state("codes", [], dist_reduce_fx="cat")
+        for state in ("vectors", "extra", "codes"):
+            self.add_state(state, [], dist_reduce_fx="cat")
 
     def update(
         self,
-        embeddings: Tensor,
+        vectors: Tensor,
         person_ids: Tensor,
         camera_ids: Tensor,
         index: Tensor,
         is_query: Tensor,
         tracklet_ids: Tensor | None = None,
-        stripes: Tensor | None = None,
+        extra: Tensor | None = None,
     ) -> None:
-        """Add a batch: (B, D) embeddings and (B,) columns of the batch; without tracklets every row stands alone.
-
-        Where the protocol aligns stripes, their (B, S, d) features come too.
-        """
+        """Add a batch: what `evaluation.embed` returns, and (B,) columns; without tracklets every row stands alone."""
         if tracklet_ids is None:
             tracklet_ids = torch.full_like(index, -1)
-        embeddings = embeddings.detach().float()
-        self.embeddings.append(unit_vectors(embeddings) if self.protocol.normalize else embeddings)
-        if self.protocol.aligned is not None:
-            assert stripes is not None
-            self.stripes.append(stripes.detach().float())
+        self.vectors.append(vectors.detach().float())
+        if extra is not None:
+            self.extra.append(extra.detach().float())
         columns = [person_ids, camera_ids, index, is_query.to(index), tracklet_ids]
         self.codes.append(torch.stack(columns, dim=1))
 
@@ -88,25 +73,8 @@ class RetrievalEvaluation(Metric):
         Raises:
             InputError: No rows were added, or they cannot be ranked (see `ranking.rank`).
         """
-        self.rows = self._gathered()
-        query, gallery, protocol = self.rows.query, self.rows.gallery, self.protocol
-        if protocol.k_reciprocal is not None:
-            return rank_pairs(
-                reciprocal_similarities(query, gallery, protocol), matches(query, gallery, protocol)
-            )
-        ranker: Callable[..., Ranking] = partial(rank, rerank=aligned_rerank(query, gallery, protocol))
-        if protocol.single_shot is not None:
-            ranker = partial(rank_single_shot, draws=protocol.single_shot, seed=protocol.single_shot_seed)
-        return ranker(
-            query.embeddings,
-            gallery.embeddings,
-            query.person_ids,
-            gallery.person_ids,
-            query.camera_ids,
-            gallery.camera_ids,
-            metric=protocol.metric,
-            camera_policy=protocol.camera_policy,
-        )
+        self.rows = ranked_rows(self._gathered(), self.protocol)
+        return rank_rows(self.rows, self.protocol)
 
     def reset(self) -> None:
         """Forget all rows."""
@@ -116,26 +84,16 @@ class RetrievalEvaluation(Metric):
     def _gathered(self) -> EvaluationRows:
         if not len(self.codes):
             raise InputError("There are no images to evaluate; the evaluation's loader gave no batch.")
-        embeddings, codes = dim_zero_cat(self.embeddings), dim_zero_cat(self.codes)
-        index, order = codes[:, 2].sort(stable=True)
-        order = order[torch.cat([index.new_ones(1), index.diff()]) > 0]
-        embeddings, codes = embeddings[order], codes[order]
-        if self.protocol.tracklets == "pool":
-            embeddings, first = self._pooled(embeddings, codes)
-            codes = codes[first]
-        person_ids, camera_ids, index, is_query, _ = codes.unbind(dim=1)
-        stripes = None if self.protocol.aligned is None else dim_zero_cat(self.stripes)[order]
-        return EvaluationRows(embeddings, person_ids, camera_ids, index, is_query.bool(), stripes)
-
-    def _pooled(self, embeddings: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        is_query, tracklets = codes[:, 3], codes[:, 4]
-        if not (tracklets >= 0).any():
-            raise InputError(
-                "evaluation.tracklets=pool needs data with tracklets, and this has none: set evaluation.tracklets=null."
-            )
-        # A tracklet that lies on both sides (rows of a user's own table) stays apart.
-        sides = torch.where(tracklets >= 0, 2 * tracklets + is_query, -1)
-        return pool_tracklets(embeddings, sides, self.protocol.normalize)
+        person_ids, camera_ids, index, is_query, tracklet_ids = dim_zero_cat(self.codes).unbind(dim=1)
+        return EvaluationRows(
+            dim_zero_cat(self.vectors),
+            person_ids,
+            camera_ids,
+            index=index,
+            is_query=is_query.bool(),
+            tracklet_ids=tracklet_ids,
+            extra=dim_zero_cat(self.extra) if len(self.extra) else None,
+        )
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
         # The base class rebuilds results field by field to squeeze, copy and move tensors, which a frozen value

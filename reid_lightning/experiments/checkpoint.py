@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
-from reid_lightning.config.renamed import current_state, current_targets, with_tasks
+from reid_lightning.config.renamed import current_state, current_targets, task_facts, with_reports, with_tasks
 from reid_lightning.config.resolve import CONF, check_targets, nearest_key, plain
 from reid_lightning.config.schema import added_later, as_evaluated, follows_data
 from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.factory import build_module
 from reid_lightning.retrieval.protocol import EvaluationProtocol
+
+_KEYS = {"report": "reports"}  # groups whose key has another name
 
 
 def read_checkpoint(path: str | Path, trusted: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -45,14 +48,14 @@ def read_checkpoint(path: str | Path, trusted: tuple[str, ...] = ()) -> tuple[di
             "ReIDModule.load_from_checkpoint(path, network=...)"
         )
     entry["config"] = completed(entry["config"])
-    entry.setdefault("tasks", {"attributes": {"form": entry.get("attribute_form")}})
+    entry["tasks"] = task_facts(entry)
     check_targets(entry["config"], trusted)
     return checkpoint, entry
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of an earlier version with what has been added since."""
-    present = added_later() | with_tasks(current_targets(config))
+    present = added_later() | with_reports(with_tasks(current_targets(config)))
     evaluation = present["evaluation"]
     if str(evaluation["_target_"]).endswith(f".{EvaluationProtocol.__name__}"):
         defaults = {field.name: field.default for field in fields(EvaluationProtocol)}
@@ -94,7 +97,8 @@ def load_module(
 def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Apply command-line overrides to a plain, resolved config.
 
-    A group choice (`data=market1501`) takes the whole group as it is composed today; any other key must exist.
+    A group choice (`data=market1501`, `evaluation/rerank=none`) takes the whole group as it is composed today; any other
+    key must exist.
 
     Raises:
         InputError: A key or option does not exist.
@@ -103,17 +107,18 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
-        chosen = {o.key_or_group for o in parsed if o.key_or_group in groups}
+        groups = [o.key_or_group for o in parsed if (CONF / o.key_or_group).is_dir()]
+        chosen = [_KEYS.get(group, group).replace("/", ".") for group in groups]
+        inside = [o for o in parsed if o.key_or_group in groups or _is_below(o.key_or_group, chosen)]
         result = dict(config)
         if chosen:
-            inside = [str(o.input_line) for o in parsed if o.key_or_group.split(".", 1)[0] in chosen]
             with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-                composed = hydra.compose("config", [*inside, "output_dir=none"])
-            result |= {group: plain(composed[group]) for group in chosen}
-            if chosen & {"data", "evaluation"}:
+                composed = hydra.compose("config", [*(str(o.input_line) for o in inside), "output_dir=none"])
+            for key in sorted(chosen):  # an outer group before those in it
+                _set(result, key, plain(OmegaConf.select(composed, key)))
+            if {"data", "evaluation"} & set(chosen):
                 given = {o.key_or_group for o in parsed}
                 for key, suits in follows_data().items():
                     if key not in given:
@@ -123,9 +128,13 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
     except HydraException as error:
         raise InputError(" ".join(str(error).split())) from error
     for o in parsed:
-        if o.key_or_group.split(".", 1)[0] not in chosen:
+        if o not in inside:
             _set(result, o.key_or_group, o.value())
     return result
+
+
+def _is_below(key: str, nodes: Sequence[str]) -> bool:
+    return any(key == node or key.startswith(f"{node}.") for node in nodes)
 
 
 def _set(config: dict[str, Any], key: str, value: Any) -> None:

@@ -49,6 +49,6 @@ def evaluate(
     with watch.stage("test"):
         trainer.test(module, datamodule, verbose=False)
     if embeddings is not None and module.evaluated is not None:
-        embeddings_of(module.evaluated[1], datamodule.table, module.protocol.metric).save(embeddings)
+        embeddings_of(module.evaluated[1], datamodule.table, module.protocol.distance).save(embeddings)
     run = run_of(trainer, module, datamodule, Path(output_dir), config, watch)
     return write_results(run, trainer, module, watch.seconds)

@@ -42,7 +42,7 @@ class Embedder:
         on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
         self.device = torch.device("cuda" if on_gpu else "cpu")
         self.module.to(self.device)
-        how = (self.protocol.feature, self.protocol.normalize, self.protocol.flip, self.image_size)
+        how = (*self.protocol.vector_choices, self.image_size)
         chosen = (*how, config["test_transform"]) if self.transform is not None else how
         with Path(checkpoint).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
@@ -90,7 +90,7 @@ def embed(checkpoint: Path, images: Path, output: Path, overrides: Sequence[str]
         unknown,
         no,
         no,
-        embedder.protocol.metric,
+        embedder.protocol.distance,
     ).save(output)
     Console(stderr=True).print(f"{output}: vectors of {len(table):,} images", highlight=False, soft_wrap=True)
 

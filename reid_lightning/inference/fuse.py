@@ -16,9 +16,9 @@ from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.retrieval.embeddings import Embeddings
 from reid_lightning.retrieval.fusion import FusedSimilarities, Normalisation, Rule, check_choices
-from reid_lightning.retrieval.matches import CameraPolicy, Matches
-from reid_lightning.retrieval.ranking import PairSimilarities, rank_pairs
-from reid_lightning.retrieval.similarities import Similarities
+from reid_lightning.retrieval.matches import CameraPolicy, Matches, Side
+from reid_lightning.retrieval.ranking import rank_pairs
+from reid_lightning.retrieval.similarities import PairSimilarities, Similarities
 
 Key = Literal["stem", "name", "path"]
 
@@ -95,15 +95,16 @@ def fuse_files(
             )
     vectors = torch.zeros(len(body.paths), face.vectors.shape[1])
     vectors[torch.from_numpy(has_face)] = face.vectors[torch.from_numpy(places[has_face])]
-    people, cameras = body.codes()
+    everybody = Side(body.vectors, *body.codes())
     everyone = np.ones(len(has_face), bool)
 
     def scores(kind: str, among: NDArray[np.bool_]) -> dict[str, float]:
         query, gallery = (
             torch.from_numpy(np.flatnonzero(among & side)) for side in (body.is_query, ~body.is_query)
         )
-        by_body = Similarities.of(body.vectors[query], body.vectors[gallery], body.metric)
-        by_face = Similarities.of(vectors[query], vectors[gallery], face.metric)
+        asked, ranked = everybody.select(query), everybody.select(gallery)
+        by_body = Similarities.of(asked.vectors, ranked.vectors, body.distance)
+        by_face = Similarities.of(vectors[query], vectors[gallery], face.distance)
         faces = torch.from_numpy(has_face)
         compared: PairSimilarities = by_face if kind == "face" else by_body
         if kind == "fused":
@@ -116,15 +117,7 @@ def fuse_files(
                 normalisation=normalisation,
                 rule=rule,
             )
-        matches = Matches.of(
-            people[query],
-            people[gallery],
-            cameras[query],
-            cameras[gallery],
-            camera_policy=camera_policy,
-            lengths=(len(query), len(gallery)),
-        )
-        return rank_pairs(compared, matches).summary()
+        return rank_pairs(compared, Matches.of(asked, ranked, camera_policy)).summary()
 
     result = Fused(
         body=scores("body", everyone),

@@ -43,7 +43,7 @@ def enrol(
         enrolment = Enrolment.load(people)
         _check_model(enrolment, embedder, people)
     else:
-        enrolment = Enrolment(embedder.protocol.metric, embedder.mark)
+        enrolment = Enrolment(embedder.protocol.distance, embedder.mark)
     paths = [str(Path(path).absolute()) for path in table["path"]]
     enrolment.add(embedder(paths), table["person_id"].tolist(), paths)
     enrolment.save(people)
@@ -122,10 +122,10 @@ def _check_model(enrolment: Enrolment, embedder: Embedder, people: Path) -> None
             f"{people} was written with another checkpoint, or with vectors taken otherwise (evaluation.feature, flip, "
             "data.image_size); use the same, or enrol the people again into a new file."
         )
-    if enrolment.metric != embedder.protocol.metric:
+    if enrolment.distance != embedder.protocol.distance:
         raise InputError(
-            f"{people} compares by evaluation.metric={enrolment.metric}, not {embedder.protocol.metric}; choose that, or "
-            "enrol the people again into a new file."
+            f"{people} compares by evaluation.distance={enrolment.distance}, not {embedder.protocol.distance}; choose "
+            "that, or enrol the people again into a new file."
         )
 
 

@@ -51,7 +51,7 @@ class CentroidTripletLoss(MetricLoss):
         sums = torch.zeros_like(embeddings).index_add(0, place, embeddings)
         centroids = sums / counts[:, None]
         with torch.no_grad():
-            distances = pairwise_distances(embeddings, centroids, metric="sqeuclidean")
+            distances = pairwise_distances(embeddings, centroids, distance="sqeuclidean")
             nearest = torch.where(same | ~taken, torch.inf, distances).argmin(dim=1)
         rest = (sums[place] - embeddings) / (counts - 1).clamp(min=1)[:, None]
         positive, negative = (

@@ -41,7 +41,7 @@ class CircleLoss(MetricLoss):
     def output(self, embeddings: Tensor, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
         """Return the loss of (N, D) embeddings and (N,) labels; indices are refused."""
         refuse_indices(self, indices_tuple)
-        distances = pairwise_distances(embeddings, metric="cosine")
+        distances = pairwise_distances(embeddings, distance="cosine")
         positives, negatives = pair_masks(labels)
         count = (positives.any(dim=1) & negatives.any(dim=1)).sum().clamp(min=1)
         similarity = 1 - distances

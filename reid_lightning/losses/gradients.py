@@ -24,7 +24,7 @@ def distance_matrix(embeddings: Tensor, squared: bool = False) -> Tensor:
 class _DistanceMatrix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, embeddings: Tensor, squared: bool) -> Tensor:
-        distances = pairwise_distances(embeddings, metric="sqeuclidean" if squared else "euclidean")
+        distances = pairwise_distances(embeddings, distance="sqeuclidean" if squared else "euclidean")
         ctx.save_for_backward(embeddings, distances)
         ctx.squared = squared
         return distances

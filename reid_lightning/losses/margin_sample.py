@@ -42,7 +42,7 @@ class MarginSampleLoss(MetricLoss):
             embeddings = unit_vectors(embeddings)
         positives, negatives = pair_masks(labels)
         with torch.no_grad():
-            distances = pairwise_distances(embeddings, metric="sqeuclidean")
+            distances = pairwise_distances(embeddings, distance="sqeuclidean")
             farthest = torch.where(positives, distances, -torch.inf).argmax()
             nearest = torch.where(negatives, distances, torch.inf).argmin()
             ends = torch.stack((farthest, nearest))

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from reid_lightning.data.triplet_sampler import NegativePools
-from reid_lightning.distances import Metric
+from reid_lightning.distances import Distance
 from reid_lightning.errors import require
 from reid_lightning.retrieval.search import Search, build_index, check_search
 
@@ -88,7 +88,7 @@ def wrong_neighbours(
     embeddings: Tensor,
     labels: Tensor,
     neighbours: int = 10,
-    metric: Metric = "euclidean",
+    distance: Distance = "euclidean",
     search: Search = "exact",
 ) -> NegativePools:
     """Collect, for each identity, the nearest neighbours of its images that show somebody else.
@@ -99,7 +99,7 @@ def wrong_neighbours(
         embeddings: (N, D) of all training images.
         labels: (N,) contiguous from 0.
         neighbours: Neighbours of each image, itself left out.
-        metric: How embeddings are compared.
+        distance: How embeddings are compared.
         search: How neighbours are found; an approximate one may miss some.
 
     Returns:
@@ -110,7 +110,7 @@ def wrong_neighbours(
         >>> pools.starts.tolist(), pools.members.tolist()  # 0: none; 1: image 1; 2: image 2
         ([0, 1, 2, 3], [2, 1, 2])
     """
-    found = build_index(embeddings, metric, search).nearest(embeddings, neighbours + 1).indices
+    found = build_index(embeddings, distance, search).nearest(embeddings, neighbours + 1).indices
     itself = found == torch.arange(len(found), device=found.device)[:, None]
     # An image may miss in its own list behind so many equal ones; then the last of them goes instead.
     itself[:, -1] |= ~itself.any(dim=1)

@@ -21,7 +21,7 @@ class SemiHardMiner(nn.Module):
     @torch.no_grad()
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return anchors, positives and negatives, (T,) int64 each, of (N, D) embeddings and (N,) labels."""
-        distances = pairwise_distances(embeddings, metric="sqeuclidean")
+        distances = pairwise_distances(embeddings, distance="sqeuclidean")
         same = labels[:, None] == labels[None, :]
         anchors, positives = same.clone().fill_diagonal_(False).nonzero(as_tuple=True)
         candidates = distances.masked_fill(same, -torch.inf)[anchors]

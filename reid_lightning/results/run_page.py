@@ -2,29 +2,20 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 import yaml
-from torch import Tensor
 
 from reid_lightning.errors import InputError
 from reid_lightning.reporting.figures import cmc_curve, learning_curves
 from reid_lightning.reporting.page import Picture, write_report
 from reid_lightning.reporting.ranked_lists import RankedImage, RankedList, choose_queries, ranked_lists
-from reid_lightning.retrieval.evaluation import (
-    EvaluationRows,
-    aligned_rerank,
-    matches,
-    reciprocal_similarities,
-)
-from reid_lightning.retrieval.neighbours import Neighbours, nearest_pairs
+from reid_lightning.retrieval.evaluation import EvaluationRows, nearest_rows
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
-from reid_lightning.retrieval.similarities import Similarities
 
 QUERIES_SHOWN, IMAGES_SHOWN = 10, 10
 
@@ -51,7 +42,8 @@ def draw_pictures(
     lists, cmc, curves = (output_dir / f"{name}.png" for name in ("ranked_lists", "cmc", "learning_curves"))
     ranked_lists(ranked_list_rows(ranking, rows, protocol, table), lists)
     cmc_curve(ranking.cmc_curve(), cmc)
-    order = " Numbers are distances before the second look, which made the order." if protocol.aligned else ""
+    rerank = protocol.rerank
+    order = " Numbers are distances before re-ranking." if rerank and rerank.keeps_distances else ""
     pictures = [
         Picture(
             "Ranked lists",
@@ -74,7 +66,7 @@ def ranked_list_rows(
     chosen = choose_queries(ranking.average_precision.numpy(), QUERIES_SHOWN)
     positions = torch.tensor([position for position, _ in chosen])
     query, gallery = rows.query.select(positions), rows.gallery
-    found = _nearest(rows, positions, protocol)
+    found = nearest_rows(rows, IMAGES_SHOWN, protocol, positions)
     lists = []
     for line, (position, label) in enumerate(chosen):
         images = []
@@ -89,19 +81,6 @@ def ranked_list_rows(
         precision = float(ranking.average_precision[position])
         lists.append(RankedList(Path(row["path"]), _caption(row), precision, tuple(images), label))
     return lists
-
-
-def _nearest(rows: EvaluationRows, positions: Tensor, protocol: EvaluationProtocol) -> Neighbours:
-    """Return the nearest gallery images of some queries, in the order that the protocol scores."""
-    query, gallery = rows.query.select(positions), rows.gallery
-    known = matches(query, gallery, protocol)
-    if protocol.k_reciprocal is not None:
-        pairs = reciprocal_similarities(rows.query, gallery, protocol).of_queries(positions)
-        return nearest_pairs(pairs, IMAGES_SHOWN, known)
-    similarities = Similarities.of(query.embeddings, gallery.embeddings, protocol.metric)
-    rerank = aligned_rerank(query, gallery, protocol)
-    second_look = None if rerank is None else partial(rerank.apply, similarities)
-    return nearest_pairs(similarities, IMAGES_SHOWN, known, second_look)
 
 
 def _caption(row: pd.Series) -> str:

@@ -1,6 +1,6 @@
 """Vectors of images in a file, with what is known of each image: what one command writes and another reads."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reid_lightning.distances import Metric
+from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 
 Strings = NDArray[np.str_]
+RENAMED = {"distance": "metric"}  # arrays of files that earlier versions wrote
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +34,14 @@ class Embeddings:
     """(N,); everything else is the gallery."""
     distractor: NDArray[np.bool_]
     """(N,), nobody's images."""
-    metric: Metric = "cosine"
+    distance: Distance = "cosine"
 
     def save(self, path: str | Path) -> None:
         """Write one `.npz` file, whole or not at all."""
         with atomic_path(path) as temporary, temporary.open("wb") as handle:
             np.savez(
                 handle,
-                **{**vars(self), "vectors": self.vectors.cpu().numpy(), "metric": np.array(self.metric)},
+                **{**vars(self), "vectors": self.vectors.cpu().numpy(), "distance": np.array(self.distance)},
             )
 
     @classmethod
@@ -52,7 +53,7 @@ class Embeddings:
         """
         found = read_arrays(path, list(cls.__annotations__), "embeddings", "reid evaluate --embeddings FILE")
         vectors = torch.from_numpy(found.pop("vectors"))
-        return cls(vectors, metric=str(found.pop("metric")), **found)  # type: ignore[arg-type]
+        return cls(vectors, distance=str(found.pop("distance")), **found)  # type: ignore[arg-type]
 
     def select(self, rows: NDArray[np.generic]) -> "Embeddings":
         """Return some rows, by a mask or by positions."""
@@ -63,7 +64,7 @@ class Embeddings:
             self.cameras[rows],
             self.is_query[rows],
             self.distractor[rows],
-            self.metric,
+            self.distance,
         )
 
     def codes(self) -> tuple[Tensor, Tensor]:
@@ -92,6 +93,11 @@ def read_arrays(
         raise InputError(f"There is no file {path} of {content}; write one with `{command}`.")
     try:
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            return {name: file[name] for name in names}
+            return {name: file[_stored(name, file)] for name in names}
     except (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} is not a file of {content}; write one with `{command}`.") from error
+
+
+def _stored(name: str, stored: Container[str]) -> str:
+    """Return the name of an array in a file, which earlier versions may have called otherwise."""
+    return name if name in stored else RENAMED.get(name, name)

@@ -1,36 +1,45 @@
-"""What was ranked, and how a protocol says to rank it."""
+"""What a protocol says, done: this is the only module that reads an `EvaluationProtocol`.
 
-from dataclasses import dataclass, replace
+Features become vectors (`embed`), vectors of all images become rows (`ranked_rows`), and rows are ranked (`rank_rows`,
+`nearest_rows`, `open_set_rows`).
+"""
 
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
 from torch import Tensor
 
-from reid_lightning.retrieval.aligned import AlignedRerank
-from reid_lightning.retrieval.k_reciprocal import KReciprocal, ReciprocalSimilarities
-from reid_lightning.retrieval.matches import Matches
+from reid_lightning.distances import unit_vectors
+from reid_lightning.errors import InputError
+from reid_lightning.models.features import Features
+from reid_lightning.retrieval.matches import Matches, Side
+from reid_lightning.retrieval.neighbours import Neighbours, nearest_pairs
+from reid_lightning.retrieval.open_set import open_set_scores
 from reid_lightning.retrieval.protocol import EvaluationProtocol
+from reid_lightning.retrieval.ranking import Ranking, rank_pairs
+from reid_lightning.retrieval.similarities import Comparison, Similarities
+from reid_lightning.retrieval.single_shot import rank_single_shot
+from reid_lightning.retrieval.tracklets import pool_tracklets
 
 
 @dataclass(frozen=True, eq=False)
-class EvaluationRows:
-    """What was ranked: one row an image (or a tracklet, for which its first image stands), in the order of `index`."""
+class EvaluationRows(Side):
+    """What is ranked: a row per image (or per tracklet, for which its first image stands).
 
-    embeddings: Tensor
-    """(N, D) float32, normalised if the protocol says so."""
-    person_ids: Tensor
-    """(N,) int64."""
-    camera_ids: Tensor
+    Vectors are float32, as the protocol compares them; cameras are -1 where unknown.
+    """
+
+    camera_ids: Tensor = field(kw_only=False)
     """(N,) int64, -1 where unknown."""
-    index: Tensor
+    index: Tensor = field(kw_only=True)
     """(N,) int64 rows of the table."""
-    is_query: Tensor
+    is_query: Tensor = field(kw_only=True)
     """(N,) bool."""
-    stripes: Tensor | None = None
-    """(N, S, d) float32, where the protocol compares aligned stripes."""
-
-    def select(self, rows: Tensor) -> "EvaluationRows":
-        """Return some rows, by a mask or by positions."""
-        columns = {name: column[rows] for name, column in vars(self).items() if column is not None}
-        return replace(self, **columns)
+    tracklet_ids: Tensor | None = field(default=None, kw_only=True)
+    """(N,) int64, negative where an image stands alone; None: all do."""
+    extra: Tensor | None = field(default=None, kw_only=True)
+    """(N, ...) float32 field of `Features` that the protocol's re-ranking reads; None where it reads none."""
 
     @property
     def query(self) -> "EvaluationRows":
@@ -43,30 +52,144 @@ class EvaluationRows:
         return self.select(~self.is_query)
 
 
-def aligned_rerank(
-    query: EvaluationRows, gallery: EvaluationRows, protocol: EvaluationProtocol
-) -> AlignedRerank | None:
-    """Return the second look that a protocol asks for, or None."""
-    if protocol.aligned is None or query.stripes is None or gallery.stripes is None:
-        return None
-    return AlignedRerank(query.stripes, gallery.stripes, protocol.aligned, protocol.aligned_weight)
+def vectors(features: Features, protocol: EvaluationProtocol) -> Tensor:
+    """Return the (B, D) float32 vectors of features that a protocol compares.
+
+    Raises:
+        KeyError: The network does not give the field.
+    """
+    return _scaled(features.vectors(protocol.feature).float(), protocol)
 
 
-def reciprocal_similarities(
-    query: EvaluationRows, gallery: EvaluationRows, protocol: EvaluationProtocol
-) -> ReciprocalSimilarities:
-    """Return the similarities of a protocol that re-ranks by reciprocal neighbours."""
-    settings = KReciprocal(*protocol.k_reciprocal or ())  # type: ignore[arg-type]
-    return ReciprocalSimilarities.of(query.embeddings, gallery.embeddings, settings, protocol.metric)
+def embed(
+    network: Callable[[Tensor], Features], images: Tensor, features: Features, protocol: EvaluationProtocol
+) -> tuple[Tensor, Tensor | None]:
+    """Return what a protocol compares of a batch.
+
+    Args:
+        network: Maps images to features; called where the mirror images count too.
+        images: (B, 3, H, W).
+        features: Of these images.
+        protocol: How features are taken.
+
+    Returns:
+        (B, D) float32 vectors, and the (B, ...) float32 field that the re-ranking reads, None where it reads none.
+    """
+    found, extra = vectors(features, protocol), _extra(features, protocol)
+    if not protocol.flip:
+        return found, extra
+    mirrored = network(images.flip(-1))
+    found = _scaled((found + vectors(mirrored, protocol)) / 2, protocol)
+    other = _extra(mirrored, protocol)
+    return found, extra if extra is None or other is None else (extra + other) / 2
 
 
-def matches(query: EvaluationRows, gallery: EvaluationRows, protocol: EvaluationProtocol) -> Matches:
-    """Return who matches whom."""
-    return Matches.of(
-        query.person_ids,
-        gallery.person_ids,
-        query.camera_ids,
-        gallery.camera_ids,
-        camera_policy=protocol.camera_policy,
-        lengths=(len(query.index), len(gallery.index)),
+def ranked_rows(collected: EvaluationRows, protocol: EvaluationProtocol) -> EvaluationRows:
+    """Return the rows to rank, in the order of `index`, of rows that batches and processes have collected.
+
+    A row that was collected twice (a padded shard) counts once. Where the protocol pools tracklets, a row stands for each.
+
+    Args:
+        collected: Rows in any order.
+        protocol: Whether tracklets are pooled.
+
+    Raises:
+        InputError: There are no tracklets to pool.
+    """
+    index, order = collected.index.sort(stable=True)
+    rows = collected.select(order[torch.cat([index.new_ones(1), index.diff()]) > 0])
+    return rows if protocol.tracklets is None else _pooled(rows, protocol)
+
+
+def rank_rows(rows: EvaluationRows, protocol: EvaluationProtocol) -> Ranking:
+    """Score the gallery's order for every query.
+
+    Raises:
+        InputError: They cannot be ranked (see `ranking.rank`).
+    """
+    query, gallery = rows.query, rows.gallery
+    if protocol.single_shot is not None:
+        return rank_single_shot(
+            query,
+            gallery,
+            draws=protocol.single_shot,
+            seed=protocol.single_shot_seed,
+            distance=protocol.distance,
+            camera_policy=protocol.camera_policy,
+        )
+    return rank_pairs(
+        _comparison(query, gallery, protocol), Matches.of(query, gallery, protocol.camera_policy)
     )
+
+
+def nearest_rows(
+    rows: EvaluationRows, k: int, protocol: EvaluationProtocol, positions: Tensor | None = None
+) -> Neighbours:
+    """Return the nearest gallery images of queries, in the order that the protocol scores.
+
+    Args:
+        rows: What was ranked.
+        k: Length of each list.
+        protocol: How it was compared.
+        positions: (n,) positions of the queries among all queries; None for all.
+    """
+    query, gallery = rows.query, rows.gallery
+    comparison = _comparison(query, gallery, protocol)
+    if positions is not None:
+        comparison, query = comparison.of_queries(positions), query.select(positions)
+    return nearest_pairs(comparison, k, Matches.of(query, gallery, protocol.camera_policy))
+
+
+def open_set_rows(
+    rows: EvaluationRows, k: int, protocol: EvaluationProtocol, nobody: Tensor | None = None
+) -> dict[str, float]:
+    """Identify the queries by the votes of their nearest gallery images (`open_set.open_set_scores`).
+
+    Args:
+        rows: What was ranked.
+        k: Nearest images that vote.
+        protocol: How it was compared; a re-ranking is left out.
+        nobody: (N,) bool, rows that show nobody who could be enrolled (distractors).
+
+    Raises:
+        InputError: No query can be identified, or there is nobody to enrol or nobody else.
+    """
+    enrolled = ~rows.is_query if nobody is None else ~rows.is_query & ~nobody
+    return open_set_scores(
+        rows.query,
+        rows.select(enrolled),
+        k=k,
+        distance=protocol.distance,
+        camera_policy=protocol.camera_policy,
+    )
+
+
+def _scaled(found: Tensor, protocol: EvaluationProtocol) -> Tensor:
+    return unit_vectors(found) if protocol.normalize else found
+
+
+def _extra(features: Features, protocol: EvaluationProtocol) -> Tensor | None:
+    name = None if protocol.rerank is None else protocol.rerank.reads
+    found = None if name is None else features.get(name)
+    if found is None and name is not None:
+        raise InputError(
+            f"The re-ranking reads {name}, which this network does not give; choose evaluation/rerank=none."
+        )
+    return None if found is None else found.float()
+
+
+def _pooled(rows: EvaluationRows, protocol: EvaluationProtocol) -> EvaluationRows:
+    tracklets = rows.tracklet_ids
+    if tracklets is None or not (tracklets >= 0).any():
+        raise InputError(
+            "evaluation.tracklets=pool needs data with tracklets, and this has none: set evaluation.tracklets=null."
+        )
+    # A tracklet that lies on both sides (rows of a user's own table) stays apart.
+    sides = torch.where(tracklets >= 0, 2 * tracklets + rows.is_query.to(tracklets), -1)
+    means, first = pool_tracklets(rows.vectors, sides, protocol.normalize)
+    return replace(rows.select(first), vectors=means)
+
+
+def _comparison(query: EvaluationRows, gallery: EvaluationRows, protocol: EvaluationProtocol) -> Comparison:
+    plain = Similarities.of(query.vectors, gallery.vectors, protocol.distance)
+    return plain if protocol.rerank is None else protocol.rerank.apply(plain, query.extra, gallery.extra)

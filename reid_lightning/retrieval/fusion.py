@@ -11,9 +11,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from reid_lightning.distances import Metric
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.similarities import Similarities
+from reid_lightning.retrieval.similarities import PairSimilarities, Similarities
 
 Normalisation = Literal["z_score", "min_max"]
 Rule = Literal["sum", "product"]
@@ -134,7 +133,7 @@ def check_choices(weight: float, normalisation: str, rule: str) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class FusedSimilarities:
+class FusedSimilarities(PairSimilarities):
     """Fused similarities of queries to a gallery a chunk of queries at a time, which `ranking.rank_pairs` ranks."""
 
     body: Similarities
@@ -205,5 +204,4 @@ class FusedSimilarities:
 
 def _comparable(similarities: Similarities, rows: slice, chunk: Tensor) -> Tensor:
     """Return cosine similarities, or negative squared distances, that mean the same for every query."""
-    metric: Metric = similarities.metric
-    return chunk if metric == "cosine" else chunk - similarities.query_squares[rows, None]
+    return chunk if similarities.distance == "cosine" else chunk - similarities.query_squares[rows, None]

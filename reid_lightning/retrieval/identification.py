@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid_lightning.distances import Metric
+from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.retrieval.embeddings import read_arrays
@@ -46,7 +46,7 @@ class Enrolment:
     """People who can be identified: vectors of their images, to which people are added without any training.
 
     Args:
-        metric: How vectors are compared: "cosine", "euclidean" or "sqeuclidean".
+        distance: How vectors are compared: "cosine", "euclidean" or "sqeuclidean".
         model: Mark of the model that the vectors come from, which a file keeps; "" where it is not known.
         search: How neighbours are found, see `search.build_index`.
 
@@ -60,13 +60,13 @@ class Enrolment:
         ['Cy']
     """
 
-    def __init__(self, metric: Metric = "cosine", model: str = "", search: Search = "exact") -> None:
-        if metric not in get_args(Metric):
+    def __init__(self, distance: Distance = "cosine", model: str = "", search: Search = "exact") -> None:
+        if distance not in get_args(Distance):
             raise InputError(
-                f"Distance metric '{metric}' is unknown; choose one of {', '.join(get_args(Metric))}."
+                f"Distance '{distance}' is unknown; choose one of {', '.join(get_args(Distance))}."
             )
         check_search(search)
-        self.metric, self.model, self.search = metric, model, search
+        self.distance, self.model, self.search = distance, model, search
         self._index: NeighbourIndex | None = None  # of the vectors as they are
         self.vectors = torch.empty(0, 0)
         """(N, D) float32, one an enrolled image."""
@@ -157,10 +157,10 @@ class Enrolment:
         number = {name: place for place, name in enumerate(people)}
         shown = torch.tensor([number[name] for name in self.names])
         if self._index is None:
-            self._index = build_index(self.vectors, self.metric, self.search)
+            self._index = build_index(self.vectors, self.distance, self.search)
         indices, distances = self._index.nearest(queries, k)
         voters = torch.where(indices >= 0, shown[indices], -1)
-        found = vote(voters, distances, self.metric, weighting)
+        found = vote(voters, distances, self.distance, weighting)
         best = found.distances[:, 0]
         known = best.isfinite() if threshold is None else best <= threshold
         rows = torch.where(found.places >= 0, indices.gather(1, found.places.clamp(min=0)), -1)
@@ -174,7 +174,7 @@ class Enrolment:
                 vectors=self.vectors.numpy(),
                 names=np.array(self.names, dtype=np.str_),
                 images=np.array(self.images, dtype=np.str_),
-                metric=np.array(self.metric),
+                distance=np.array(self.distance),
                 model=np.array(self.model),
             )
 
@@ -185,9 +185,9 @@ class Enrolment:
         Raises:
             InputError: The file is absent or is not one of enrolled people.
         """
-        keys = ["vectors", "names", "images", "metric", "model"]
+        keys = ["vectors", "names", "images", "distance", "model"]
         found = read_arrays(path, keys, "enrolled people", "reid enrol")
-        enrolment = cls(str(found["metric"]), str(found["model"]), search)  # type: ignore[arg-type]
+        enrolment = cls(str(found["distance"]), str(found["model"]), search)  # type: ignore[arg-type]
         names = [str(name) for name in found["names"]]
         if len(names):
             images = [str(image) for image in found["images"]]

@@ -7,6 +7,7 @@ so sets and weights are sparse here, neighbours are found and pairs compared in 
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from reid_lightning.distances import Metric, exact_products
+from reid_lightning.distances import exact_products
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.similarities import Similarities
+from reid_lightning.retrieval.rerank import whole_number
+from reid_lightning.retrieval.similarities import Comparison, Similarities
 
 
 @dataclass(frozen=True)
-class KReciprocal:
+class KReciprocalRerank:
     """How to re-rank. The defaults are Zhong et al.'s for Market-1501, and BoT's.
 
     Args:
@@ -29,23 +31,68 @@ class KReciprocal:
         weight: Share of the plain distance beside the Jaccard distance (lambda), 0 to 1.
 
     Raises:
-        InputError: A value is out of range.
+        ValueError: A value is out of range.
     """
 
     k1: int = 20
     k2: int = 6
     weight: float = 0.3
 
+    reads: ClassVar[str | None] = None
+    keeps_distances: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
-        if self.k1 < 1 or not 1 <= self.k2 <= self.k1 + 1 or not 0 <= self.weight <= 1:
+        whole_number("k1", self.k1, 1)
+        whole_number("k2", self.k2, 1)
+        if self.k2 > self.k1 + 1:
+            raise ValueError(f"k2 must be <= k1 + 1 = {self.k1 + 1}, got {self.k2}")
+        if type(self.weight) not in (int, float) or not 0 <= self.weight <= 1:
+            raise ValueError(f"weight must be between 0 and 1, got {self.weight}")
+
+    def describe(self) -> str:
+        """Return the choices in words."""
+        return f"re-ranked by k-reciprocal neighbours ({self.k1}/{self.k2}/{self.weight})"
+
+    def apply(
+        self, plain: Similarities, query_extra: Tensor | None = None, gallery_extra: Tensor | None = None
+    ) -> "ReciprocalSimilarities":
+        """Find the neighbourhoods of all images and return the similarities after re-ranking.
+
+        Args:
+            plain: Of all queries to the gallery, by any distance; distances become squared Euclidean ones, for cosine of
+                unit vectors.
+            query_extra: Not read.
+            gallery_extra: Not read.
+
+        Raises:
+            InputError: There are too few images.
+
+        Examples:
+            >>> query, gallery = torch.tensor([[0.0]]), torch.tensor([[1.0], [1.1], [1.2], [8.0], [9.0]])
+            >>> plain = Similarities.of(query, gallery, "euclidean")
+            >>> found = KReciprocalRerank(k1=2, k2=1).apply(plain)
+            >>> [chunk.argsort(descending=True).tolist() for _, chunk in found.chunks()]
+            [[[0, 1, 2, 3, 4]]]
+        """
+        images = torch.cat([plain.query, plain.gallery])
+        if len(images) <= self.k1:
             raise InputError(
-                f"evaluation.k_reciprocal=[{self.k1},{self.k2},{self.weight}] must be [k1,k2,weight] with k1 of 1 or more, "
-                "k2 from 1 to k1 + 1, and a weight between 0 and 1, as in [20,6,0.3]."
+                f"Re-ranking by k1={self.k1} reciprocal neighbours needs more than the {len(images)} images that there "
+                "are; lower k1 (evaluation.rerank.k1)."
             )
+        neighbours, largest = _neighbours(images, self.k1 + 1)
+        weights = _weights(images, _neighbourhoods(neighbours, self.k1), largest)
+        if self.k2 > 1:
+            weights = _rows(neighbours[:, : self.k2], 1 / self.k2) @ weights
+        weights = sparse.csr_array(weights)
+        count = len(plain.query)
+        return ReciprocalSimilarities(
+            plain, largest[:count], weights[:count], sparse.csc_array(weights[count:]), self.weight
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class ReciprocalSimilarities:
+class ReciprocalSimilarities(Comparison):
     """Similarities after re-ranking, 0 to -1, for `ranking.rank_pairs`: the negative of
 
     `(1 - weight) x Jaccard distance of both neighbourhoods + weight x d² / the query's largest d²` (eq. 12).
@@ -61,45 +108,6 @@ class ReciprocalSimilarities:
     """(G, N) the gallery's."""
     weight: float
 
-    @classmethod
-    def of(
-        cls, query: Tensor, gallery: Tensor, settings: KReciprocal | None = None, metric: Metric = "cosine"
-    ) -> "ReciprocalSimilarities":
-        """Find the neighbourhoods of all images.
-
-        Args:
-            query: (Q, D).
-            gallery: (G, D).
-            settings: The neighbourhoods' sizes.
-            metric: As of `ranking.rank`; distances are squared Euclidean ones, for cosine of unit vectors.
-
-        Raises:
-            InputError: As of `ranking.rank`, or there are too few images.
-
-        Examples:
-            >>> query, gallery = torch.tensor([[0.0]]), torch.tensor([[1.0], [1.1], [1.2], [8.0], [9.0]])
-            >>> found = ReciprocalSimilarities.of(query, gallery, KReciprocal(k1=2, k2=1), metric="euclidean")
-            >>> [chunk.argsort(descending=True).tolist() for _, chunk in found.chunks()]
-            [[[0, 1, 2, 3, 4]]]
-        """
-        settings = settings or KReciprocal()
-        plain = Similarities.of(query, gallery, metric)
-        images = torch.cat([plain.query, plain.gallery])
-        if len(images) <= settings.k1:
-            raise InputError(
-                f"Re-ranking by {settings.k1} reciprocal neighbours needs more than the {len(images)} images there are; "
-                "lower evaluation.k_reciprocal."
-            )
-        neighbours, largest = _neighbours(images, settings.k1 + 1)
-        weights = _weights(images, _neighbourhoods(neighbours, settings.k1), largest)
-        if settings.k2 > 1:
-            weights = _rows(neighbours[:, : settings.k2], 1 / settings.k2) @ weights
-        weights = sparse.csr_array(weights)
-        count = len(query)
-        return cls(
-            plain, largest[:count], weights[:count], sparse.csc_array(weights[count:]), settings.weight
-        )
-
     @torch.no_grad()
     def chunks(self, chunk_size: int | None = None) -> Iterator[tuple[slice, Tensor]]:
         """Yield a slice of queries and its similarities (chunk, G), which the caller may overwrite."""
@@ -112,9 +120,7 @@ class ReciprocalSimilarities:
 
     def of_queries(self, rows: Tensor) -> "ReciprocalSimilarities":
         """Return the similarities of some of the queries, by their positions."""
-        plain = replace(
-            self.plain, query=self.plain.query[rows], query_squares=self.plain.query_squares[rows]
-        )
+        plain = self.plain.of_queries(rows)
         return replace(self, plain=plain, largest=self.largest[rows], query=self.query[rows.cpu().numpy()])
 
     def distances(self, rows: slice, similarities: Tensor) -> Tensor:
@@ -124,11 +130,11 @@ class ReciprocalSimilarities:
     def rounding(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Bound the rounding error of the similarities at (rows, columns), which are sums of two shares of 1."""
         squares = self.plain.rounding(rows, columns)
-        scale = 2 if self.plain.metric == "cosine" else 1
+        scale = 2 if self.plain.distance == "cosine" else 1
         return self.weight * scale * squares / self.largest[rows] + 8 * torch.finfo(squares.dtype).eps
 
     def _squared(self, queries: slice, similarities: Tensor) -> Tensor:
-        if self.plain.metric == "cosine":
+        if self.plain.distance == "cosine":
             return (2 - 2 * similarities).clamp_(min=0)
         return (self.plain.query_squares[queries, None] - similarities).clamp_(min=0)
 

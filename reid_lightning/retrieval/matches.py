@@ -1,18 +1,36 @@
-"""Who matches whom: the gallery's images of each query's person, and which of them a protocol removes."""
+"""Which gallery images show each query's person, and which of these pairs a protocol removes."""
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reid_lightning.errors import InputError
-
 CameraPolicy = Literal["exclude_same_camera", "allow"]
 UNKNOWN_CAMERA = -1
 # Bookkeeping on numpy: the arrays are small, and torch would wait for all its threads at every step.
 Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side of a retrieval problem, the queries or the gallery: a row per image."""
+
+    vectors: Tensor
+    """(N, D)."""
+    person_ids: Tensor
+    """(N,) integer identities."""
+    camera_ids: Tensor | None = None
+    """(N,) integer cameras, -1 where unknown; None: all unknown."""
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def select(self, rows: Tensor) -> Self:
+        """Return some rows, by a mask or by positions."""
+        columns = {name: column[rows] for name, column in vars(self).items() if column is not None}
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,39 +46,34 @@ class Matches:
     sorted_ids: Integers
 
     @classmethod
-    def of(
-        cls,
-        query_ids: Tensor,
-        gallery_ids: Tensor,
-        query_cameras: Tensor | None,
-        gallery_cameras: Tensor | None,
-        *,
-        camera_policy: CameraPolicy,
-        lengths: tuple[int, int],
-    ) -> "Matches":
-        """Check the tables against the number of query and gallery features and sort the gallery.
+    def of(cls, query: Side, gallery: Side, camera_policy: CameraPolicy = "exclude_same_camera") -> "Matches":
+        """Check both sides and sort the gallery by identity.
+
+        Args:
+            query: The queries; their vectors are not read.
+            gallery: The gallery, likewise.
+            camera_policy: "exclude_same_camera" removes gallery images of the query's person from the query's own,
+                known camera; "allow" keeps them.
 
         Raises:
-            InputError: A length differs, or the policy is unknown.
+            ValueError: A column is not as long as the vectors, or the policy is unknown.
         """
         if camera_policy not in get_args(CameraPolicy):
             choices = ", ".join(get_args(CameraPolicy))
-            raise InputError(f"Camera policy '{camera_policy}' is unknown; choose one of {choices}.")
-        for name, column, length in (
-            ("query_ids", query_ids, lengths[0]),
-            ("query_cameras", query_cameras, lengths[0]),
-            ("gallery_ids", gallery_ids, lengths[1]),
-            ("gallery_cameras", gallery_cameras, lengths[1]),
-        ):
-            if column is not None and column.shape != (length,):
-                raise InputError(
-                    f"{name} has shape {tuple(column.shape)} beside {length} features; give one value each."
-                )
-        ids = _integers(query_ids), _integers(gallery_ids)
+            raise ValueError(f"camera_policy must be one of {choices}, got {camera_policy}")
+        for name, side in (("query", query), ("gallery", gallery)):
+            for column in ("person_ids", "camera_ids"):
+                values = getattr(side, column)
+                if values is not None and values.shape != (len(side),):
+                    raise ValueError(
+                        f"{column} of the {name} must have one value per vector, got shape {tuple(values.shape)} "
+                        f"for {len(side)} vectors"
+                    )
+        ids = _integers(query.person_ids), _integers(gallery.person_ids)
         order = np.argsort(ids[1], kind="stable")
-        if camera_policy == "allow" or query_cameras is None or gallery_cameras is None:
+        if camera_policy == "allow" or query.camera_ids is None or gallery.camera_ids is None:
             return cls(*ids, None, None, order, ids[1][order])
-        return cls(*ids, _integers(query_cameras), _integers(gallery_cameras), order, ids[1][order])
+        return cls(*ids, _integers(query.camera_ids), _integers(gallery.camera_ids), order, ids[1][order])
 
     def of_queries(self, queries: slice) -> tuple[Integers, Integers, NDArray[np.bool_]]:
         """Return every pair of these queries with a gallery image of the same person.

@@ -1,18 +1,13 @@
 """The nearest gallery images of each query: the ranked lists that a person looks at."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from reid_lightning.distances import Metric
-from reid_lightning.errors import InputError
-from reid_lightning.retrieval.aligned import AlignedRerank
-from reid_lightning.retrieval.matches import CameraPolicy, Matches
-from reid_lightning.retrieval.ranking import PairSimilarities
-from reid_lightning.retrieval.similarities import Similarities
+from reid_lightning.distances import Distance
+from reid_lightning.retrieval.matches import Matches
+from reid_lightning.retrieval.similarities import Comparison, Similarities
 
 
 class Neighbours(NamedTuple):
@@ -21,22 +16,16 @@ class Neighbours(NamedTuple):
     indices: Tensor
     """(Q, k) rows of the gallery, -1 where it has no more."""
     distances: Tensor
-    """(Q, k) in the metric's unit, infinite where `indices` is -1."""
+    """(Q, k) in the distance's unit, infinite where `indices` is -1."""
 
 
-@torch.no_grad()
 def nearest(
     query: Tensor,
     gallery: Tensor,
     k: int,
-    query_ids: Tensor | None = None,
-    gallery_ids: Tensor | None = None,
-    query_cameras: Tensor | None = None,
-    gallery_cameras: Tensor | None = None,
+    matches: Matches | None = None,
     *,
-    metric: Metric = "cosine",
-    camera_policy: CameraPolicy = "exclude_same_camera",
-    rerank: AlignedRerank | None = None,
+    distance: Distance = "cosine",
     chunk_size: int | None = None,
 ) -> Neighbours:
     """Find the `k` nearest gallery images of each query; at equal distance the earlier row comes first.
@@ -45,80 +34,55 @@ def nearest(
         query: (Q, D).
         gallery: (G, D).
         k: Length of each list; cut to G.
-        query_ids: (Q,) integer identities; without identities nothing is removed.
-        gallery_ids: (G,).
-        query_cameras: (Q,) integer cameras, -1 where unknown.
-        gallery_cameras: (G,).
-        metric: "cosine", "euclidean" or "sqeuclidean".
-        camera_policy: As in `ranking.rank`, so that a list shows what the scores count.
-        rerank: A second look at the nearest images; distances stay those of the features.
+        matches: Who matches whom, so that a list leaves out what the scores leave out; None leaves nothing out.
+        distance: "cosine", "euclidean" or "sqeuclidean".
         chunk_size: Queries at a time; None chooses by the size of the gallery.
 
     Raises:
-        InputError: k is below 1, an empty table, values that are not finite, or lengths that do not fit.
+        ValueError: k is below 1, the distance is unknown, or shapes do not fit.
+        InputError: A side is empty or not finite.
 
     Examples:
         >>> query, gallery = torch.zeros(1, 1), torch.tensor([[3.0], [1.0], [2.0], [1.0]])
-        >>> indices, distances = nearest(query, gallery, 3, metric="euclidean")
+        >>> indices, distances = nearest(query, gallery, 3, distance="euclidean")
         >>> indices.tolist(), distances.tolist()
         ([[1, 3, 2]], [[1.0, 1.0, 2.0]])
     """
-    if k < 1:
-        raise InputError(f"A ranked list needs at least one image; got k={k}.")
-    similarities = Similarities.of(query, gallery, metric)
-    matches = None
-    if query_ids is not None and gallery_ids is not None:
-        matches = Matches.of(
-            query_ids,
-            gallery_ids,
-            query_cameras,
-            gallery_cameras,
-            camera_policy=camera_policy,
-            lengths=(len(query), len(gallery)),
-        )
-    second_look = None if rerank is None else partial(rerank.apply, similarities)
-    return nearest_pairs(similarities, k, matches, second_look, chunk_size)
-
-
-class Distances(PairSimilarities, Protocol):
-    """Similarities that can be told as distances."""
-
-    def distances(self, rows: slice, similarities: Tensor) -> Tensor:
-        """Turn similarities (len(rows), n) into distances."""
+    return nearest_pairs(Similarities.of(query, gallery, distance), k, matches, chunk_size)
 
 
 @torch.no_grad()
 def nearest_pairs(
-    similarities: Distances,
-    k: int,
-    matches: Matches | None = None,
-    second_look: Callable[[slice, Tensor], None] | None = None,
-    chunk_size: int | None = None,
+    comparison: Comparison, k: int, matches: Matches | None = None, chunk_size: int | None = None
 ) -> Neighbours:
-    """Find neighbours by any similarities as `nearest` does by those of features.
+    """Find neighbours by any comparison as `nearest` does by the distances of vectors.
 
     Args:
-        similarities: Of all queries to the gallery.
+        comparison: Of all queries to the gallery.
         k: Length of each list; cut to the gallery's.
-        matches: Who matches whom, for what the protocol removes; None removes nothing.
-        second_look: Changes the order of the similarities of a slice of queries in place; distances stay what they were.
+        matches: As in `nearest`.
         chunk_size: Queries at a time; None chooses by the size of the gallery.
+
+    Raises:
+        ValueError: k is below 1.
     """
+    if k < 1:
+        raise ValueError(f"k must be >= 1, got {k}")
     indices, distances = [], []
-    for queries, chunk in similarities.chunks(chunk_size):
+    for queries, chunk in comparison.chunks(chunk_size):
         if matches is not None:
             rows, columns, counted = matches.of_queries(queries)
             removed_pairs = (torch.from_numpy(side[~counted]).to(chunk.device) for side in (rows, columns))
             chunk[tuple(removed_pairs)] = -torch.inf
         compared = chunk
-        if second_look is not None:
+        if comparison.reorder is not None:
             compared = chunk.clone()
-            second_look(queries, compared)
+            comparison.reorder(queries, compared)
         nearest_columns = _largest(compared, min(k, chunk.shape[1]))
         values = chunk.gather(1, nearest_columns)
         removed = values.isneginf()
         indices.append(nearest_columns.masked_fill(removed, -1))
-        distances.append(similarities.distances(queries, values).masked_fill(removed, torch.inf))
+        distances.append(comparison.distances(queries, values).masked_fill(removed, torch.inf))
     return Neighbours(torch.cat(indices), torch.cat(distances))
 
 

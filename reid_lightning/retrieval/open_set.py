@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid_lightning.distances import Metric
+from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.matches import CameraPolicy, Matches
+from reid_lightning.retrieval.matches import CameraPolicy, Matches, Side
 from reid_lightning.retrieval.neighbours import nearest
 from reid_lightning.retrieval.voting import vote
 
@@ -42,7 +42,8 @@ def open_set_rates(
         false_alarms: Rates asked for, each from 0 to 1.
 
     Raises:
-        InputError: There are no enrolled queries or no strangers, or a rate is no share.
+        ValueError: A rate is not between 0 and 1.
+        InputError: There are no enrolled queries or no strangers.
 
     Examples:
         >>> distances, correct = torch.tensor([0.1, 0.2, 0.6, 0.3, 0.5]), torch.tensor([True, False, True, False, False])
@@ -60,7 +61,7 @@ def open_set_rates(
     rates = []
     for rate in false_alarms:
         if not 0 <= rate <= 1:
-            raise InputError(f"The false alarm rate {rate} is no share between 0 and 1.")
+            raise ValueError(f"false_alarms must be between 0 and 1, got {rate}")
         allowed = int(np.floor(rate * len(strangers) + 1e-9))  # 0.29 x 100 is 28.999...
         threshold = np.inf if allowed >= len(strangers) else np.nextafter(strangers[allowed], -np.inf)
         detected = (right & (far <= threshold))[known].mean()
@@ -69,31 +70,23 @@ def open_set_rates(
 
 
 @torch.no_grad()
-def identification_summary(
-    query: Tensor,
-    gallery: Tensor,
-    query_ids: Tensor,
-    gallery_ids: Tensor,
-    query_cameras: Tensor | None = None,
-    gallery_cameras: Tensor | None = None,
+def open_set_scores(
+    query: Side,
+    gallery: Side,
     *,
     k: int = 5,
-    metric: Metric = "cosine",
+    distance: Distance = "cosine",
     camera_policy: CameraPolicy = "exclude_same_camera",
     seed: int = 0,
 ) -> dict[str, float]:
-    """Identify the queries of a test set by the votes of the gallery's images, first all enrolled, then half of them.
+    """Identify the queries of a test set by the votes of the gallery's images: all enrolled first, then half of them.
 
     Args:
-        query: (Q, D).
-        gallery: (G, D), without distractors: nobody enrols them.
-        query_ids: (Q,) integer identities.
-        gallery_ids: (G,).
-        query_cameras: (Q,) integer cameras, -1 where unknown.
-        gallery_cameras: (G,).
+        query: The queries.
+        gallery: The gallery, without distractors: nobody enrols them.
         k: Nearest images that vote.
-        metric: "cosine", "euclidean" or "sqeuclidean".
-        camera_policy: As in `ranking.rank`; a query whose person has no other image left is not counted.
+        distance: "cosine", "euclidean" or "sqeuclidean".
+        camera_policy: As in `Matches.of`; a query whose person has no other image left is not counted.
         seed: Which half of the people is enrolled.
 
     Returns:
@@ -104,22 +97,20 @@ def identification_summary(
     Raises:
         InputError: No query can be identified, or there is nobody to enrol or nobody else.
     """
-    people = gallery_ids.unique()  # type: ignore[no-untyped-call]
+    people = gallery.person_ids.unique()  # type: ignore[no-untyped-call]
     half = torch.randperm(len(people), generator=torch.Generator().manual_seed(seed)).to(people.device)
     some = people[half[: round(ENROLLED * len(people))]]
 
     def best(enrolled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return distance and correctness of each query's best candidate, and whether it has an image to be found."""
-        rows = torch.isin(gallery_ids, enrolled)
-        cameras = None if gallery_cameras is None else gallery_cameras[rows]
-        sides = query_ids, gallery_ids[rows], query_cameras, cameras
-        found = nearest(query, gallery[rows], k, *sides, metric=metric, camera_policy=camera_policy)
-        shown = torch.where(found.indices >= 0, gallery_ids[rows][found.indices], -1)
-        candidates = vote(shown, found.distances, metric)
-        matches = Matches.of(*sides, camera_policy=camera_policy, lengths=(len(query), int(rows.sum())))
+        images = gallery.select(torch.isin(gallery.person_ids, enrolled))
+        matches = Matches.of(query, images, camera_policy)
+        found = nearest(query.vectors, images.vectors, k, matches, distance=distance)
+        shown = torch.where(found.indices >= 0, images.person_ids[found.indices], -1)
+        candidates = vote(shown, found.distances, distance)
         pairs, _, counted = matches.of_queries(slice(0, len(query)))
         present = torch.from_numpy(np.bincount(pairs[counted], minlength=len(query)) > 0)
-        return candidates.distances[:, 0], candidates.people[:, 0] == query_ids.cpu(), present
+        return candidates.distances[:, 0], candidates.people[:, 0] == query.person_ids.cpu(), present
 
     _, correct, present = best(people)
     if not present.any():
@@ -128,7 +119,7 @@ def identification_summary(
         )
     summary = {"rate": correct[present].double().mean().item()}
     distances, correct, present = best(some)
-    stranger = ~torch.isin(query_ids, some).cpu()
+    stranger = ~torch.isin(query.person_ids, some).cpu()
     counted = present | stranger
     for rate in open_set_rates(distances[counted], correct[counted], present[counted]):
         percent = round(100 * rate.false_alarms)

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from reid_lightning.config.declared import ignores
-from reid_lightning.distances import Metric
-from reid_lightning.errors import InputError
-from reid_lightning.retrieval.k_reciprocal import KReciprocal
+from reid_lightning.distances import Distance
 from reid_lightning.retrieval.matches import CameraPolicy
+from reid_lightning.retrieval.rerank import Rerank
 
 FeatureName = Literal["embedding", "before_neck", "descriptor", "stripes"]
 
@@ -21,16 +20,17 @@ _FEATURES = {
 
 
 @ignores("single_shot_seed", "the whole gallery is ranked", single_shot=None)
-@ignores("aligned_weight", "nothing is re-ranked by stripes", aligned=None)
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """How features are taken, compared and scored. The defaults are those of BoT (Luo et al. 2019).
+    """How features are taken, compared and scored; `evaluation.py` does what it says.
+
+    The defaults are those of BoT (Luo et al. 2019).
 
     Args:
         feature: Field of `Features`: "embedding" (after the neck), "before_neck" (before its normalisation), "descriptor"
             (multi-depth, where the model has one) or "stripes" (its parts' features one after the other, likewise).
         normalize: Scale features to length 1 before they are compared.
-        metric: Distance: "cosine", "euclidean" or "sqeuclidean".
+        distance: "cosine", "euclidean" or "sqeuclidean".
         camera_policy: "exclude_same_camera" removes gallery images of the query's person from the query's own
             camera, "allow" keeps them.
         ranks: The k of each Rank-k that is reported.
@@ -39,17 +39,10 @@ class EvaluationProtocol:
         single_shot: Draws of a gallery of one random image per identity, over which scores are averaged
             (`single_shot.rank_single_shot`); None ranks the whole gallery.
         single_shot_seed: Another seed draws other galleries.
-        aligned: How many of the nearest images are ordered anew with the aligned distance of their stripes
-            (`aligned.AlignedRerank`); None leaves them.
-        aligned_weight: Factor of that distance beside the features' own.
-        k_reciprocal: (k1, k2, weight) of re-ranking by reciprocal neighbours (`k_reciprocal.KReciprocal`); None leaves
-            the distances as they are.
-        identification: How many nearest images vote to name each query, beside the ranking
-            (`open_set.identification_summary`); None measures no identification.
-        map: Draw the vectors as a map (t-SNE) beside the scores, which it does not change.
+        rerank: Orders the gallery by more than these distances; None leaves it in their order.
 
     Raises:
-        InputError: A value is not one of these.
+        ValueError: A value is not one of these, or two of them exclude each other.
 
     Examples:
         >>> EvaluationProtocol(flip=True).describe()
@@ -58,83 +51,62 @@ class EvaluationProtocol:
 
     feature: FeatureName = "embedding"
     normalize: bool = True
-    metric: Metric = "cosine"
+    distance: Distance = "cosine"
     camera_policy: CameraPolicy = "exclude_same_camera"
     ranks: Sequence[int] = (1, 5, 10, 20)
     flip: bool = False
     tracklets: Literal["pool"] | None = None
     single_shot: int | None = None
     single_shot_seed: int = 0
-    aligned: int | None = None
-    aligned_weight: float = 1.0
-    k_reciprocal: Sequence[float] | None = None
-    identification: int | None = None
-    map: bool = False
+    rerank: Rerank | None = None
 
     def __post_init__(self) -> None:
         ranks = self.ranks if isinstance(self.ranks, Sequence) else (self.ranks,)
         object.__setattr__(self, "ranks", tuple(ranks))
         for name, choices in (
             ("feature", get_args(FeatureName)),
-            ("metric", get_args(Metric)),
+            ("distance", get_args(Distance)),
             ("camera_policy", get_args(CameraPolicy)),
             ("normalize", (True, False)),
             ("flip", (True, False)),
-            ("map", (True, False)),
             ("tracklets", ("pool", None)),
         ):
             value = getattr(self, name)
             if value not in choices:
-                raise InputError(
-                    f"evaluation.{name}={value} is unknown; choose one of {', '.join(map(str, choices))}."
-                )
+                raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value}")
         if not self.ranks or any(type(k) is not int or k < 1 for k in self.ranks):
-            raise InputError(
-                f"evaluation.ranks={list(self.ranks)} must be a list of whole numbers from 1 on, as [1,5,10]."
+            raise ValueError(
+                f"ranks must be a list of whole numbers >= 1, such as [1,5,10], got {list(self.ranks)}"
             )
         if self.single_shot is not None and (type(self.single_shot) is not int or self.single_shot < 1):
-            raise InputError(
-                f"evaluation.single_shot={self.single_shot} must be a number of draws from 1 on, or null for the whole "
-                "gallery."
+            raise ValueError(
+                f"single_shot must be a number of draws >= 1, or null for the whole gallery, got {self.single_shot}"
             )
-        if self.identification is not None and (
-            type(self.identification) is not int or self.identification < 1
-        ):
-            raise InputError(
-                f"evaluation.identification={self.identification} must be a number of images that vote from 1 on, or null "
-                "for no identification."
-            )
-        if self.aligned is not None:
-            self._check_aligned()
-        if self.k_reciprocal is not None:
-            self._check_k_reciprocal()
+        if self.rerank is not None:
+            self._check_rerank(self.rerank)
 
-    def _check_aligned(self) -> None:
-        if type(self.aligned) is not int or self.aligned < 1 or self.aligned_weight < 0:
-            raise InputError(
-                f"evaluation.aligned={self.aligned} must be a number of gallery images from 1 on, or null for no second "
-                f"look, and evaluation.aligned_weight={self.aligned_weight} 0 or more."
+    def _check_rerank(self, rerank: Rerank) -> None:
+        if self.single_shot is not None:
+            raise ValueError(
+                f"single_shot={self.single_shot} draws galleries that a re-ranking does not see: set single_shot=null or "
+                "choose evaluation/rerank=none"
             )
-        if self.tracklets or self.single_shot:
-            raise InputError(
-                f"evaluation.aligned={self.aligned} compares the stripes of single images; set evaluation.tracklets=null "
-                "and evaluation.single_shot=null, or leave it out."
+        if rerank.reads is not None and self.tracklets is not None:
+            raise ValueError(
+                f"tracklets={self.tracklets} pools vectors, but this re-ranking compares the {rerank.reads} of single "
+                "images: set tracklets=null or choose evaluation/rerank=none"
             )
 
-    def _check_k_reciprocal(self) -> None:
-        given = list(self.k_reciprocal) if isinstance(self.k_reciprocal, Sequence) else []
-        if [type(value) for value in given] not in ([int, int, float], [int, int, int]):
-            raise InputError(
-                f"evaluation.k_reciprocal={self.k_reciprocal} must be [k1,k2,weight], as in [20,6,0.3], or null for "
-                "no re-ranking."
-            )
-        KReciprocal(*given)  # type: ignore[arg-type]
-        object.__setattr__(self, "k_reciprocal", tuple(given))
-        if self.aligned or self.single_shot:
-            raise InputError(
-                f"evaluation.k_reciprocal={given} re-ranks a whole gallery by itself; set evaluation.aligned=null and "
-                "evaluation.single_shot=null, or leave it out."
-            )
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The fields of `Features` that an evaluation reads."""
+        extra = None if self.rerank is None else self.rerank.reads
+        return (self.feature,) if extra is None else (self.feature, extra)
+
+    @property
+    def vector_choices(self) -> tuple[str, bool, bool]:
+        """Feature, normalisation and mirror image: vectors that were taken with other choices cannot be compared."""
+        return self.feature, self.normalize, self.flip
 
     def describe(self) -> str:
         """Return one line that names every choice."""
@@ -148,17 +120,8 @@ class EvaluationProtocol:
                         *(["averaged over each tracklet"] if self.tracklets else []),
                     )
                 ),
-                f"{self.metric} distance",
-                *(
-                    ["re-ranked by k-reciprocal neighbours ({}/{}/{})".format(*self.k_reciprocal)]
-                    if self.k_reciprocal
-                    else []
-                ),
-                *(
-                    [f"nearest {self.aligned} re-ranked with {self.aligned_weight} x aligned distance"]
-                    if self.aligned
-                    else []
-                ),
+                f"{self.distance} distance",
+                *([] if self.rerank is None else [self.rerank.describe()]),
                 f"same camera {'excluded' if self.camera_policy == 'exclude_same_camera' else 'allowed'}",
                 *([self._describe_draws()] if self.single_shot else []),
                 "AP as mean precision",

@@ -1,20 +1,18 @@
 """Exact retrieval scores (mAP, mINP, CMC) in bounded memory, from the ranks of the true matches alone."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reid_lightning.distances import Metric
+from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.aligned import AlignedRerank
-from reid_lightning.retrieval.matches import CameraPolicy, Integers, Matches
-from reid_lightning.retrieval.similarities import Similarities
+from reid_lightning.retrieval.matches import CameraPolicy, Integers, Matches, Side
+from reid_lightning.retrieval.similarities import PairSimilarities, Similarities
 
 Floats = NDArray[np.floating]
 
@@ -78,99 +76,64 @@ class Ranking:
         }
 
 
-@torch.no_grad()
 def rank(
-    query: Tensor,
-    gallery: Tensor,
-    query_ids: Tensor,
-    gallery_ids: Tensor,
-    query_cameras: Tensor | None = None,
-    gallery_cameras: Tensor | None = None,
+    query: Side,
+    gallery: Side,
     *,
-    metric: Metric = "cosine",
+    distance: Distance = "cosine",
     camera_policy: CameraPolicy = "exclude_same_camera",
-    rerank: AlignedRerank | None = None,
     chunk_size: int | None = None,
 ) -> Ranking:
     """Rank the gallery for every query and score where the query's person appears.
 
-    Exact in float32 (float64 if the features are), on the CPU or a GPU, whatever the autocast state.
+    Exact in float32 (float64 if the vectors are), on the CPU or a GPU, whatever the autocast state.
     Distances that agree to within their rounding are ties, and a tie is decided against the query: the wrong
-    image comes first. Beside the features it needs a buffer of 64 MiB (or 256 rows of the gallery's
+    image comes first. Beside the vectors it needs a buffer of 64 MiB (or 256 rows of the gallery's
     length, if that is more).
 
     Args:
-        query: (Q, D).
-        gallery: (G, D).
-        query_ids: (Q,) integer identities.
-        gallery_ids: (G,).
-        query_cameras: (Q,) integer cameras, -1 where unknown (never the same as another); None: all unknown.
-        gallery_cameras: (G,).
-        metric: "cosine", "euclidean" or "sqeuclidean"; the last two order alike.
-        camera_policy: "exclude_same_camera" removes gallery images of the query's person from the query's
-            camera, "allow" keeps them.
-        rerank: A second look at the nearest images.
+        query: The queries.
+        gallery: The gallery.
+        distance: "cosine", "euclidean" or "sqeuclidean"; the last two order alike.
+        camera_policy: As in `Matches.of`.
         chunk_size: Queries at a time; None chooses by the size of the gallery.
 
     Raises:
-        InputError: An empty table, no query with a true match, values that are not finite, or tables whose
-            lengths do not fit.
+        ValueError: Lengths or shapes do not fit, or a choice is unknown.
+        InputError: A side is empty or not finite, or no query has a true match.
 
     Examples:
-        >>> query, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8], [1.0, 0.0], [0.0, 1.0]])
-        >>> ranking = rank(query, gallery, torch.tensor([7]), torch.tensor([7, 3, 7]))
+        >>> query = Side(torch.tensor([[1.0, 0.0]]), torch.tensor([7]))
+        >>> gallery = Side(torch.tensor([[0.6, 0.8], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([7, 3, 7]))
+        >>> ranking = rank(query, gallery)
         >>> ranking.first_match_rank.item(), round(ranking.mean_ap, 4)  # ranks 2 and 3: (1/2 + 2/3) / 2
         (2.0, 0.5833)
     """
-    similarities = Similarities.of(query, gallery, metric)
-    matches = Matches.of(
-        query_ids,
-        gallery_ids,
-        query_cameras,
-        gallery_cameras,
-        camera_policy=camera_policy,
-        lengths=(len(query), len(gallery)),
-    )
-    second_look = None if rerank is None else partial(rerank.apply, similarities)
-    return rank_pairs(similarities, matches, second_look, chunk_size)
-
-
-class PairSimilarities(Protocol):
-    """Similarities of all queries to a gallery, larger is nearer (`similarities.Similarities` and its like)."""
-
-    def chunks(self, chunk_size: int | None = None) -> Iterator[tuple[slice, Tensor]]:
-        """Yield a slice of queries and its similarities (chunk, G), which the caller may overwrite."""
-
-    def rounding(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Bound the rounding error of the similarities at (rows, columns)."""
+    similarities = Similarities.of(query.vectors, gallery.vectors, distance)
+    return rank_pairs(similarities, Matches.of(query, gallery, camera_policy), chunk_size)
 
 
 @torch.no_grad()
-def rank_pairs(
-    similarities: PairSimilarities,
-    matches: Matches,
-    second_look: Callable[[slice, Tensor], None] | None = None,
-    chunk_size: int | None = None,
-) -> Ranking:
-    """Score any similarities as `rank` does those of features.
+def rank_pairs(similarities: PairSimilarities, matches: Matches, chunk_size: int | None = None) -> Ranking:
+    """Score any similarities as `rank` does those of vectors.
 
     Args:
         similarities: Of all queries to the gallery.
         matches: Who matches whom.
-        second_look: Changes the similarities of a slice of queries in place; what the protocol removes is at -inf.
         chunk_size: Queries at a time; None chooses by the size of the gallery.
 
     Raises:
         InputError: No query has a true match.
     """
+    reorder = similarities.reorder
     parts = []
     for queries, chunk in similarities.chunks(chunk_size):
         rows, columns, counted = matches.of_queries(queries)
         same = torch.from_numpy(rows).to(chunk.device), torch.from_numpy(columns).to(chunk.device)
-        if second_look is not None:
+        if reorder is not None:
             removed = torch.from_numpy(~counted).to(chunk.device)
             chunk[same[0][removed], same[1][removed]] = -torch.inf
-            second_look(queries, chunk)
+            reorder(queries, chunk)
         thresholds = chunk[same] - similarities.rounding(same[0] + queries.start, same[1])
         chunk[same] = -torch.inf  # what remains finite are the wrong images
         parts.append(_scores(*_ranks_of_matches(chunk, rows[counted], thresholds.cpu().numpy()[counted])))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid_lightning.distances import Metric, unit_vectors
+from reid_lightning.distances import Distance, unit_vectors
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.neighbours import Neighbours, nearest
 from reid_lightning.retrieval.similarities import Similarities
@@ -28,7 +28,7 @@ class NeighbourIndex(Protocol):
         """Return the `k` nearest of the vectors, nearest first; fewer where there are no more, filled up with -1."""
 
 
-def build_index(vectors: Tensor, metric: Metric = "cosine", search: Search = "exact") -> NeighbourIndex:
+def build_index(vectors: Tensor, distance: Distance = "cosine", search: Search = "exact") -> NeighbourIndex:
     """Return an index of (N, D) vectors.
 
     - "exact" compares every pair, a chunk of queries at a time, on the vectors' own device.
@@ -39,11 +39,12 @@ def build_index(vectors: Tensor, metric: Metric = "cosine", search: Search = "ex
 
     Args:
         vectors: (N, D).
-        metric: "cosine", "euclidean" or "sqeuclidean".
+        distance: "cosine", "euclidean" or "sqeuclidean".
         search: How.
 
     Raises:
         InputError: The search is unknown or FAISS is not installed; or, as in `neighbours.nearest`, of the vectors.
+        ValueError: The distance is unknown, or the vectors are no table.
 
     Examples:
         >>> index = build_index(torch.tensor([[3.0], [1.0], [2.0]]), "euclidean")
@@ -51,8 +52,8 @@ def build_index(vectors: Tensor, metric: Metric = "cosine", search: Search = "ex
         [[1, 2]]
     """
     check_search(search)
-    Similarities.of(vectors.new_zeros(1, *vectors.shape[1:]), vectors, metric)  # for its checks
-    return ExactIndex(vectors, metric) if search == "exact" else FaissIndex(vectors, metric, search)
+    Similarities.of(vectors.new_zeros(1, *vectors.shape[1:]), vectors, distance)  # for its checks
+    return ExactIndex(vectors, distance) if search == "exact" else FaissIndex(vectors, distance, search)
 
 
 def check_search(search: str, key: str = "search") -> None:
@@ -66,19 +67,19 @@ def check_search(search: str, key: str = "search") -> None:
 class ExactIndex:
     """Every pair is compared."""
 
-    def __init__(self, vectors: Tensor, metric: Metric) -> None:
-        self.vectors, self.metric = vectors, metric
+    def __init__(self, vectors: Tensor, distance: Distance) -> None:
+        self.vectors, self.distance = vectors, distance
 
     def nearest(self, query: Tensor, k: int) -> Neighbours:
         """Return the `k` nearest, at equal distance the earlier row first."""
-        return nearest(query, self.vectors, k, metric=self.metric)
+        return nearest(query, self.vectors, k, distance=self.distance)
 
 
 class FaissIndex:
     """An index of FAISS over Euclidean distances; of unit vectors, whose order is that of their cosines, for cosine."""
 
-    def __init__(self, vectors: Tensor, metric: Metric, search: Search) -> None:
-        self.metric = metric
+    def __init__(self, vectors: Tensor, distance: Distance, search: Search) -> None:
+        self.distance = distance
         rows = self._rows(vectors)
         self.index = _new_index(_faiss(f"search={search}"), rows, search)
         self.index.add(rows)
@@ -87,19 +88,20 @@ class FaissIndex:
         """Return the `k` nearest on the query's device; equal distances come in any order.
 
         Raises:
-            InputError: k is below 1, or the queries do not fit the vectors.
+            ValueError: k is below 1, or the queries do not fit the vectors.
+            InputError: There are no queries, or they are not finite.
         """
         if k < 1:
-            raise InputError(f"A ranked list needs at least one image; got k={k}.")
-        Similarities.of(query, query.new_zeros(1, self.index.d), self.metric)  # for its checks
+            raise ValueError(f"k must be >= 1, got {k}")
+        Similarities.of(query, query.new_zeros(1, self.index.d), self.distance)  # for its checks
         k = min(k, self.index.ntotal)
         if hasattr(self.index, "hnsw"):
             self.index.hnsw.efSearch = max(EXPLORED, 2 * k)
         squared, indices = self.index.search(self._rows(query), k)
         distances = torch.from_numpy(squared).clamp(min=0)
-        if self.metric == "euclidean":
+        if self.distance == "euclidean":
             distances = distances.sqrt()
-        elif self.metric == "cosine":
+        elif self.distance == "cosine":
             distances = distances / 2  # |a - b|² = 2 (1 - ab) of unit vectors
         found = torch.from_numpy(indices)
         return Neighbours(
@@ -108,7 +110,7 @@ class FaissIndex:
 
     def _rows(self, vectors: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
         rows = vectors.detach().float()
-        rows = unit_vectors(rows) if self.metric == "cosine" else rows
+        rows = unit_vectors(rows) if self.distance == "cosine" else rows
         return np.ascontiguousarray(rows.cpu().numpy())
 
 

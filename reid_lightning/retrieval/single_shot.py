@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reid_lightning.distances import Metric
+from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.matches import CameraPolicy, Integers, Matches
+from reid_lightning.retrieval.matches import CameraPolicy, Integers, Matches, Side
 from reid_lightning.retrieval.ranking import Ranking, no_match_message
 from reid_lightning.retrieval.similarities import Similarities
 
@@ -44,16 +44,12 @@ class SingleShotRanking(Ranking):
 
 @torch.no_grad()
 def rank_single_shot(
-    query: Tensor,
-    gallery: Tensor,
-    query_ids: Tensor,
-    gallery_ids: Tensor,
-    query_cameras: Tensor | None = None,
-    gallery_cameras: Tensor | None = None,
+    query: Side,
+    gallery: Side,
     *,
     draws: int,
     seed: int = 0,
-    metric: Metric = "cosine",
+    distance: Distance = "cosine",
     camera_policy: CameraPolicy = "exclude_same_camera",
     chunk_size: int | None = None,
 ) -> SingleShotRanking:
@@ -65,39 +61,30 @@ def rank_single_shot(
     `ranking.rank`.
 
     Args:
-        query: (Q, D).
-        gallery: (G, D).
-        query_ids: (Q,) integer identities.
-        gallery_ids: (G,).
-        query_cameras: (Q,) integer cameras, -1 where unknown; None: all unknown.
-        gallery_cameras: (G,).
+        query: The queries.
+        gallery: The gallery.
         draws: Number of galleries.
         seed: Another seed draws other galleries.
-        metric: "cosine", "euclidean" or "sqeuclidean".
+        distance: "cosine", "euclidean" or "sqeuclidean".
         camera_policy: "exclude_same_camera" or "allow".
         chunk_size: Queries at a time; None chooses by the size of the gallery.
 
     Raises:
-        InputError: There are no draws, or as in `ranking.rank`.
+        ValueError: draws is below 1, or as in `ranking.rank`.
+        InputError: As in `ranking.rank`.
 
     Examples:
-        >>> query, gallery = torch.tensor([[0.0]]), torch.tensor([[1.0], [4.0], [2.0], [3.0]])
+        >>> query = Side(torch.tensor([[0.0]]), torch.tensor([7]))
         >>> ids = torch.tensor([7, 7, 8, 8])  # the match at 1 or 4, the wrong image at 2 or 3
-        >>> ranking = rank_single_shot(query, gallery, torch.tensor([7]), ids, draws=1000, metric="euclidean")
+        >>> gallery = Side(torch.tensor([[1.0], [4.0], [2.0], [3.0]]), ids)
+        >>> ranking = rank_single_shot(query, gallery, draws=1000, distance="euclidean")
         >>> round(ranking.cmc(1), 1), ranking.cmc(2)
         (0.5, 1.0)
     """
     if draws < 1:
-        raise InputError(f"A single-shot gallery is drawn at least once; got draws={draws}.")
-    similarities = Similarities.of(query, gallery, metric)
-    matches = Matches.of(
-        query_ids,
-        gallery_ids,
-        query_cameras,
-        gallery_cameras,
-        camera_policy=camera_policy,
-        lengths=(len(query), len(gallery)),
-    )
+        raise ValueError(f"draws must be >= 1, got {draws}")
+    similarities = Similarities.of(query.vectors, gallery.vectors, distance)
+    matches = Matches.of(query, gallery, camera_policy)
     priorities = np.stack([np.random.default_rng([seed, draw]).random(len(gallery)) for draw in range(draws)])
     drawn = np.stack([_highest(matches.gallery_ids, priority) for priority in priorities])
     parts = []

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reid_lightning.distances import Metric
+from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
 
 Weighting = Literal["similarity", "uniform"]
@@ -27,7 +27,7 @@ class Candidates(NamedTuple):
 
 
 def vote(
-    people: Tensor, distances: Tensor, metric: Metric = "cosine", weighting: Weighting = "similarity"
+    people: Tensor, distances: Tensor, distance: Distance = "cosine", weighting: Weighting = "similarity"
 ) -> Candidates:
     """Let the nearest images of each query vote for their people.
 
@@ -38,7 +38,7 @@ def vote(
     Args:
         people: (Q, k) int64 people of the neighbours, -1 where there is no neighbour.
         distances: (Q, k), nearest first.
-        metric: The distances' metric.
+        distance: The distances' distance.
         weighting: "similarity", or "uniform": each vote weighs 1.
 
     Raises:
@@ -55,7 +55,7 @@ def vote(
         )
     who, far = people.cpu().numpy(), distances.cpu().double().numpy()
     count = len(who)
-    weights = _weights(far, metric) if weighting == "similarity" else np.ones_like(far)
+    weights = _weights(far, distance) if weighting == "similarity" else np.ones_like(far)
     weights = np.where(who < 0, 0.0, weights)
     hopeless = ~weights.any(axis=1)
     weights[hopeless] = who[hopeless] >= 0
@@ -82,7 +82,7 @@ def vote(
     )
 
 
-def _weights(distances: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
+def _weights(distances: NDArray[np.float64], distance: Distance) -> NDArray[np.float64]:
     weights: NDArray[np.float64]
-    weights = (1 - distances).clip(min=0) if metric == "cosine" else 1 / (1 + distances)
+    weights = (1 - distances).clip(min=0) if distance == "cosine" else 1 / (1 + distances)
     return weights

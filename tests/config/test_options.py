@@ -15,6 +15,7 @@ CHOICES = sorted(
     for file in CONF.glob("*/*.yaml")
     if not (file.parent.name == "data" and file.stem in DATA_OPTIONS_WITH_A_ROOT)
 )
+CHOICES += sorted(f"evaluation/rerank={file.stem}" for file in CONF.glob("evaluation/rerank/*.yaml"))
 CHOICES += sorted(
     f"experiment={file.relative_to(CONF / 'experiment').with_suffix('')}"
     for pattern in ("*/*.yaml", "*/tables/*.yaml")
@@ -84,6 +85,8 @@ def _companions(choice: str) -> list[str]:
         "experiment=trento": ["data.validation_queries=5"],  # of a handful of people
         "parts=stripes": ["loss=[triplet,part_identity]"],  # what trains them
         "parts=aligned": ["loss=aligned"],
+        "evaluation/rerank=aligned": ["loss=aligned"],
+        "evaluation/rerank=k_reciprocal": ["evaluation.rerank.k1=3", "evaluation.rerank.k2=2"],
         "parts=scp": ["loss=[triplet,spatial_channel]"],
         "sampler=shuffle": ["sampler.batch_size=4"],
         "pretraining=pose": ["parts=pose"],

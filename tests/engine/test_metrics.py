@@ -1,12 +1,15 @@
 import pytest
 import torch
+from sides import sides
 from torch import distributed, multiprocessing
 
 from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.aligned import AlignedRerank
+from reid_lightning.retrieval.matches import Matches, Side
 from reid_lightning.retrieval.protocol import EvaluationProtocol
-from reid_lightning.retrieval.ranking import rank
+from reid_lightning.retrieval.ranking import rank, rank_pairs
+from reid_lightning.retrieval.similarities import Similarities
 from reid_lightning.retrieval.single_shot import rank_single_shot
 
 
@@ -21,15 +24,8 @@ def table(rows=41):
 
 def expected(columns, **options):
     embeddings, people, cameras, _, is_query = columns
-    return rank(
-        embeddings[is_query],
-        embeddings[~is_query],
-        people[is_query],
-        people[~is_query],
-        cameras[is_query],
-        cameras[~is_query],
-        **options,
-    )
+    columns = [column[side] for column in (embeddings, people, cameras) for side in (is_query, ~is_query)]
+    return rank(*sides(*columns), **options)
 
 
 def stripes_of(columns):
@@ -40,9 +36,8 @@ def stripes_of(columns):
 def evaluated(columns, parts, protocol):
     evaluation, stripes = RetrievalEvaluation(protocol), stripes_of(columns)
     for part in parts:
-        evaluation.update(
-            *(column[part] for column in columns), stripes=stripes[part] if protocol.aligned else None
-        )
+        extra = None if protocol.rerank is None else stripes[part]
+        evaluation.update(*(column[part] for column in columns), extra=extra)
     return evaluation, evaluation.compute()
 
 
@@ -55,44 +50,45 @@ def test_batches_in_any_order_with_duplicates_equal_one_ranking():
     columns = table()
     shuffled = torch.randperm(41)
     parts = [shuffled[:10], shuffled[10:], torch.tensor([3, 4, 0])]
-    evaluation, ranking = evaluated(columns, parts, EvaluationProtocol(normalize=False, metric="euclidean"))
-    assert_equal(ranking, expected(columns, metric="euclidean"))
-    *found, stripes = vars(evaluation.rows).values()
+    evaluation, ranking = evaluated(columns, parts, EvaluationProtocol(normalize=False, distance="euclidean"))
+    assert_equal(ranking, expected(columns, distance="euclidean"))
+    rows = evaluation.rows
+    found = rows.vectors, rows.person_ids, rows.camera_ids, rows.index, rows.is_query
     for column, original in zip(found, columns, strict=True):
         assert torch.equal(column, original)
-    assert stripes is None
+    assert rows.extra is None
     assert torch.equal(evaluation.rows.query.index, columns[3][columns[4]])
     assert torch.equal(evaluation.rows.gallery.person_ids, columns[1][~columns[4]])
 
 
-def test_stripes_stay_with_their_images():
-    columns, protocol = table(), EvaluationProtocol(aligned=9, aligned_weight=2.0)
+def test_what_a_reranking_reads_stays_with_its_images():
+    columns, protocol = table(), EvaluationProtocol(rerank=AlignedRerank(9, 2.0))
     shuffled = torch.randperm(41)
     ranking = evaluated(columns, [shuffled[:10], shuffled[10:], torch.tensor([3, 4, 0])], protocol)[1]
-    stripes, is_query = stripes_of(columns), columns[4]
-    rerank = AlignedRerank(stripes[is_query], stripes[~is_query], 9, 2.0)
-    assert_equal(ranking, expected(columns, rerank=rerank))
+    embeddings, people, cameras, _, is_query = columns
+    query, gallery = (Side(embeddings[side], people[side], cameras[side]) for side in (is_query, ~is_query))
+    plain, stripes = Similarities.of(query.vectors, gallery.vectors, "cosine"), stripes_of(columns)
+    reranked = AlignedRerank(9, 2.0).apply(plain, stripes[is_query], stripes[~is_query])
+    assert_equal(ranking, rank_pairs(reranked, Matches.of(query, gallery)))
     assert ranking.mean_ap != expected(columns).mean_ap
 
 
 def test_protocol_is_followed():
     columns = table()
     whole = [torch.arange(41)]
-    lengths = columns[0].norm(dim=1, keepdim=True)
-    unit = (columns[0] / lengths, *columns[1:])
-    _, ranking = evaluated(columns, whole, EvaluationProtocol(metric="euclidean", camera_policy="allow"))
-    assert_equal(ranking, expected(unit, metric="euclidean", camera_policy="allow"))
-    _, ranking = evaluated(columns, whole, EvaluationProtocol(normalize=False, metric="sqeuclidean"))
-    assert_equal(ranking, expected(columns, metric="sqeuclidean"))
+    _, ranking = evaluated(columns, whole, EvaluationProtocol(distance="euclidean", camera_policy="allow"))
+    assert_equal(ranking, expected(columns, distance="euclidean", camera_policy="allow"))
+    _, ranking = evaluated(columns, whole, EvaluationProtocol(normalize=False, distance="sqeuclidean"))
+    assert_equal(ranking, expected(columns, distance="sqeuclidean"))
 
 
 def test_draws_of_a_single_shot_gallery():
     columns = table()
-    protocol = EvaluationProtocol(normalize=False, metric="euclidean", single_shot=6, single_shot_seed=3)
+    protocol = EvaluationProtocol(normalize=False, distance="euclidean", single_shot=6, single_shot_seed=3)
     _, ranking = evaluated(columns, [torch.randperm(41)], protocol)
     embeddings, people, cameras, _, is_query = columns
-    sides = [column[side] for column in (embeddings, people, cameras) for side in (is_query, ~is_query)]
-    assert_equal(ranking, rank_single_shot(*sides, draws=6, seed=3, metric="euclidean"))
+    of_sides = [column[side] for column in (embeddings, people, cameras) for side in (is_query, ~is_query)]
+    assert_equal(ranking, rank_single_shot(*sides(*of_sides), draws=6, seed=3, distance="euclidean"))
 
 
 def test_tracklets_are_pooled_whatever_the_batches():
@@ -136,7 +132,7 @@ def test_single_query_half_types_and_a_later_move():
     columns = (columns[0].bfloat16(), *columns[1:4], torch.arange(9) == 0)
     evaluation, ranking = evaluated(columns, [torch.arange(9)], EvaluationProtocol(camera_policy="allow"))
     assert ranking.average_precision.shape == (1,)
-    assert evaluation.rows.embeddings.dtype == torch.float32
+    assert evaluation.rows.vectors.dtype == torch.float32
     assert_equal(evaluation.to("cpu").compute(), ranking)  # Lightning moves its metrics when a stage ends
     evaluation.update(*(column[:1] for column in columns))
     assert_equal(evaluation.compute(), ranking)
@@ -158,7 +154,9 @@ def evaluate_shards(process, folder):
     distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=process, world_size=2)
     for name, shards in SHARDS.items():
         evaluation, ranking = evaluated(
-            table(), [torch.tensor(list(part)) for part in shards[process]], EvaluationProtocol(aligned=9)
+            table(),
+            [torch.tensor(list(part)) for part in shards[process]],
+            EvaluationProtocol(rerank=AlignedRerank(9)),
         )
         torch.save((vars(ranking), tuple(vars(evaluation.rows).values())), folder / f"{name}-{process}.pt")
         assert sum(map(len, evaluation.codes)) == sum(map(len, shards[process]))  # its own rows again
@@ -168,7 +166,7 @@ def evaluate_shards(process, folder):
 def test_two_processes_give_the_ranking_of_one(tmp_path):
     multiprocessing.spawn(evaluate_shards, (tmp_path,), nprocs=2)
     columns = table()
-    whole, ranking = evaluated(columns, [torch.arange(41)], EvaluationProtocol(aligned=9))
+    whole, ranking = evaluated(columns, [torch.arange(41)], EvaluationProtocol(rerank=AlignedRerank(9)))
     for name in SHARDS:
         for process in (0, 1):
             scores, rows = torch.load(tmp_path / f"{name}-{process}.pt")

@@ -131,7 +131,7 @@ def test_evaluation_follows_the_data_unless_told(compose, campus):
     assert override(config, data)["evaluation"]["single_shot"] is None
     assert override(config, [*data, "evaluation.tracklets=null"])["evaluation"]["tracklets"] is None
     told = override(config, ["evaluation=transreid", "evaluation.single_shot=3"])["evaluation"]
-    assert (told["single_shot"], told["metric"]) == (3, "euclidean")
+    assert (told["single_shot"], told["distance"]) == (3, "euclidean")
     assert override(config, ["evaluation=transreid"])["evaluation"]["single_shot"] == 10
 
 

@@ -27,21 +27,16 @@ def test_it_evaluates_as_it_did_and_takes_new_settings(compose, tiny, tmp_path):
     config = checkpoint["reid_lightning"]["config"]
     for key in ADDED:
         del config[key]
-    for key in (
-        "aligned",
-        "aligned_weight",
-        "k_reciprocal",
-        "identification",
-        "map",
-        "single_shot",
-        "tracklets",
-    ):
+    for key in ("rerank", "single_shot", "tracklets"):
         del config["evaluation"][key]
+    config["evaluation"]["metric"] = config["evaluation"].pop("distance")
     torch.save(checkpoint, tmp_path / "earlier.ckpt")
     again = evaluate(tmp_path / "earlier.ckpt", tmp_path / "again")
     assert again.test == pytest.approx(trained.test, abs=1e-6)
     reranked = evaluate(
-        tmp_path / "earlier.ckpt", tmp_path / "reranked", ["evaluation.k_reciprocal=[5,3,0.3]"]
+        tmp_path / "earlier.ckpt",
+        tmp_path / "reranked",
+        ["evaluation/rerank=k_reciprocal", "evaluation.rerank.k1=5", "evaluation.rerank.k2=3"],
     )
     assert reranked.test["mAP"] != pytest.approx(trained.test["mAP"], abs=1e-4)
     assert "k-reciprocal neighbours (5/3/0.3)" in reranked.protocol

@@ -124,8 +124,8 @@ def test_people_of_another_model_are_refused(checkpoint, folder):
     ):
         with pytest.raises(InputError, match=r"people.npz was written with another checkpoint"):
             call()
-    with pytest.raises(InputError, match=r"compares by evaluation.metric=cosine, not euclidean"):
-        identify(checkpoint, people, folder / "asked", ["evaluation.metric=euclidean"])
+    with pytest.raises(InputError, match=r"compares by evaluation.distance=cosine, not euclidean"):
+        identify(checkpoint, people, folder / "asked", ["evaluation.distance=euclidean"])
     with pytest.raises(InputError, match="--k 0"):
         identify(checkpoint, people, folder / "asked", k=0)
     with pytest.raises(InputError, match=r"--threshold -0\.1"):

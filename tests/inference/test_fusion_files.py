@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sides import sides
 from typer.testing import CliRunner
 
 from reid_lightning.cli.main import app
-from reid_lightning.engine.retrieval_metric import EvaluationRows
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.evaluate import evaluate
 from reid_lightning.experiments.run import run_job
@@ -17,6 +17,7 @@ from reid_lightning.inference.embed import embed
 from reid_lightning.inference.fuse import fuse_files
 from reid_lightning.results.ranked_embeddings import embeddings_of
 from reid_lightning.retrieval.embeddings import Embeddings
+from reid_lightning.retrieval.evaluation import EvaluationRows
 from reid_lightning.retrieval.ranking import rank
 
 
@@ -50,7 +51,7 @@ def test_a_file_gives_everything_again(tmp_path):
     body, _ = files(tmp_path)
     again = Embeddings.load(tmp_path / "body.npz")
     assert torch.equal(again.vectors, body.vectors)
-    assert again.metric == "cosine"
+    assert again.distance == "cosine"
     for name in ("paths", "people", "cameras", "is_query", "distractor"):
         assert np.array_equal(getattr(again, name), getattr(body, name))
     unknown = Embeddings(
@@ -59,13 +60,22 @@ def test_a_file_gives_everything_again(tmp_path):
     assert unknown.codes()[1].tolist() == [-1, 1]
 
 
+def test_a_file_of_an_earlier_version_calls_the_distance_metric(tmp_path):
+    files(tmp_path)
+    with np.load(tmp_path / "body.npz") as file:
+        arrays = dict(file)
+    arrays.pop("distance")
+    np.savez(tmp_path / "earlier.npz", metric=np.array("euclidean"), **arrays)
+    assert Embeddings.load(tmp_path / "earlier.npz").distance == "euclidean"
+
+
 def test_two_files_joined_by_the_names_of_their_images(tmp_path):
     body, face = files(tmp_path)
     result = fuse_files(tmp_path / "body.npz", tmp_path / "face.npz", output=tmp_path / "fused.json")
     query, gallery = body.select(body.is_query), body.select(~body.is_query)
     codes = body.codes()
     of = [code[torch.from_numpy(side)] for code in codes for side in (body.is_query, ~body.is_query)]
-    assert result.body == rank(query.vectors, gallery.vectors, *of).summary()
+    assert result.body == rank(*sides(query.vectors, gallery.vectors, *of)).summary()
     assert result.fused["mAP"] > result.body["mAP"] + 0.05
     assert result.fused_with_faces["mAP"] > max(result.face["mAP"], result.body_with_faces["mAP"]) + 0.05
     assert result.fused["queries"] == 30
@@ -119,7 +129,7 @@ def test_bad_input_is_named(tmp_path):
         fuse_files(*both)
     with pytest.raises(InputError, match="reid evaluate --embeddings"):
         Embeddings.load(tmp_path / "none.npz")
-    assert body.metric == "cosine"
+    assert body.distance == "cosine"
 
 
 def test_rows_of_an_evaluation_are_named_by_their_table():
@@ -136,8 +146,8 @@ def test_rows_of_an_evaluation_are_named_by_their_table():
         torch.eye(2),
         torch.tensor([2, 0]),
         torch.tensor([1, 0]),
-        torch.tensor([1, 2]),
-        torch.tensor([False, True]),
+        index=torch.tensor([1, 2]),
+        is_query=torch.tensor([False, True]),
     )
     found = embeddings_of(rows, table, "euclidean")
     assert found.paths.tolist() == ["b.jpg", "c.jpg"]
@@ -149,12 +159,16 @@ def test_rows_of_an_evaluation_are_named_by_their_table():
 
 @pytest.mark.slow
 def test_an_evaluation_writes_what_it_ranked(compose, tiny, tmp_path):
-    run_job(compose(*tiny, "trainer.max_epochs=1", "evaluation.map=true", "evaluation.identification=3"))
-    assert (tmp_path / "run" / "map.png").read_bytes().startswith(b"\x89PNG")
+    run_job(
+        compose(
+            *tiny, "trainer.max_epochs=1", "report=[open_set,embedding_map]", "reports.open_set.nearest=3"
+        )
+    )
+    assert (tmp_path / "run" / "embedding_map.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "run" / "report.html").read_text()
-    assert ">Map</h2>" in page
+    assert ">Embedding map</h2>" in page
     assert "named right with all enrolled" in page
-    identified = json.loads((tmp_path / "run" / "metrics.json").read_text())["identification"]
+    identified = json.loads((tmp_path / "run" / "metrics.json").read_text())["open_set"]
     assert all(0 <= identified[name] <= 1 for name in ("rate", "detected_at_1", "detected_at_10"))
     checkpoint, file = tmp_path / "run/checkpoints/best.ckpt", tmp_path / "test.npz"
     result = evaluate(checkpoint, tmp_path / "again", embeddings=file)
@@ -162,12 +176,14 @@ def test_an_evaluation_writes_what_it_ranked(compose, tiny, tmp_path):
     people, cameras = found.codes()
     query, gallery = torch.from_numpy(found.is_query), torch.from_numpy(~found.is_query)
     ranking = rank(
-        found.vectors[query],
-        found.vectors[gallery],
-        people[query],
-        people[gallery],
-        cameras[query],
-        cameras[gallery],
+        *sides(
+            found.vectors[query],
+            found.vectors[gallery],
+            people[query],
+            people[gallery],
+            cameras[query],
+            cameras[gallery],
+        )
     )
     assert ranking.mean_ap == pytest.approx(result.test["mAP"])
     pd.DataFrame({"path": found.paths}).to_csv(tmp_path / "paths.csv", index=False)

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sides import sides
 from torch.nn.functional import normalize
 
 from reid_lightning.errors import InputError
@@ -79,18 +80,18 @@ def test_a_scale_of_parts_equals_that_of_the_whole():
     assert Scale.of([torch.full((5,), 2.0)], "z_score")(torch.full((5,), 2.0)).tolist() == [0.0] * 5
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean", "sqeuclidean"])
+@pytest.mark.parametrize("distance", ["cosine", "euclidean", "sqeuclidean"])
 @pytest.mark.parametrize(("normalisation", "rule"), CHOICES)
-def test_chunks_equal_the_whole(metric, normalisation, rule):
+def test_chunks_equal_the_whole(distance, normalisation, rule):
     torch.manual_seed(0)
     sides = [torch.randn(n, d, dtype=torch.float64) for d in (5, 3) for n in (11, 17)]
     faces = torch.rand(11) < 0.7, torch.rand(17) < 0.7
-    body, face = Similarities.of(*sides[:2], metric), Similarities.of(*sides[2:], metric)
+    body, face = Similarities.of(*sides[:2], distance), Similarities.of(*sides[2:], distance)
     fused = FusedSimilarities.of(body, face, *faces, normalisation=normalisation, rule=rule)
     chunks = torch.cat([chunk.clone() for _, chunk in fused.chunks(4)])
 
     def whole(query, gallery):
-        if metric == "cosine":
+        if distance == "cosine":
             return normalize(query) @ normalize(gallery).T
         return -torch.cdist(query, gallery).square()
 
@@ -117,16 +118,14 @@ def test_fused_beats_each_alone(normalisation, rule, faces):
     for seed in range(3):
         body, face, has_face, ids, is_query = planted(seed, faces=faces)
         pairs = [Similarities.of(side[is_query], side[~is_query], "cosine") for side in (body, face)]
-        sides = has_face[is_query], has_face[~is_query]
-        matches = Matches.of(
-            ids[is_query], ids[~is_query], None, None, camera_policy="allow", lengths=(40, 160)
-        )
-        fused = FusedSimilarities.of(*pairs, *sides, normalisation=normalisation, rule=rule)
+        faces_of = has_face[is_query], has_face[~is_query]
+        matches = Matches.of(*sides(body[is_query], body[~is_query], ids[is_query], ids[~is_query]), "allow")
+        fused = FusedSimilarities.of(*pairs, *faces_of, normalisation=normalisation, rule=rule)
         fused_map.append(rank_pairs(fused, matches).mean_ap)
-        body_map.append(rank(body[is_query], body[~is_query], ids[is_query], ids[~is_query]).mean_ap)
+        body_map.append(rank(*sides(body[is_query], body[~is_query], ids[is_query], ids[~is_query])).mean_ap)
         # The face alone knows nothing of an image without a face: it is as good as a vector of zeros.
         face = torch.where(has_face[:, None], face, 0)
-        face_map.append(rank(face[is_query], face[~is_query], ids[is_query], ids[~is_query]).mean_ap)
+        face_map.append(rank(*sides(face[is_query], face[~is_query], ids[is_query], ids[~is_query])).mean_ap)
     assert min(np.subtract(fused_map, body_map)) > 0.05
     assert min(np.subtract(fused_map, face_map)) > 0.05
 
@@ -135,7 +134,7 @@ def test_equal_scores_count_against_the_query():
     body = Similarities.of(torch.ones(1, 2), torch.ones(5, 2), "cosine")
     has = torch.tensor([True]), torch.ones(5, dtype=torch.bool)
     ids = torch.tensor([1]), torch.tensor([1, 2, 2, 2, 2])
-    matches = Matches.of(*ids, None, None, camera_policy="allow", lengths=(1, 5))
+    matches = Matches.of(*sides(torch.ones(1, 2), torch.ones(5, 2), *ids))
     assert rank_pairs(FusedSimilarities.of(body, body, *has), matches).first_match_rank.item() == 5
 
 

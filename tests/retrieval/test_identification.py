@@ -142,12 +142,23 @@ def test_a_file_gives_everything_again(tmp_path):
     enrolment.save(path)
     assert [file.name for file in tmp_path.iterdir()] == ["people.npz"]
     again = Enrolment.load(path)
-    assert (again.metric, again.model, again.names, again.images) == (
+    assert (again.distance, again.model, again.names, again.images) == (
         "euclidean", "0123abcd", enrolment.names, enrolment.images,
     )  # fmt: skip
     one, other = (each.identify(torch.from_numpy(queries), k=3) for each in (enrolment, again))
     assert one.names == other.names
     assert torch.equal(one.nearest_images, other.nearest_images)
+
+
+def test_a_file_of_an_earlier_version_calls_the_distance_metric(tmp_path):
+    arrays = {
+        "vectors": np.eye(2, dtype=np.float32),
+        "names": np.array(["a", "b"]),
+        "images": np.array(["", ""]),
+    }
+    np.savez(tmp_path / "people.npz", metric=np.array("euclidean"), model=np.array("m"), **arrays)
+    again = Enrolment.load(tmp_path / "people.npz")
+    assert (again.distance, again.people) == ("euclidean", ("a", "b"))
 
 
 def test_a_failed_write_leaves_the_file_as_it_was(tmp_path, monkeypatch):
@@ -189,11 +200,11 @@ def test_bad_input_is_named_and_changes_nothing(tmp_path):
         enrolment.remove("Eve")
     with pytest.raises(InputError, match="of 3 numbers do not fit"):
         enrolment.identify(torch.ones(1, 3))
-    with pytest.raises(InputError, match="k=0"):
+    with pytest.raises(ValueError, match="k must be >= 1, got 0"):
         enrolment.identify(torch.eye(2), k=0)
     with pytest.raises(InputError, match="weighting 'votes' is unknown"):
         enrolment.identify(torch.eye(2), weighting="votes")
-    with pytest.raises(InputError, match="metric 'manhattan' is unknown"):
+    with pytest.raises(InputError, match="Distance 'manhattan' is unknown"):
         Enrolment("manhattan")
     with pytest.raises(InputError, match="There is no file"):
         Enrolment.load(tmp_path / "nobody.npz")

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from sides import sides
 
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.open_set import identification_summary, open_set_rates
+from reid_lightning.retrieval.open_set import open_set_rates, open_set_scores
 
 
 def by_loops(distances, correct, enrolled, rate):
@@ -52,14 +53,14 @@ def people(noise, count=40, images=6, seed=0):
 
 
 def test_people_apart_are_all_identified_and_noise_identifies_few():
-    clear = identification_summary(*people(0.05))
+    clear = open_set_scores(*sides(*people(0.05)))
     assert [clear[name] for name in ("rate", "detected_at_1", "detected_at_10")] == [1.0, 1.0, 1.0]
-    poor = identification_summary(*people(2.5))
+    poor = open_set_scores(*sides(*people(2.5)))
     assert poor["rate"] < 0.5
     assert poor["detected_at_1"] <= poor["detected_at_10"] < 0.5
     assert poor["threshold_at_1"] <= poor["threshold_at_10"]
-    assert identification_summary(*people(2.5)) == poor
-    assert identification_summary(*people(2.5), seed=1) != poor
+    assert open_set_scores(*sides(*people(2.5))) == poor
+    assert open_set_scores(*sides(*people(2.5)), seed=1) != poor
 
 
 def test_the_rate_is_that_of_a_plain_loop():
@@ -74,7 +75,7 @@ def test_the_rate_is_that_of_a_plain_loop():
             votes[person] = votes.get(person, 0.0) + max(0.0, float(cosine[place]))
         right += max(votes, key=votes.__getitem__) == int(query_ids[row])
         counted += 1
-    found = identification_summary(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras)
+    found = open_set_scores(*sides(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras))
     assert found["rate"] == pytest.approx(right / counted)
 
 
@@ -84,7 +85,7 @@ def test_a_query_without_another_image_of_its_person_is_not_counted():
         torch.zeros(len(query)),
         (gallery_ids >= 20).long(),
     )  # the first twenty people were seen by one camera
-    found = identification_summary(query, gallery, query_ids, gallery_ids, *(c.long() for c in cameras))
+    found = open_set_scores(*sides(query, gallery, query_ids, gallery_ids, *(c.long() for c in cameras)))
     assert found["rate"] == 1.0
 
 
@@ -93,7 +94,7 @@ def test_bad_input_is_named():
     yes = torch.ones(3, dtype=torch.bool)
     with pytest.raises(InputError, match="of 3 queries 3 are enrolled"):
         open_set_rates(three, yes, yes)
-    with pytest.raises(InputError, match="false alarm rate 2 is no share"):
+    with pytest.raises(ValueError, match="false_alarms must be between 0 and 1, got 2"):
         open_set_rates(three, yes, torch.tensor([True, False, True]), (2,))
     with pytest.raises(InputError, match="No query has an enrolled image"):
-        identification_summary(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), torch.tensor([2, 3]))
+        open_set_scores(*sides(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), torch.tensor([2, 3])))

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from sides import sides
 
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval import ranking as module
@@ -21,7 +22,7 @@ def scores_of(ranks):
     return average_precision, trapezoid, n / previous
 
 
-def oracle(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, metric, policy):
+def oracle(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, kind, policy):
     """One query, one gallery image and one number at a time; a tie puts the wrong image first."""
     rows = []
     for i, q in enumerate(query.tolist()):
@@ -31,7 +32,7 @@ def oracle(query, gallery, query_ids, gallery_ids, query_cameras, gallery_camera
             camera = query_cameras[i]
             if policy == "exclude_same_camera" and same and camera == gallery_cameras[j] and camera != -1:
                 continue
-            if metric == "cosine":
+            if kind == "cosine":
                 lengths = math.sqrt(sum(a * a for a in q)) * math.sqrt(sum(b * b for b in g))
                 distance = 1 - sum(a * b for a, b in zip(q, g, strict=True)) / lengths if lengths else 1.0
             else:
@@ -63,18 +64,18 @@ def random_problem(seed):
     return query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean", "sqeuclidean"])
-def test_random_problems_equal_the_plain_loop(metric):
+@pytest.mark.parametrize("distance", ["cosine", "euclidean", "sqeuclidean"])
+def test_random_problems_equal_the_plain_loop(distance):
     compared = without_match = 0
     for seed in range(200):
         problem = random_problem(seed)
         policy = "allow" if seed % 3 == 0 else "exclude_same_camera"
-        expected = oracle(*problem, metric, policy)
+        expected = oracle(*problem, distance, policy)
         if expected[:, 4].eq(0).all():
             with pytest.raises(InputError, match=r"None of the \d+ queries"):
-                rank(*problem, metric=metric, camera_policy=policy)
+                rank(*sides(*problem), distance=distance, camera_policy=policy)
             continue
-        ranking = rank(*problem, metric=metric, camera_policy=policy, chunk_size=1 + seed % 7)
+        ranking = rank(*sides(*problem), distance=distance, camera_policy=policy, chunk_size=1 + seed % 7)
         got = torch.stack([column.double() for column in vars(ranking).values()], dim=1)
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-12, equal_nan=True)
         valid = expected[expected[:, 4] > 0]
@@ -100,7 +101,7 @@ def test_random_problems_equal_the_plain_loop(metric):
 def test_published_values(ranks, average_precision, trapezoid, inp):
     gallery = torch.arange(1.0, 11.0)[:, None]
     gallery_ids = torch.tensor([int(r in ranks) for r in range(1, 11)])
-    ranking = rank(torch.zeros(1, 1), gallery, torch.tensor([1]), gallery_ids, metric="euclidean")
+    ranking = rank(*sides(torch.zeros(1, 1), gallery, torch.tensor([1]), gallery_ids), distance="euclidean")
     assert round(ranking.mean_ap, 6) == average_precision
     assert round(ranking.mean_trapezoid_ap, 6) == trapezoid
     assert round(ranking.mean_inp, 6) == inp
@@ -108,20 +109,22 @@ def test_published_values(ranks, average_precision, trapezoid, inp):
     assert ranking.cmc_curve(10) == [float(k >= ranks[0]) for k in range(1, 11)]
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 @pytest.mark.parametrize(("num_gallery", "width"), [(7, 512), (63, 64), (1017, 128)])
-def test_constant_embedding_ranks_every_match_last(metric, num_gallery, width):
+def test_constant_embedding_ranks_every_match_last(distance, num_gallery, width):
     # Matrix products round equal columns differently at the table's edge; that must not break a tie.
     vector = torch.randn(width) * 3
     ids = torch.zeros(num_gallery, dtype=torch.long)
     ids[-2:] = 1
     for num_queries in (1, 5, 64):
         ranking = rank(
-            vector.expand(num_queries, -1),
-            vector.expand(num_gallery, -1),
-            torch.ones(num_queries, dtype=torch.long),
-            ids,
-            metric=metric,
+            *sides(
+                vector.expand(num_queries, -1),
+                vector.expand(num_gallery, -1),
+                torch.ones(num_queries, dtype=torch.long),
+                ids,
+            ),
+            distance=distance,
         )
         assert ranking.first_match_rank.eq(num_gallery - 1).all()
 
@@ -130,9 +133,9 @@ def test_half_precision_and_autocast_give_the_float32_ranking():
     torch.manual_seed(0)
     query, gallery = torch.randn(20, 256).bfloat16(), torch.randn(90, 256).bfloat16()
     ids = torch.arange(20), torch.arange(90) % 20
-    expected = rank(query.double(), gallery.double(), *ids)
+    expected = rank(*sides(query.double(), gallery.double(), *ids))
     with torch.autocast("cpu", torch.bfloat16):
-        ranking = rank(query, gallery, *ids)
+        ranking = rank(*sides(query, gallery, *ids))
     assert torch.equal(ranking.average_precision, expected.average_precision)
 
 
@@ -140,9 +143,9 @@ def test_order_chunks_and_sorting_path_do_not_change_the_scores(monkeypatch):
     torch.manual_seed(0)
     query, gallery = torch.randn(50, 8).round(), torch.randn(200, 8).round()
     ids, gallery_ids = torch.arange(50) % 20, torch.arange(200) % 25
-    expected = rank(query, gallery, ids, gallery_ids).average_precision
+    expected = rank(*sides(query, gallery, ids, gallery_ids)).average_precision
     shuffled = torch.randperm(200)
-    got = rank(query, gallery[shuffled], ids, gallery_ids[shuffled], chunk_size=7).average_precision
+    got = rank(*sides(query, gallery[shuffled], ids, gallery_ids[shuffled]), chunk_size=7).average_precision
     assert torch.equal(got, expected)
     # As on a GPU: torch sorts and searches.
     monkeypatch.setattr(
@@ -152,22 +155,31 @@ def test_order_chunks_and_sorting_path_do_not_change_the_scores(monkeypatch):
             values.sort(dim=1).values, torch.from_numpy(thresholds)
         ).numpy(),
     )
-    assert torch.equal(rank(query, gallery, ids, gallery_ids).average_precision, expected)
+    assert torch.equal(rank(*sides(query, gallery, ids, gallery_ids)).average_precision, expected)
 
 
 def test_unknown_camera_is_never_the_same_camera():
     query, gallery = torch.zeros(1, 1), torch.tensor([[1.0], [2.0], [3.0]])
     ids = torch.tensor([1]), torch.tensor([1, 2, 1])
     unknown, first = torch.tensor([-1]), torch.tensor([0])
-    assert rank(query, gallery, *ids, unknown, torch.tensor([-1, 0, 0]), metric="euclidean").num_matches == 2
-    assert rank(query, gallery, *ids, first, torch.tensor([0, 0, -1]), metric="euclidean").num_matches == 1
-    assert rank(query, gallery, *ids, first, None, metric="euclidean").num_matches == 2
+    assert (
+        rank(
+            *sides(query, gallery, *ids, unknown, torch.tensor([-1, 0, 0])), distance="euclidean"
+        ).num_matches
+        == 2
+    )
+    assert (
+        rank(*sides(query, gallery, *ids, first, torch.tensor([0, 0, -1])), distance="euclidean").num_matches
+        == 1
+    )
+    assert rank(*sides(query, gallery, *ids, first, None), distance="euclidean").num_matches == 2
 
 
 def test_queries_without_match_are_counted_and_left_out():
     gallery = torch.tensor([[0.0], [1.0]])
     ranking = rank(
-        torch.zeros(3, 1), gallery, torch.tensor([1, 9, 2]), torch.tensor([1, 2]), metric="euclidean"
+        *sides(torch.zeros(3, 1), gallery, torch.tensor([1, 9, 2]), torch.tensor([1, 2])),
+        distance="euclidean",
     )
     assert ranking.average_precision[1].isnan()
     assert ranking.summary(ranks=(1, 2)) == {
@@ -184,46 +196,49 @@ def test_queries_without_match_are_counted_and_left_out():
 def test_bad_input_is_named():
     x, ids = torch.randn(4, 3), torch.arange(4)
     with pytest.raises(InputError, match="no gallery images"):
-        rank(x, x[:0], ids, ids[:0])
+        rank(*sides(x, x[:0], ids, ids[:0]))
     with pytest.raises(InputError, match="no query images"):
-        rank(x[:0], x, ids[:0], ids)
+        rank(*sides(x[:0], x, ids[:0], ids))
     broken = x.clone()
     broken[[1, 3], 0] = torch.tensor([torch.nan, torch.inf])
     with pytest.raises(InputError, match=r"2 of 4 gallery features are not finite \(the first is row 1\)"):
-        rank(x, broken, ids, ids)
-    with pytest.raises(InputError, match=r"gallery_ids has shape \(3,\) beside 4 features"):
-        rank(x, x, ids, ids[:3])
-    with pytest.raises(InputError, match=r"query_cameras has shape \(2,\)"):
-        rank(x, x, ids, ids, ids[:2], ids)
-    with pytest.raises(InputError, match="equally many columns"):
-        rank(x, x[:, :2], ids, ids)
-    with pytest.raises(InputError, match="'l1' is unknown"):
-        rank(x, x, ids, ids, metric="l1")
-    with pytest.raises(InputError, match="'drop' is unknown"):
-        rank(x, x, ids, ids, camera_policy="drop")
+        rank(*sides(x, broken, ids, ids))
+    with pytest.raises(
+        ValueError, match=r"person_ids of the gallery must have .* shape \(3,\) for 4 vectors"
+    ):
+        rank(*sides(x, x, ids, ids[:3]))
+    with pytest.raises(ValueError, match=r"camera_ids of the query must have .* shape \(2,\)"):
+        rank(*sides(x, x, ids, ids, ids[:2], ids))
+    with pytest.raises(ValueError, match="equally many columns"):
+        rank(*sides(x, x[:, :2], ids, ids))
+    with pytest.raises(ValueError, match=r"distance must be one of euclidean, .*, got l1"):
+        rank(*sides(x, x, ids, ids), distance="l1")
+    with pytest.raises(ValueError, match=r"camera_policy must be one of .*, got drop"):
+        rank(*sides(x, x, ids, ids), camera_policy="drop")
     with pytest.raises(InputError, match="None of the 4 queries has its person in the gallery"):
-        rank(x, x, ids, ids + 10)
+        rank(*sides(x, x, ids, ids + 10))
     with pytest.raises(InputError, match=r"4 have their person .* own camera; .*camera_policy=allow"):
-        rank(x, x, ids, ids, torch.zeros(4), torch.zeros(4))
+        rank(*sides(x, x, ids, ids, torch.zeros(4), torch.zeros(4)))
 
 
 MEASURE = """
 import resource, torch
+from reid_lightning.retrieval.matches import Side
 from reid_lightning.retrieval.ranking import rank
 torch.manual_seed(0)
 query, gallery = torch.randn(3368, 512), torch.randn(15913, 512)
 ids = torch.randint(0, 750, (3368,)), torch.randint(-1, 750, (15913,))
 cameras = torch.randint(0, 6, (3368,)), torch.randint(0, 6, (15913,))
-rank(query[:600], gallery[:700], ids[0][:600], ids[1][:700])  # loads the libraries
+rank(Side(query[:600], ids[0][:600]), Side(gallery[:700], ids[1][:700]))  # loads the libraries
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-rank(query, gallery, *ids, *cameras, metric="{metric}")
+rank(Side(query, ids[0], cameras[0]), Side(gallery, ids[1], cameras[1]), distance="{distance}")
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_memory_of_market1501_stays_small(metric):
-    command = [sys.executable, "-c", MEASURE.format(metric=metric)]
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_memory_of_market1501_stays_small(distance):
+    command = [sys.executable, "-c", MEASURE.format(distance=distance)]
     mebibytes = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert mebibytes < 150

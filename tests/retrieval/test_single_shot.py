@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sides import sides
 
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.ranking import rank
@@ -56,12 +57,12 @@ def test_random_problems_equal_the_plain_loop():
         columns = problem(seed)
         policy = "allow" if seed % 3 == 0 else "exclude_same_camera"
         expected = loop(*(column.tolist() for column in columns), draws=4, seed=seed, policy=policy)
-        options = {"draws": 4, "seed": seed, "metric": "euclidean", "camera_policy": policy}
+        options = {"draws": 4, "seed": seed, "distance": "euclidean", "camera_policy": policy}
         if np.isnan(expected).all():
             with pytest.raises(InputError, match=r"None of the \d+ queries"):
-                rank_single_shot(*columns, **options)
+                rank_single_shot(*sides(*columns), **options)
             continue
-        ranking = rank_single_shot(*columns, **options, chunk_size=1 + seed % 4)
+        ranking = rank_single_shot(*sides(*columns), **options, chunk_size=1 + seed % 4)
         assert np.array_equal(ranking.match_ranks.numpy(), expected, equal_nan=True)
         found = expected[:, ~np.isnan(expected[0])]
         rates = {k: (found <= k).mean(axis=1) for k in (1, 2)}
@@ -80,8 +81,8 @@ def test_one_image_a_person_is_the_ordinary_ranking():
     generator = torch.Generator().manual_seed(0)
     query, gallery = torch.randn(2, 30, 4, generator=generator)
     ids = torch.arange(30)
-    expected = rank(query, gallery, ids, ids)
-    ranking = rank_single_shot(query, gallery, ids, ids, draws=3)
+    expected = rank(*sides(query, gallery, ids, ids))
+    ranking = rank_single_shot(*sides(query, gallery, ids, ids), draws=3)
     for name, column in vars(expected).items():
         torch.testing.assert_close(getattr(ranking, name), column, rtol=0, atol=1e-12)
     summary = ranking.summary()
@@ -93,23 +94,23 @@ def test_one_image_a_person_is_the_ordinary_ranking():
 def test_draws_follow_the_seed_and_one_draw_has_no_spread():
     columns = problem(33)
     first, again, other = (
-        rank_single_shot(*columns, draws=20, seed=seed, camera_policy="allow").match_ranks
+        rank_single_shot(*sides(*columns), draws=20, seed=seed, camera_policy="allow").match_ranks
         for seed in (5, 5, 6)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    fewer = rank_single_shot(*columns, draws=1, seed=5, camera_policy="allow")
+    fewer = rank_single_shot(*sides(*columns), draws=1, seed=5, camera_policy="allow")
     assert torch.equal(fewer.match_ranks, first[:1])
     assert not any(name.endswith("_std") for name in fewer.summary())
-    with pytest.raises(InputError, match="got draws=0"):
-        rank_single_shot(*columns, draws=0)
+    with pytest.raises(ValueError, match="draws must be >= 1, got 0"):
+        rank_single_shot(*sides(*columns), draws=0)
 
 
 def test_every_image_is_drawn_equally_often():
     gallery = torch.eye(6)
     ids = torch.tensor([1, 1, 1, 2, 2, 2])
     # A query for each image of person 1: it is found first if it is drawn itself (the others are as far as the wrong one).
-    ranking = rank_single_shot(gallery[:3], gallery, ids[:3], ids, draws=6000)
+    ranking = rank_single_shot(*sides(gallery[:3], gallery, ids[:3], ids), draws=6000)
     rates = (ranking.match_ranks == 1).double().mean(dim=1)
     assert rates == pytest.approx(torch.full((6000,), 1 / 3).double())  # one of the three in every draw
     shares = (ranking.match_ranks == 1).double().mean(dim=0)

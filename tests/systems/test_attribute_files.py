@@ -8,9 +8,9 @@ import torch
 from reid_lightning.data.annotations import AttributeForm, read_attributes
 from reid_lightning.data.attributes import MARKET12
 from reid_lightning.data.table import validate_table
-from reid_lightning.engine.retrieval_metric import EvaluationRows
 from reid_lightning.experiments.evaluate import evaluate, load_module
 from reid_lightning.experiments.run import run_job
+from reid_lightning.retrieval.evaluation import EvaluationRows
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.systems.attributes.files import draw_attributes, file_names, write_attribute_files
 from reid_lightning.systems.attributes.metric import AttributeEvaluation, AttributeRows
@@ -30,7 +30,11 @@ def example(count=40, seed=0):
         "distractor": [k >= count - 6 for k in range(count)],
     }
     ranked = EvaluationRows(
-        torch.randn(count, 16, generator=generator), people, cameras, torch.arange(count), is_query
+        torch.randn(count, 16, generator=generator),
+        people,
+        cameras,
+        index=torch.arange(count),
+        is_query=is_query,
     )
     logits = torch.randn(count, MARKET12.num_outputs, generator=generator)
     blocks = [block.softmax(1) for block in logits.split(list(MARKET12.sizes), dim=1)]
@@ -69,7 +73,7 @@ def test_ranked_files_follow_the_mean_squared_error_without_the_same_camera(tmp_
         for k in range(8, 40):
             same = ranked.person_ids[k] == ranked.person_ids[number]
             if not (same and ranked.camera_ids[k] == ranked.camera_ids[number]):
-                error = (ranked.embeddings[k] - ranked.embeddings[number]).square().mean()
+                error = (ranked.vectors[k] - ranked.vectors[number]).square().mean()
                 errors[f"{k:04d}.jpg"] = float(error)
         assert query == f"{number:04d}.jpg"
         assert files.split(", ") == sorted(errors, key=errors.__getitem__)[:5]

@@ -49,7 +49,7 @@ def test_the_systems_are_the_reports(compose, name, size, channels, embedding):
     triplet = module.objective.losses["triplet"]
     assert (triplet.soft_margin, triplet.squared, triplet.normalize) == (True, False, False)
     assert type(module.objective.miner).__name__ == "BatchHardMiner"
-    assert (module.protocol.normalize, module.protocol.metric) == (False, "euclidean")
+    assert (module.protocol.normalize, module.protocol.distance) == (False, "euclidean")
     groups = module._optimizer(network, module.objective).param_groups
     assert {group["weight_decay"] for group in groups} == {0.0}
     assert {group["lr"] for group in groups} == {3e-4}

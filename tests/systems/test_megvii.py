@@ -70,9 +70,15 @@ def test_every_stripe_is_trained_by_its_own_classifier(compose):
             r"no loss reads the stripes .*\(loss=aligned, loss=part_identity or loss=spatial_channel\)",
         ),
         (["evaluation.feature=stripes"], "evaluation.feature=stripes reads the stripes"),
-        (["evaluation.aligned=10"], "evaluation.aligned=10 compares stripes"),
-        (["loss=aligned", "evaluation.aligned=0"], "evaluation.aligned=0 must be"),
-        (["loss=aligned", "evaluation.aligned=5", "evaluation.single_shot=3"], "stripes of single images"),
+        (["evaluation/rerank=aligned"], "evaluation.rerank=AlignedRerank reads the stripes"),
+        (
+            ["loss=aligned", "evaluation/rerank=aligned", "evaluation.rerank.nearest=0"],
+            "nearest must be a whole number >= 1, got 0",
+        ),
+        (
+            ["loss=aligned", "evaluation/rerank=aligned", "evaluation.tracklets=pool"],
+            "compares the stripes of single images",
+        ),
         (["loss=spatial_channel", "neck=linear"], "must be 256 long"),
         (["loss=spatial_channel", "parts.stripes=7"], "parts.stripes=7 does not divide"),
     ],
@@ -89,17 +95,16 @@ def test_what_does_not_go_together_is_refused(compose, choices, words):
 
 
 @pytest.mark.slow
-def test_a_trained_model_is_looked_at_a_second_time(compose, tiny, tmp_path):
+def test_a_trained_model_is_reranked_by_its_stripes(compose, tiny, tmp_path):
     """The checkpoint's stripes re-rank the same gallery; the mirror image's stripes join where asked."""
     config = compose("loss=aligned", "parts.stripes=2", *tiny, "trainer.max_epochs=1", "data.weights=null")
     trained = run_job(config).test["mAP"]
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
     again = evaluate(checkpoint, tmp_path / "again").test["mAP"]
     assert again == pytest.approx(trained, abs=1e-6)
+    rerank = ["evaluation/rerank=aligned", "evaluation.rerank.nearest=50", "evaluation.rerank.weight=9"]
     scores = {
-        name: evaluate(
-            checkpoint, tmp_path / name, ["evaluation.aligned=50", "evaluation.aligned_weight=9", *more]
-        )
+        name: evaluate(checkpoint, tmp_path / name, [*rerank, *more])
         for name, more in (("second", []), ("mirrored", ["evaluation.flip=true"]))
     }
     assert len({trained, *(result.test["mAP"] for result in scores.values())}) == 3

@@ -25,7 +25,7 @@ def test_the_system_is_the_report(compose):
     assert module.objective.tasks["identity"].label_smoothing == 0
     assert module.objective.terms == ["identity", "attributes"]
     assert (module.protocol.feature, module.protocol.normalize) == ("embedding", False)
-    assert module.protocol.metric == "sqeuclidean"
+    assert module.protocol.distance == "sqeuclidean"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class OfflineMining(Callback):
                 embeddings,
                 labels,
                 _miner(pl_module).neighbours,
-                pl_module.protocol.metric,  # type: ignore[union-attr, arg-type]
+                pl_module.protocol.distance,  # type: ignore[union-attr, arg-type]
                 _miner(pl_module).search,
             )
             self._hand_over(trainer, pl_module)

@@ -1,5 +1,6 @@
 """What a test of attributes leaves: predictions in the form of the annotations, ranked lists, and pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,7 @@ from reid_lightning.data.annotations import AttributeForm, read_attributes
 from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.files import atomic_path
 from reid_lightning.reporting.page import Picture
-from reid_lightning.retrieval.evaluation import EvaluationRows
-from reid_lightning.retrieval.neighbours import nearest
+from reid_lightning.retrieval.evaluation import EvaluationRows, nearest_rows
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.systems.attributes.charts import attribute_bars, confusion_matrices, junk_roc
 from reid_lightning.systems.attributes.metric import AttributeRows, AttributeScores, predicted_classes
@@ -54,17 +54,8 @@ def write_attribute_files(
     with atomic_path(output_dir / CLASSIFICATION) as temporary:
         written.to_csv(temporary, index=False)
     query, gallery = ranked.query, ranked.gallery
-    found = nearest(
-        query.embeddings,
-        gallery.embeddings,
-        gallery_files,
-        query.person_ids,
-        gallery.person_ids,
-        query.camera_ids,
-        gallery.camera_ids,
-        metric="sqeuclidean",  # ranks as the mean squared error does
-        camera_policy=protocol.camera_policy,
-    )
+    by_error = replace(protocol, distance="sqeuclidean", rerank=None)  # ranks as the mean squared error does
+    found = nearest_rows(ranked, gallery_files, by_error)
     gallery_names, query_names = (names[side.index.cpu().numpy()] for side in (gallery, query))
     lines = [
         f"{name}: {', '.join(gallery_names[row[row >= 0]])}\n"

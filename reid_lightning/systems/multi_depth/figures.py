@@ -53,7 +53,7 @@ def _example(run: Run) -> list[int] | None:
         return None
     position = answered[precision[answered].argsort(stable=True)[len(answered) // 2]]
     query, gallery = evaluated.query, evaluated.gallery
-    distances = torch.linalg.vector_norm(gallery.embeddings - query.embeddings[position], dim=1)
+    distances = torch.linalg.vector_norm(gallery.vectors - query.vectors[position], dim=1)
     same = gallery.person_ids == query.person_ids[position]
     elsewhere = same & (gallery.camera_ids != query.camera_ids[position])
     chosen = [elsewhere if elsewhere.any() else same, ~same]

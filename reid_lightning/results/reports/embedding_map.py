@@ -1,10 +1,10 @@
-"""Maps of embeddings: of the test set on a run's page, and of a file, as `reid report map` draws them."""
+"""Maps of embeddings: of the last evaluation on a run's page, and of a file, as `reid report map` draws them."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from rich.console import Console
 
 from reid_lightning.distances import unit_vectors
@@ -13,11 +13,54 @@ from reid_lightning.reporting.embedding_map import FEWEST, choose_points, embedd
 from reid_lightning.reporting.page import Picture
 from reid_lightning.results.ranked_embeddings import embeddings_of
 from reid_lightning.retrieval.embeddings import Embeddings
-from reid_lightning.retrieval.evaluation import EvaluationRows
-from reid_lightning.retrieval.protocol import EvaluationProtocol
+from reid_lightning.retrieval.rerank import whole_number
+from reid_lightning.systems.task import Report, Run
 
 PEOPLE, IMAGES = 12, 2000
 PERPLEXITY = 30.0
+
+
+class EmbeddingMapReport(Report):
+    """Lays the vectors of the last evaluation out in the plane (t-SNE); arguments as in `draw_map`.
+
+    Raises:
+        ValueError: A setting is out of range.
+    """
+
+    name = "embedding_map"
+
+    def __init__(
+        self,
+        people: int = PEOPLE,
+        images: int = IMAGES,
+        perplexity: float = PERPLEXITY,
+        seed: int = 0,
+        thumbnails: bool = False,
+    ) -> None:
+        whole_number("people", people, 1)
+        whole_number("images", images, 1)
+        whole_number("seed", seed, 0)
+        if not perplexity > 0:
+            raise ValueError(f"perplexity must be > 0, got {perplexity}")
+        self.people, self.images, self.perplexity = people, images, perplexity
+        self.seed, self.thumbnails = seed, thumbnails
+
+    def figures(self, run: Run, scores: Mapping[str, float]) -> list[Picture]:
+        """Draw `embedding_map.png`, where there is something to lay out."""
+        rows = run.rows
+        if rows is None or len(rows) < FEWEST or bool((rows.vectors == rows.vectors[0]).all()):
+            return []
+        return [
+            draw_map(
+                embeddings_of(rows, run.datamodule.table, run.protocol.distance),
+                run.output_dir / "embedding_map.png",
+                self.people,
+                self.images,
+                self.perplexity,
+                self.seed,
+                self.thumbnails,
+            )
+        ]
 
 
 def draw_map(
@@ -48,7 +91,7 @@ def draw_map(
     start = time.perf_counter()
     rows, named = choose_points(embeddings.people, embeddings.distractor, people, images, seed)
     part = embeddings.select(rows)
-    vectors = unit_vectors(part.vectors) if part.metric == "cosine" else part.vectors
+    vectors = unit_vectors(part.vectors) if part.distance == "cosine" else part.vectors
     who = np.where(part.distractor, "", part.people)
     perplexity = min(perplexity, (len(rows) - 1) / 3)  # t-SNE can mind no more
     positions = tsne(vectors.numpy(), perplexity, seed)
@@ -63,16 +106,7 @@ def draw_map(
         f"{time.perf_counter() - start:.0f} s. Close points have close vectors; sizes of groups and distances between them "
         "mean nothing."
     )
-    return Picture("Map", path, caption, width=46)
-
-
-def draw_test_map(
-    rows: EvaluationRows, table: pd.DataFrame, protocol: EvaluationProtocol, output_dir: Path
-) -> list[Picture]:
-    """Draw the map of what a run evaluated, where its protocol asks for one and there is something to lay out."""
-    if not protocol.map or len(rows.index) < FEWEST or bool((rows.embeddings == rows.embeddings[0]).all()):
-        return []
-    return [draw_map(embeddings_of(rows, table, protocol.metric), output_dir / "map.png")]
+    return Picture("Embedding map", path, caption, width=46)
 
 
 def map_file(
