@@ -15,8 +15,8 @@ from reid_lightning.distributed.gather import gather_rows
 class RowMetric(Metric):
     """Collects columns of rows over all processes; a row that arrives twice (a padded shard) counts once.
 
-    Shards may be uneven or empty. A subclass calls `add` for a batch and `rows` in its `compute`, whose result may be any
-    value object: it is neither squeezed nor moved nor kept.
+    Shards may be uneven or empty. A subclass calls `add` for a batch and `gathered` in its `compute`, whose result may be
+    any value object: it is neither squeezed nor moved nor kept.
 
     Args:
         columns: Names of the columns.
@@ -39,7 +39,7 @@ class RowMetric(Metric):
         for name in self.columns:
             getattr(self, name).append(columns[name].detach())
 
-    def rows(self) -> tuple[Tensor, dict[str, Tensor]]:
+    def gathered(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the (N,) rows in their order, and every column in this order."""
         index, order = dim_zero_cat(self.index).sort(stable=True)
         first = torch.cat([index.new_ones(1), index.diff()]) > 0

@@ -59,7 +59,7 @@ def test_a_loss_that_brings_parts_still_does(compose):
 
 
 def test_an_offline_miner_serves_the_whole_run(compose):
-    with pytest.raises(HydraException, match=r"Could not override 'sampler@loss.triplet.miner.sampler'"):
+    with pytest.raises(HydraException, match=r"Could not override 'sampler@loss\.triplet\.miner\.sampler'"):
         compose("miner@loss.triplet.miner=offline_hard")
     with pytest.raises(InputError, match="but loss=triplet has a miner of its own"):
         check_config(compose("miner=offline_random", "miner@loss.triplet.miner=batch_hard"))

@@ -51,10 +51,7 @@ def said(*overrides):
         (("loss=[circle,center]", "miner=semi_hard"), "miner has no effect: loss=circle and loss=center form their own"),
         (("loss=none", "miner=semi_hard"), "miner has no effect: there is no metric loss"),
         (("loss=none", "across_ranks=false"), "across_ranks has no effect"),
-        (
-            ("classifier=arcface", "classifier.weight=0", "classifier.scale=4"),
-            "classifier has no effect: classifier.weight is 0",
-        ),
+        (("classifier=arcface", "classifier.weight=0", "classifier.scale=4"), "classifier has no effect: classifier.weight"),
         (("loss=[triplet,circle]", "loss.circle.weight=0", "loss.circle.gamma=3"), "loss.circle has no effect"),
         (("loss.triplet.soft_margin=true", "loss.triplet.margin=1"), "loss.triplet.margin has no effect: the soft margin"),
         (("neck=linear", "neck.batch_norm=false"), "neck.batch_norm has no effect"),
@@ -161,8 +158,7 @@ def test_shipped_search_spaces_vary_nothing_in_vain(name):
 
 def test_such_a_sweep_ends_before_its_first_job(tmp_path):
     done = subprocess.run(
-        [sys.executable, str(REPOSITORY / "train.py"), "-m", "pooling=avg,gem", "parts=pose",
-         f"hydra.sweep.dir={tmp_path}/s"],
+        [sys.executable, str(REPOSITORY / "train.py"), "-m", "pooling=avg,gem", "parts=pose"],
         capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1

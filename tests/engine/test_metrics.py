@@ -159,7 +159,7 @@ def evaluate_shards(process, folder):
             EvaluationProtocol(rerank=AlignedRerank(9)),
         )
         torch.save((vars(ranking), tuple(vars(evaluation.rows).values())), folder / f"{name}-{process}.pt")
-        assert sum(map(len, evaluation.codes)) == sum(map(len, shards[process]))  # its own rows again
+        assert sum(map(len, evaluation.index)) == sum(map(len, shards[process]))  # its own rows again
     distributed.destroy_process_group()
 
 

@@ -91,6 +91,41 @@ def test_a_setting_that_changes_a_result_changes_the_identity(album, override):
     assert changed.name != before.name
 
 
+def test_the_same_settings_have_the_same_hash_as_ever():
+    """Changed rows of `config/schema.py` must not change what sweeps of earlier versions are called."""
+    config = {
+        "seed": 1,
+        "output_dir": "outputs/a",
+        "resume": "last",
+        "time_limit": 5,
+        "logger": {"wandb": {"tags": [], "project": "mine"}},
+        "trainer": {
+            "accelerator": "gpu",
+            "devices": 2,
+            "num_nodes": 1,
+            "precision": "32-true",
+            "max_epochs": 4,
+            "enable_progress_bar": False,
+            "log_every_n_steps": 3,
+        },
+        "data": {
+            "root": "/a",
+            "num_workers": 1,
+            "cache": True,
+            "cache_limit": 2.0,
+            "batch_size": 8,
+            "weights": None,
+            "image_size": [96, 48],
+            "sources": {"pedestrians": {"root": "/b", "processes": 2, "seed": 0}},
+        },
+        "callbacks": {"best": {"dirpath": "/c", "mode": "max"}},
+        "miner": None,
+        "tasks": {},
+    }
+    hashes = [job_identity._hash(job_identity.settings(config, swept)) for swept in ((), ["trainer.devices"])]
+    assert hashes == ["c846f6fead42c289f7b4618809928a68", "2b7821d90840d2981c04ea97e02b5670"]
+
+
 def test_a_machine_setting_counts_where_a_sweep_varies_it(album):
     one = of("trainer.devices=1", folder=album, swept=["trainer.devices"])
     assert one != of("trainer.devices=2", folder=album, swept=["trainer.devices"])

@@ -121,7 +121,7 @@ class AttributeEvaluation(RowMetric):
 
     def compute(self) -> AttributeScores:
         """Score all images, and keep them in `evaluated`."""
-        index, columns = self.rows()
+        index, columns = self.gathered()
         self.evaluated = AttributeRows(index, **columns)
         answers = predicted_classes(self.evaluated.probabilities, self.sizes)
         confusions = []

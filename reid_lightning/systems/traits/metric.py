@@ -71,5 +71,5 @@ class TraitEvaluation(RowMetric):
 
     def compute(self) -> TraitErrors:
         """Return the answers and true values of all images."""
-        _, columns = self.rows()
+        _, columns = self.gathered()
         return TraitErrors(self.names, columns["answers"].cpu(), columns["truth"].cpu(), tuple(self.medians))
