@@ -1,9 +1,8 @@
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
+from helpers import run_python
 
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval import ranking as module
@@ -224,6 +223,4 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_memory_of_market1501_stays_small(metric):
-    command = [sys.executable, "-c", MEASURE.format(metric=metric)]
-    mebibytes = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert mebibytes < 150
+    assert float(run_python("-c", MEASURE.format(metric=metric)).stdout) < 150  # MiB

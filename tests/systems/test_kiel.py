@@ -1,19 +1,16 @@
 """Kiel's experiments: what they compose to, and their tables as sweeps."""
 
 import itertools
-import subprocess
-import sys
-from pathlib import Path
 
 import hydra
 import pytest
+from helpers import train
 
 from reid_lightning.config.resolve import CONF
 from reid_lightning.engine.schedules import StepSchedule
 from reid_lightning.experiments.factory import build_network
 from reid_lightning.sweeps.reader import read_sweep
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 TABLES = {
     "backbone": {"network=mildnet_narrow", "network=resnet50_narrow"},
     "loss": {"loss=triplet_squared", "loss=lossless"},
@@ -108,12 +105,7 @@ TINY_TABLE = (
 @pytest.mark.slow
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_is_one_command_and_further_overrides_replace_its_own(tmp_path, table):
-    command = [sys.executable, "train.py", "--multirun", f"hydra.sweep.dir={tmp_path}"]
-    done = subprocess.run(
-        [*command, f"experiment=kiel/tables/{table}", *TINY_TABLE, "seed=4,5"],
-        capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = train(f"experiment=kiel/tables/{table}", *TINY_TABLE, "seed=4,5", folder=tmp_path, multirun=True)
     jobs = read_sweep(tmp_path)
     assert set(zip(jobs["option"], jobs["seed"], strict=True)) == set(itertools.product(TABLES[table], "45"))
     assert jobs["failure"].isna().all()
