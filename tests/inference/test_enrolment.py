@@ -9,7 +9,6 @@ import pytest
 import torch
 from helpers import command
 
-from reid_lightning.cli.main import app
 from reid_lightning.data.image_cache import DecodedImages
 from reid_lightning.data.pedestrians.dataset import read_pedestrians
 from reid_lightning.engine.module import CHECKPOINT_KEY
