@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers import Processes
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -19,6 +20,14 @@ def _cache(tmp_path_factory):
         del os.environ["REID_LIGHTNING_CACHE"]
     else:
         os.environ["REID_LIGHTNING_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory):
+    """Return a function that lets two processes work together: `processes(work, ...)`, see `helpers.Processes`."""
+    started = Processes(tmp_path_factory.mktemp("processes"))
+    yield started
+    started.end()
 
 
 FOLDER = "the folder of the run"  # stands in composed configs for `output_dir`, which differs between tests

@@ -1,10 +1,14 @@
 """What many tests do: start a Python process, let two processes meet, write a picture or a job's folder."""
 
+import io
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,34 +109,79 @@ def wait_until(
         time.sleep(0.02)
 
 
-def in_processes(
-    work: Callable[..., Any], folder: Path, *arguments: object, count: int = 2
-) -> list[Any]:
-    """Return what each of some processes, joined by gloo, returns from `work(rank, *arguments)`.
+class Processes:
+    """Processes joined by gloo that work together whenever they are asked; they are started at the first time.
 
-    Args:
-        work: A function that a child process can import. It runs on one thread.
-        folder: An empty folder, for the processes to meet and to leave their results.
-        *arguments: The function's further arguments.
-        count: Number of processes.
+    Starting one takes seconds, so that all tests of a session share them.
     """
-    import torch
-    from torch import multiprocessing
 
-    multiprocessing.spawn(_in_process, (work, str(folder), count, arguments), nprocs=count)
-    return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(count)]
+    def __init__(self, folder: Path, count: int = 2) -> None:
+        self.folder = folder
+        self.count = count
+        self.started: list[tuple[Any, Any]] = []  # process, and this end of its pipe
+
+    def __call__(self, work: Callable[..., Any], *arguments: object) -> list[Any]:
+        """Return what each process returns from `work(rank, *arguments)`, run on one thread.
+
+        Args:
+            work: A function that a child process can import.
+            *arguments: Its further arguments.
+
+        Raises:
+            AssertionError: The work failed in a process, or took too long; the next call starts new processes.
+        """
+        import torch
+
+        if not self.started:
+            self._start()
+        for _, pipe in self.started:
+            pipe.send((work, arguments))
+        results = []
+        for rank, (_, pipe) in enumerate(self.started):
+            try:
+                failure, written = pipe.recv() if pipe.poll(TIMEOUT) else ("no answer", None)
+            except EOFError:
+                failure, written = "it has ended", None
+            if failure:
+                self.end()
+                raise AssertionError(f"process {rank}: {failure}")
+            results.append(torch.load(io.BytesIO(written)))
+        return results
+
+    def end(self) -> None:
+        """Stop the processes."""
+        for process, pipe in self.started:
+            process.kill()
+            process.join()
+            pipe.close()
+        self.started = []
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        meeting = tempfile.mkdtemp(dir=self.folder)
+        for rank in range(self.count):
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(rank, self.count, meeting, there), daemon=True)
+            process.start()
+            there.close()
+            self.started.append((process, here))
 
 
-def _in_process(
-    rank: int, work: Callable[..., Any], folder: str, count: int, arguments: Sequence[object]
-) -> None:
+def _serve(rank: int, count: int, meeting: str, pipe: Any) -> None:
     import torch
     from torch import distributed
 
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=count)
-    torch.save(work(rank, *arguments), f"{folder}/{rank}.pt")
-    distributed.destroy_process_group()
+    distributed.init_process_group("gloo", f"file://{meeting}/store", rank=rank, world_size=count)
+    while True:
+        work, arguments = pipe.recv()
+        written = io.BytesIO()
+        try:
+            torch.save(work(rank, *arguments), written)
+        except Exception:
+            pipe.send((traceback.format_exc(), None))
+        else:
+            pipe.send((None, written.getvalue()))
 
 
 def write_plain_image(

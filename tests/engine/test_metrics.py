@@ -1,6 +1,5 @@
 import pytest
 import torch
-from helpers import in_processes
 
 from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
 from reid_lightning.errors import InputError
@@ -165,8 +164,8 @@ def evaluate_shards(process):
     return found
 
 
-def test_two_processes_give_the_ranking_of_one(tmp_path):
-    found = in_processes(evaluate_shards, tmp_path)
+def test_two_processes_give_the_ranking_of_one(processes):
+    found = processes(evaluate_shards)
     columns = table()
     whole, ranking = evaluated(columns, [torch.arange(41)], EvaluationProtocol(aligned=9))
     for name in SHARDS:

@@ -3,7 +3,6 @@
 
 import pytest
 import torch
-from helpers import in_processes
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -106,8 +105,8 @@ def work(rank):
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory):
-    return in_processes(work, tmp_path_factory.mktemp("ranks"), count=WORLD)
+def two_ranks(processes):
+    return processes(work)
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from helpers import in_processes
 from sklearn import metrics as sklearn
 
 from reid_lightning.systems.attributes.metric import AttributeEvaluation, joint_accuracy, predicted_classes
@@ -130,8 +129,8 @@ def evaluate_shards(process):
     return found
 
 
-def test_two_processes_give_the_scores_of_one(tmp_path):
-    found = in_processes(evaluate_shards, tmp_path)
+def test_two_processes_give_the_scores_of_one(processes):
+    found = processes(evaluate_shards)
     whole, scores = evaluated(table(), [torch.arange(61)])
     for name in SHARDS:
         for process in (0, 1):

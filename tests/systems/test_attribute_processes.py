@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from helpers import in_processes
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -90,8 +89,8 @@ def work(rank):
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory):
-    return in_processes(work, tmp_path_factory.mktemp("ranks"), count=WORLD)
+def two_ranks(processes):
+    return processes(work)
 
 
 @pytest.mark.slow
