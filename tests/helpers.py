@@ -76,9 +76,7 @@ def train(
     where: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `train.py` in a process of its own; see `train_arguments` and `run_python`."""
-    return run_python(
-        *train_arguments(*overrides, folder=folder, multirun=multirun), code=code, where=where
-    )
+    return run_python(*train_arguments(*overrides, folder=folder, multirun=multirun), code=code, where=where)
 
 
 def command(*arguments: object) -> Any:

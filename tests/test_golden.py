@@ -47,7 +47,9 @@ def difference(config: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     gone = set()
     for key in theirs.keys() - inner:
         parts = key.split(".")
-        above = next(".".join(parts[:end]) for end in range(1, len(parts) + 1) if ".".join(parts[:end]) not in inner)
+        above = next(
+            ".".join(parts[:end]) for end in range(1, len(parts) + 1) if ".".join(parts[:end]) not in inner
+        )
         if above.rpartition(".")[0] not in mine:  # else its group was replaced by a value
             gone.add(above)
     changed = {key: value for key, value in sorted(mine.items()) if key not in theirs or theirs[key] != value}
@@ -103,7 +105,12 @@ def test_every_golden_file_has_its_experiment():
 
 
 def test_a_difference_names_what_is_set_and_what_is_gone():
-    base = {"lr": 1, "loss": {"triplet": {"margin": 0.3, "weight": 1}}, "miner": {"share": 0.5}, "heads": None}
+    base = {
+        "lr": 1,
+        "loss": {"triplet": {"margin": 0.3, "weight": 1}},
+        "miner": {"share": 0.5},
+        "heads": None,
+    }
     config = {"lr": 2, "loss": {"circle": {"margin": 0.25}}, "miner": None, "heads": {"size": 3}}
     assert difference(config, base) == {
         "set": {"heads.size": 3, "loss.circle.margin": 0.25, "lr": 2, "miner": None},

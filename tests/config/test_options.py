@@ -146,7 +146,9 @@ def test_option_composes_and_builds(built, choice):
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_option_builds_what_no_other_of_its_group_builds(built, group):
-    portraits = {file.stem: built(f"{group}={file.stem}")[1] for file in sorted((CONF / group).glob("*.yaml"))}
+    portraits = {
+        file.stem: built(f"{group}={file.stem}")[1] for file in sorted((CONF / group).glob("*.yaml"))
+    }
     same = {(one, other) for one, other in combinations(portraits, 2) if portraits[one] == portraits[other]}
     assert same == ALIKE.get(group, set())
 

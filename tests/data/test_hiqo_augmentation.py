@@ -1,6 +1,5 @@
 """Colour, crop, noise and contrast against the arithmetic that they stand for."""
 
-
 import albumentations as A
 import matplotlib
 import numpy as np

@@ -1,6 +1,5 @@
 """Two processes give the loss and the gradients of one: the objective and the module's gathering, under gloo."""
 
-
 import pytest
 import torch
 from torch import nn

@@ -21,7 +21,10 @@ def test_the_strong_baseline_is_bag_of_tricks(compose):
     assert rates(config, 0, 10, 39.9, 40, 69.9, 70, 119) == pytest.approx(
         [3.5e-6, 3.5e-4, 3.5e-4, 3.5e-5, 3.5e-5, 3.5e-6, 3.5e-6]
     )
-    assert (config["sampler"]["identities"], config["sampler"]["images_per_identity"]) == (16, 4)  # the default's too
+    assert (config["sampler"]["identities"], config["sampler"]["images_per_identity"]) == (
+        16,
+        4,
+    )  # the default's too
     module = build_module(config, num_identities=16)
     network = module.network
     assert network.classifier.bias is None

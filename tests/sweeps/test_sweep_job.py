@@ -215,9 +215,7 @@ class Watch(lightning.Callback):
 
 
 def sweep_command(tiny, folder, *overrides):
-    return train_arguments(
-        *tiny, "trainer.max_epochs=2", *overrides, folder=folder / "sweep", multirun=True
-    )
+    return train_arguments(*tiny, "trainer.max_epochs=2", *overrides, folder=folder / "sweep", multirun=True)
 
 
 def run(command, folder, code=0):
@@ -237,9 +235,7 @@ def test_a_killed_sweep_is_continued_by_the_same_command(tiny, tmp_path):
     watch = f"+callbacks.watch={{_target_: watch.Watch, folder: '{tmp_path}', stall: 3}}"
     command = sweep_command(tiny, tmp_path, "seed=1,2,3,4,5,6", watch)
     where = environment(PYTHONPATH=str(tmp_path))
-    with start_python(
-        *command, where=where, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as killed:
+    with start_python(*command, where=where, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
         wait_until((tmp_path / "stalled").exists, killed, seconds=300)
         killed.send_signal(signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL

@@ -43,7 +43,9 @@ def sweep(tmp_path):
     place = 0
     for option, seeds in RESULTS.items():
         for seed, numbers in enumerate(seeds, start=1):
-            write_small_job(tmp_path / str(place), ["experiment=kiel/tables/loss", option, "+a=b"], seed, numbers)
+            write_small_job(
+                tmp_path / str(place), ["experiment=kiel/tables/loss", option, "+a=b"], seed, numbers
+            )
             place += 1
     return tmp_path
 
@@ -132,7 +134,9 @@ def test_a_setting_of_the_machine_is_no_option_unless_it_is_swept(tmp_path):
     assert jobs["option"].nunique() == 1
     assert "override/logger" not in jobs
     for seed, devices in ((4, 1), (5, 2)):
-        write_small_job(tmp_path / str(seed), ["loss=triplet", f"trainer.devices={devices}"], seed, (0.5, 0.4, 0.6))
+        write_small_job(
+            tmp_path / str(seed), ["loss=triplet", f"trainer.devices={devices}"], seed, (0.5, 0.4, 0.6)
+        )
         identified(tmp_path / str(seed), {}, swept=["seed", "trainer.devices"])
     swept = read_sweep(tmp_path)
     assert list(swept["override/trainer.devices"].dropna()) == ["1", "2"]

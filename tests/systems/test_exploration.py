@@ -1,6 +1,5 @@
 """The multi-depth descriptor through a run: explored, saved, evaluated, drawn."""
 
-
 import pytest
 import torch
 import yaml

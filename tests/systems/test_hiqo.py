@@ -31,7 +31,8 @@ FACES = (
 
 
 @pytest.mark.parametrize(
-    ("name", "channels", "embedding"), [("body", 2048, 128), ("body_mobilenet", 1024, 64), ("face", 2048, 128)]
+    ("name", "channels", "embedding"),
+    [("body", 2048, 128), ("body_mobilenet", 1024, 64), ("face", 2048, 128)],
 )
 def test_the_systems_are_the_reports(compose, name, channels, embedding):
     config = compose(f"experiment=hiqo/{name}", "data.weights=null")
