@@ -20,7 +20,7 @@ def share(rank, number):
 def test_work_that_fails_in_a_process_is_told_and_others_start_anew(tmp_path):
     processes = Processes(tmp_path, count=1)
     try:
-        with pytest.raises(AssertionError, match="process 0: (.|\n)*InputError: not here"):
+        with pytest.raises(AssertionError, match=r"process 0: (.|\n)*InputError: not here"):
             processes(refuse, "not here")
         assert not processes.started
         assert processes(share, 4) == [(0, 5)]
@@ -30,7 +30,7 @@ def test_work_that_fails_in_a_process_is_told_and_others_start_anew(tmp_path):
 
 def test_another_exit_status_is_an_error_that_shows_what_was_written():
     code = "import sys; print('a line'); sys.exit('a reason')"
-    with pytest.raises(AssertionError, match="exit status 1\na line\n\n\n?a reason"):
+    with pytest.raises(AssertionError, match=r"exit status 1\na line\n\n\n?a reason"):
         run_python("-S", "-c", code)
     assert run_python("-S", "-c", code, code=1).stderr == "a reason\n"
     assert run_python("-S", "-c", code, code=None).returncode == 1
