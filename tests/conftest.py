@@ -1,7 +1,9 @@
+import functools
 import os
 from pathlib import Path
 
 import pytest
+from helpers import Processes
 
 import reid_lightning  # noqa: F401  before torch, whose threads then wait without spinning
 
@@ -22,21 +24,53 @@ def _cache(tmp_path_factory):
         os.environ["REID_LIGHTNING_CACHE"] = before
 
 
-@pytest.fixture
-def compose(tmp_path):
-    """Return a function from overrides to a plain, resolved run config whose folder is `tmp_path`."""
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory):
+    """Return a function that lets two processes work together: `processes(work, ...)`, see `helpers.Processes`."""
+    started = Processes(tmp_path_factory.mktemp("processes"))
+    yield started
+    started.end()
+
+
+FOLDER = "the folder of the run"  # stands in composed configs for `output_dir`, which differs between tests
+
+
+@functools.cache
+def _composed(overrides: tuple[str, ...]) -> object:
+    """Compose a plain run config once for all tests that ask for it: Hydra needs a quarter of a second."""
     import hydra
 
     from reid_lightning.config.resolve import CONF, plain
     from reid_lightning.sweeps.launchers import prefer_own_options
 
     prefer_own_options()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return plain(hydra.compose("config", [f"output_dir='{FOLDER}'", *overrides]))
+
+
+def _moved(config, folder: str):
+    """Return a copy of a composed config whose run has a folder."""
+    if isinstance(config, dict):
+        return {key: _moved(value, folder) for key, value in config.items()}
+    if isinstance(config, list):
+        return [_moved(value, folder) for value in config]
+    return config.replace(FOLDER, folder) if isinstance(config, str) else config
+
+
+@pytest.fixture
+def compose(tmp_path):
+    """Return a function from overrides to a plain, resolved run config whose folder is `tmp_path`."""
 
     def composed(*overrides, output_dir: Path | str = tmp_path / "run"):
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return plain(hydra.compose("config", [f"output_dir='{output_dir}'", *overrides]))
+        return _moved(_composed(overrides), str(output_dir))
 
     return composed
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-golden", action="store_true", help="write tests/golden/ anew instead of comparing with it"
+    )
 
 
 TINY = (

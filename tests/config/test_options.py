@@ -1,8 +1,15 @@
 """Every shipped option composes, builds, and trains two steps."""
 
-import pytest
+import functools
+import inspect
+from itertools import combinations
 
-from reid_lightning.config.resolve import CONF
+import albumentations as A
+import pytest
+import torch
+from torch import nn
+
+from reid_lightning.config.resolve import CONF, instantiate
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.factory import build_datamodule, build_module
 from reid_lightning.experiments.run import run_job
@@ -23,7 +30,8 @@ CHOICES += sorted(
 )
 # These compose and build; the generated people have other attributes, and faces are tested in test_hiqo.py.
 NOT_ON_PEDESTRIANS = ("attributes=pa100k", "data=faces", "experiment=hiqo/face")
-OFFLINE = ("backbone=resnet50", "loss=lossless")
+ROOT = "/nowhere"
+ALIKE = {"miner": {("batch_all", "none")}}  # all triplets are what a loss takes that no miner gives any
 
 
 def test_every_group_has_options():
@@ -34,17 +42,122 @@ def test_every_group_has_options():
     }  # fmt: skip
 
 
+def portrait(thing: object, depth: int = 6) -> object:
+    """Return what can be compared of an object: its type, its settings, and the shapes of its parameters."""
+    if isinstance(thing, torch.Tensor):
+        return tuple(thing.shape), thing.requires_grad
+    if isinstance(thing, A.BaseCompose):
+        return str(thing)
+    if isinstance(thing, functools.partial):
+        return thing.func.__qualname__, portrait(thing.keywords, depth)
+    if isinstance(thing, type) or inspect.isroutine(thing):
+        return thing.__qualname__
+    if isinstance(thing, dict):
+        return {key: portrait(value, depth - 1) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [portrait(value, depth - 1) for value in thing]
+    if not hasattr(thing, "__dict__") or depth == 0:
+        return thing if isinstance(thing, str | int | float | None) else type(thing).__qualname__
+    if isinstance(thing, nn.Module):
+        settings = {key: value for key, value in vars(thing).items() if key[0] != "_"}
+        state = dict(thing.named_parameters(recurse=False)) | dict(thing.named_buffers(recurse=False))
+        children = {name: portrait(child, depth) for name, child in thing.named_children()}
+        return type(thing).__qualname__, portrait(settings | state, depth), children
+    return type(thing).__qualname__, portrait(vars(thing), depth - 1)
+
+
+def optimizer(module):
+    return module._optimizer, module._optimizer(module.network, module.objective).param_groups
+
+
+def trainer(config):
+    built = instantiate(config["trainer"], logger=False, enable_checkpointing=False)
+    return built.num_devices, built.precision
+
+
+# What the options of a group build: parts of the module, parts of the data module, and what stands alone.
+OF_MODULE = {
+    "attributes": lambda module: (module.network.attributes, module.tasks),
+    "backbone": lambda module: module.network.backbone,
+    "classifier": lambda module: module.network.classifier,
+    "descriptor": lambda module: module.network.descriptor,
+    "evaluation": lambda module: module.protocol,
+    "loss": lambda module: module.objective.losses,
+    "miner": lambda module: module.objective.miner,
+    "neck": lambda module: module.network.neck,
+    "optimizer": optimizer,
+    "parts": lambda module: module.network.parts,
+    "pooling": lambda module: module.network.pooling,
+    "scheduler": lambda module: module._scheduler,
+}
+OF_DATA = {
+    "augmentation": lambda data: data.train_transform,
+    "data": lambda data: data.sources,
+    "sampler": lambda data: data.sampler,
+    "test_transform": lambda data: data.test_transform,
+}
+OF_CONFIG = {
+    "callbacks": lambda config: [instantiate(node) for node in config["callbacks"].values()],
+    "logger": lambda config: [instantiate(node) for node in (config["logger"] or {}).values()],
+    "pretraining": lambda config: instantiate(config["pretraining"]),
+    "trainer": trainer,
+}
+GROUPS = sorted([*OF_MODULE, *OF_DATA, *OF_CONFIG])
+NOT_BUILT = {"experiment", "sweep", "task"}  # test_golden.py, test_launchers.py; and no option but none
+
+
+def test_every_group_builds_something():
+    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra"}
+    assert groups == {*GROUPS, *NOT_BUILT}
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """Return what has been built of each option so far; tests share it, as building all takes a while."""
+    return {}
+
+
+@pytest.fixture
+def built(compose, seen):
+    """Return a function that composes and builds an option with all that belongs to it, and portrays its own part."""
+
+    def build(choice):
+        if choice not in seen:
+            group, name = choice.split("=")
+            root = [f"data.root={ROOT}"] if name in DATA_OPTIONS_WITH_A_ROOT and group == "data" else []
+            config = compose(choice, "data.weights=null", *_companions(choice), *root)
+            module = build_module(config, num_identities=5)
+            parts = {
+                **{name: part(module) for name, part in OF_MODULE.items() if name == group},
+                **{name: part(build_datamodule(config)) for name, part in OF_DATA.items() if name == group},
+                **{name: part(config) for name, part in OF_CONFIG.items() if name == group},
+            }
+            parameters = sum(parameter.numel() for parameter in module.network.parameters())
+            seen[choice] = parameters, portrait(parts)
+        return seen[choice]
+
+    return build
+
+
 @pytest.mark.parametrize("choice", CHOICES)
-def test_option_composes_and_builds(compose, choice):
-    config = compose(choice, "data.weights=null", *_companions(choice))
-    module = build_module(config, num_identities=5)
-    assert sum(parameter.numel() for parameter in module.network.parameters()) > 1000
+def test_option_composes_and_builds(built, choice):
+    parameters, _ = built(choice)
+    assert parameters > 1000
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_option_builds_what_no_other_of_its_group_builds(built, group):
+    portraits = {
+        file.stem: built(f"{group}={file.stem}")[1] for file in sorted((CONF / group).glob("*.yaml"))
+    }
+    same = {(one, other) for one, other in combinations(portraits, 2) if portraits[one] == portraits[other]}
+    assert same == ALIKE.get(group, set())
 
 
 @pytest.mark.parametrize("name", DATA_OPTIONS_WITH_A_ROOT)
-def test_data_option_with_a_root_reaches_its_reader(compose, name, tmp_path):
-    config = compose(f"data={name}", f"data.root={tmp_path}/nowhere")
-    with pytest.raises(InputError, match=rf"data.root={tmp_path}/nowhere is no (file|folder)"):
+def test_data_option_with_a_root_reaches_its_reader(compose, name):
+    config = compose(f"data={name}", "data.weights=null", f"data.root={ROOT}")
+    with pytest.raises(InputError, match=rf"data.root={ROOT} is no (file|folder)"):
         build_datamodule(config).prepare_data()
 
 
@@ -52,6 +165,7 @@ def test_data_option_with_a_root_reaches_its_reader(compose, name, tmp_path):
 @pytest.mark.parametrize("choice", sorted({*CHOICES, "loss=[triplet,lossless]"} - {*NOT_ON_PEDESTRIANS}))
 def test_option_trains_two_steps(compose, tiny, choice):
     companions = ["data.weights=null", *_companions(choice)]
+    companions += ["trainer.devices=1"] if choice == "trainer=ddp_cpu" else []
     sampler = compose(choice, *companions)["sampler"]
     fitting = [setting for setting in tiny if _fits(setting, sampler)]
     fitting += ["sampler.triplets=2"] if "triplets" in sampler else []
@@ -71,7 +185,6 @@ def _companions(choice: str) -> list[str]:
     """Settings that an option needs beside it on this machine."""
     companions = {
         "trainer=gpu": ["trainer.accelerator=cpu", "trainer.devices=1"],
-        "trainer=ddp_cpu": ["trainer.devices=1"],
         "backbone=timm": ["backbone.name=resnet10t"],
         "logger=wandb": ["logger.wandb.offline=true"],
         "backbone=vgg16": ["data.image_size=[64,32]"],  # it halves five times

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
+from helpers import write_plain_image
 
 from reid_lightning.data.annotations import AttributeForm, join_attributes, read_attributes
 from reid_lightning.data.attributes import MARKET12, Attribute, AttributeSchema, attribute_schema
@@ -211,12 +212,11 @@ def test_the_public_file_joins_with_the_public_images():
 
 
 def test_a_market_tree_brings_its_attribute_file_along(tmp_path):
-    import cv2
 
     for folder, name in (("bounding_box_train", "0002_c1s1_000001_00.jpg"), ("query", "0007_c1s1_000001_00.jpg"),
                          ("bounding_box_test", "0007_c2s1_000001_00.jpg")):  # fmt: skip
         (tmp_path / "market" / folder).mkdir(parents=True)
-        cv2.imwrite(str(tmp_path / "market" / folder / name), np.zeros((8, 4, 3), np.uint8))
+        write_plain_image(tmp_path / "market" / folder / name)
     codes = random_codes(2)
     assert "gender" not in read_market1501(tmp_path / "market").columns
     write_mat(tmp_path / "market_attribute.mat", (["0002"], codes[:1]), (["0007"], codes[1:]))

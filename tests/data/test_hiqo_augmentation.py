@@ -1,12 +1,10 @@
 """Colour, crop, noise and contrast against the arithmetic that they stand for."""
 
-import subprocess
-import sys
-
 import albumentations as A
 import matplotlib
 import numpy as np
 import pytest
+from helpers import run_python
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -109,7 +107,7 @@ def test_colormaps_are_continuous_and_drawn_from_the_list():
 @pytest.mark.slow
 def test_matplotlib_waits_until_colours_are_wanted():
     code = "import sys, reid_lightning.data.colour_augmentation; assert 'matplotlib' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_python("-c", code)
 
 
 def test_sub_windows_are_uniform_over_the_pairs_of_edges():

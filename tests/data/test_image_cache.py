@@ -2,13 +2,13 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from helpers import start_python, wait_until
 from tiny_trees import write_image
 
 from reid_lightning.data import image_cache
@@ -167,8 +167,7 @@ print(len(calls), int(images[len(images) - 1].sum()))
 
 
 def build(pause, folder, paths):
-    command = [sys.executable, "-c", BUILD, str(pause), str(folder), *paths]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return start_python("-c", BUILD, pause, folder, *paths, stdout=subprocess.PIPE)
 
 
 def test_two_jobs_at_once_build_once(paths, folder):
@@ -181,10 +180,7 @@ def test_two_jobs_at_once_build_once(paths, folder):
 
 def test_a_killed_build_is_done_again_and_leaves_nothing(paths, folder):
     job = build(600, folder, paths)
-    deadline = time.monotonic() + 60
-    while not list(folder.glob(".*.part.npy")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert list(folder.glob(".*.part.npy"))
+    wait_until(lambda: list(folder.glob(".*.part.npy")), job)
     job.send_signal(signal.SIGKILL)
     job.communicate()
     images = open_images(paths, SIZE, folder=folder)
@@ -194,9 +190,7 @@ def test_a_killed_build_is_done_again_and_leaves_nothing(paths, folder):
 
 def test_leftovers_of_other_data_sets_make_room(paths, folder):
     job = build(600, folder, paths)
-    deadline = time.monotonic() + 60
-    while not list(folder.glob(".*.part.npy")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: list(folder.glob(".*.part.npy")), job)
     open_images(paths[:1], SIZE, folder=folder)
     assert list(folder.glob(".*.part.npy"))  # still being built: left alone
     job.send_signal(signal.SIGKILL)

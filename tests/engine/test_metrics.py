@@ -1,7 +1,6 @@
 import pytest
 import torch
 from sides import sides
-from torch import distributed, multiprocessing
 
 from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
 from reid_lightning.errors import InputError
@@ -150,26 +149,26 @@ SHARDS = {
 }
 
 
-def evaluate_shards(process, folder):
-    distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=process, world_size=2)
+def evaluate_shards(process):
+    found = {}
     for name, shards in SHARDS.items():
         evaluation, ranking = evaluated(
             table(),
             [torch.tensor(list(part)) for part in shards[process]],
             EvaluationProtocol(rerank=AlignedRerank(9)),
         )
-        torch.save((vars(ranking), tuple(vars(evaluation.rows).values())), folder / f"{name}-{process}.pt")
+        found[name] = (vars(ranking), tuple(vars(evaluation.rows).values()))
         assert sum(map(len, evaluation.index)) == sum(map(len, shards[process]))  # its own rows again
-    distributed.destroy_process_group()
+    return found
 
 
-def test_two_processes_give_the_ranking_of_one(tmp_path):
-    multiprocessing.spawn(evaluate_shards, (tmp_path,), nprocs=2)
+def test_two_processes_give_the_ranking_of_one(processes):
+    found = processes(evaluate_shards)
     columns = table()
     whole, ranking = evaluated(columns, [torch.arange(41)], EvaluationProtocol(rerank=AlignedRerank(9)))
     for name in SHARDS:
         for process in (0, 1):
-            scores, rows = torch.load(tmp_path / f"{name}-{process}.pt")
+            scores, rows = found[process][name]
             for column, value in scores.items():
                 assert torch.equal(value.nan_to_num(-1), getattr(ranking, column).nan_to_num(-1)), name
             for column, original in zip(rows, vars(whole.rows).values(), strict=True):

@@ -1,12 +1,7 @@
 """Two processes give the loss and the gradients of one: the objective and the module's gathering, under gloo."""
 
-import os
-import socket
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -102,24 +97,15 @@ def outcome(loss, miner, rank, world, share=None, across_ranks=True):
     return total.detach(), gradients
 
 
-def work(rank, port, folder):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=WORLD)
+def work(rank):
     results = {(loss, miner): outcome(loss, miner, rank, WORLD) for loss in LOSSES for miner in MINERS}
     results[ALONE] = outcome("triplet", "batch_hard", rank, WORLD, across_ranks=False)
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return results
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(work, (port, str(folder)), nprocs=WORLD)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+def two_ranks(processes):
+    return processes(work)
 
 
 @pytest.mark.slow

@@ -7,24 +7,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import train
 
 pytestmark = pytest.mark.slow
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def job(tiny, tmp_path_factory):
     """Return the folder of the one job of a sweep that was logged offline."""
     folder = tmp_path_factory.mktemp("runs") / "losses"
-    done = subprocess.run(
-        [
-            sys.executable, "train.py", "--multirun", f"hydra.sweep.dir={folder}", *tiny, "seed=1", "trainer.max_epochs=2",
-            "trainer.log_every_n_steps=1", "loss=[triplet,center]", "logger=wandb", "logger.wandb.offline=true",
-        ],
-        capture_output=True, text=True, timeout=300, check=False, cwd=REPOSITORY,
+    train(
+        *tiny, "seed=1", "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "loss=[triplet,center]", "logger=wandb",
+        "logger.wandb.offline=true", folder=folder, multirun=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
     (metrics,) = folder.rglob("metrics.json")
     return metrics.parent
 

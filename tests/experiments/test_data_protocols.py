@@ -1,13 +1,12 @@
 """What a data set's own protocol does to a run: splits, draws of the gallery, tracklets, and the line that names them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from helpers import train
 
 from reid_lightning.experiments.checkpoint import override
 from reid_lightning.experiments.evaluate import evaluate
@@ -137,11 +136,7 @@ def test_evaluation_follows_the_data_unless_told(compose, campus):
 
 @pytest.mark.slow
 def test_splits_run_in_one_command(campus, tmp_path):
-    command = [sys.executable, "train.py", "--multirun", *of_campus(campus), *TINY, "data.split=range(0,3)"]
-    done = subprocess.run(
-        [*command, f"hydra.sweep.dir={tmp_path}"], cwd=REPOSITORY, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    train(*of_campus(campus), *TINY, "data.split=range(0,3)", folder=tmp_path, multirun=True)
     protocols = [json.loads(path.read_text())["protocol"] for path in sorted(tmp_path.rglob("metrics.json"))]
     assert [protocol.split(",")[0] for protocol in protocols] == [
         f"cuhk01: split {split}" for split in range(3)

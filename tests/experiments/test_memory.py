@@ -1,11 +1,9 @@
 """Freed memory stays with the process: a block that is asked for again costs no new pages."""
 
-import os
 import platform
-import subprocess
-import sys
 
 import pytest
+from helpers import environment, run_python
 
 FAULTS = """
 import resource
@@ -25,12 +23,8 @@ print(faults() - before)
 
 def faults(call="keep_freed_memory()", **variables):
     """Return how often a new page was needed for 80 MB that had been asked for and freed twice before."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    done = subprocess.run(
-        [sys.executable, "-c", FAULTS.format(call=call)],
-        capture_output=True, text=True, check=True, env=environment | variables,
-    )  # fmt: skip
-    return int(done.stdout)
+    where = environment("MALLOC_", **variables)
+    return int(run_python("-c", FAULTS.format(call=call), where=where).stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")

@@ -1,4 +1,4 @@
-"""The recipes compose to what their papers say."""
+"""The recipes build what their papers say; what they compose to is in tests/golden/."""
 
 import pytest
 import torch
@@ -21,8 +21,10 @@ def test_the_strong_baseline_is_bag_of_tricks(compose):
     assert rates(config, 0, 10, 39.9, 40, 69.9, 70, 119) == pytest.approx(
         [3.5e-6, 3.5e-4, 3.5e-4, 3.5e-5, 3.5e-5, 3.5e-6, 3.5e-6]
     )
-    assert (config["sampler"]["identities"], config["sampler"]["images_per_identity"]) == (16, 4)
-    assert config["data"]["image_size"] == [256, 128]
+    assert (config["sampler"]["identities"], config["sampler"]["images_per_identity"]) == (
+        16,
+        4,
+    )  # the default's too
     module = build_module(config, num_identities=16)
     network = module.network
     assert network.classifier.bias is None
@@ -60,13 +62,9 @@ def test_the_best_recipe_is_more_than_the_baseline(compose):
     assert sum(isinstance(module, InstanceBatchNorm) for module in network.modules()) == 3 + 4 + 6
     assert isinstance(network.pooling, GeMPooling)
     assert type(network.classifier).__name__ == "CircleClassifier"
-    assert config["data"]["image_size"] == [384, 128]
-    assert "average" in config["callbacks"]
     assert config["frozen_epochs"] == 0
     assert compose("experiment=best", "data.weights=imagenet")["frozen_epochs"] == 5
     assert rates(config, 10, 60) == pytest.approx([3.5e-4, 7e-7])
-    crop = next(t for t in config["augmentation"]["transforms"] if t["_target_"].endswith("RandomCrop"))
-    assert (crop["height"], crop["width"]) == (384, 128)
 
 
 def test_the_transformer_sees_the_whole_grid(compose):
@@ -74,16 +72,10 @@ def test_the_transformer_sees_the_whole_grid(compose):
     network = build_network(config, 5)
     assert network.backbone.body.patch_embed.grid_size == (16, 8)
     assert network.backbone.body.pos_embed.shape == (1, 1 + 16 * 8, 192)
-    assert (
-        compose("experiment=transformer", "data.weights=null")["backbone"]["name"] == "vit_base_patch16_224"
-    )
 
 
 def test_birjand_trains_a_classifier_and_compares_the_descriptor(compose):
     config = compose("experiment=birjand", "data.weights=null", "callbacks=average")
-    assert config["loss"] is None or not config["loss"]
-    assert config["optimizer"]["lr"] == 1e-3
-    assert config["evaluation"]["feature"] == "descriptor"
     names = list(config["callbacks"])
     assert names.index("average") < names.index("explore")  # filters of the averaged weights
     descriptor = build_network(config, 5).descriptor

@@ -1,13 +1,12 @@
 """The whole run on a handful of generated people: files, resume, refit, processes, errors."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from helpers import environment, train
 
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.evaluate import evaluate, load_module
@@ -157,18 +156,6 @@ def test_a_misspelt_override_of_a_checkpoint_names_the_right_one(compose, tiny, 
         load_module(tmp_path / "run" / "checkpoints" / "best.ckpt", ["evaluation.flipp=true"])
 
 
-def command(*overrides: str, folder: Path, multirun: bool = False) -> subprocess.CompletedProcess:
-    where = f"hydra.sweep.dir={folder}" if multirun else f"hydra.run.dir={folder}"
-    arguments = [
-        sys.executable,
-        str(REPOSITORY / "train.py"),
-        *(["--multirun"] if multirun else []),
-        where,
-        *overrides,
-    ]
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=600, check=False)
-
-
 @pytest.mark.parametrize(
     "mining",
     [
@@ -187,10 +174,8 @@ def test_two_processes_end_where_one_does(tiny, tmp_path, mining):
     length = [option for option in tiny if not option.startswith("sampler.")]
     length += [*PURE, "data.batch_size=7", *mining]
     length += ["sampler.images_per_identity=2"] if "sampler.identities=4" in mining else []
-    one = command(*length, folder=tmp_path / "one")
-    two = command(*length, "trainer.devices=2", folder=tmp_path / "two")
-    assert one.returncode == 0, one.stderr
-    assert two.returncode == 0, two.stderr
+    train(*length, folder=tmp_path / "one")
+    train(*length, "trainer.devices=2", folder=tmp_path / "two")
     first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
     assert second["test"] == pytest.approx(first["test"], abs=1e-6)
     for key, value in weights(tmp_path / "one").items():
@@ -201,7 +186,7 @@ LOSSES = sorted(file.stem for file in (REPOSITORY / "conf" / "loss").glob("*.yam
 
 
 def test_a_sweep_over_all_losses_and_two_miners_trains_every_one(tiny, tmp_path):
-    swept = command(
+    train(
         *tiny,
         "trainer.max_epochs=1",
         f"loss={','.join(LOSSES)}",
@@ -209,14 +194,13 @@ def test_a_sweep_over_all_losses_and_two_miners_trains_every_one(tiny, tmp_path)
         folder=tmp_path / "sweep",
         multirun=True,
     )
-    assert swept.returncode == 0, swept.stderr
     assert len(list((tmp_path / "sweep").glob("*/metrics.json"))) == 2 * len(LOSSES)
 
 
 def test_a_setting_of_the_swept_options_reaches_every_job(tiny, tmp_path):
-    swept = command(
+    swept = train(
         *tiny, "trainer.fast_dev_run=1", "classifier=arcface,cosface", "classifier.scale=16",
-        folder=tmp_path / "sweep", multirun=True,
+        folder=tmp_path / "sweep", multirun=True, code=None,
     )  # fmt: skip
     assert swept.returncode == 0 or "no metrics.json" in swept.stdout, swept.stderr
     jobs = list((tmp_path / "sweep").glob("classifier-*/config.yaml"))
@@ -237,10 +221,9 @@ class Spy(lightning.Callback):
 """
 
 
-def test_every_rank_of_a_sweep_trains_its_own_job(tiny, tmp_path, monkeypatch):
+def test_every_rank_of_a_sweep_trains_its_own_job(tiny, tmp_path):
     (tmp_path / "spy.py").write_text(SPY)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    swept = command(
+    train(
         *tiny,
         "trainer.devices=2",
         "trainer.max_epochs=1",
@@ -248,8 +231,8 @@ def test_every_rank_of_a_sweep_trains_its_own_job(tiny, tmp_path, monkeypatch):
         "+callbacks.spy={_target_: spy.Spy, folder: '${output_dir}'}",
         folder=tmp_path / "sweep",
         multirun=True,
+        where=environment(PYTHONPATH=str(tmp_path)),
     )
-    assert swept.returncode == 0, swept.stderr
     folders = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
     assert [folder.name.rsplit("_", 1)[0] for folder in folders] == [
         "optimizer.lr-0.001",
@@ -274,8 +257,8 @@ def test_every_rank_of_a_sweep_trains_its_own_job(tiny, tmp_path, monkeypatch):
     ],
 )
 def test_a_users_error_is_one_sentence(tiny, tmp_path, overrides, sentence):
-    failed = command(*[option for option in tiny if not any("data=" in o for o in overrides) or "data." not in option],
-                     *overrides, folder=tmp_path / "run")  # fmt: skip
+    failed = train(*[option for option in tiny if not any("data=" in o for o in overrides) or "data." not in option],
+                     *overrides, folder=tmp_path / "run", code=None)  # fmt: skip
     assert failed.returncode != 0
     assert sentence in failed.stderr
     assert "Traceback" not in failed.stderr

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from typer.testing import CliRunner
+from helpers import command
 
-from reid_lightning.cli.main import app
 from reid_lightning.data.image_cache import DecodedImages
 from reid_lightning.data.pedestrians.dataset import read_pedestrians
 from reid_lightning.engine.module import CHECKPOINT_KEY
@@ -55,10 +54,6 @@ def checkpoint(compose, tiny, tmp_path):
     return tmp_path / "model.ckpt"
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
-
-
 def test_vectors_are_those_of_the_module_whatever_the_batch(checkpoint, tested):
     paths = tested["path"].tolist()[:9]
     embedder = Embedder(checkpoint)
@@ -76,18 +71,18 @@ def test_vectors_are_those_of_the_module_whatever_the_batch(checkpoint, tested):
 
 def test_commands_enrol_add_forget_and_identify(checkpoint, folder):
     people = folder / "people.npz"
-    assert run("enrol", checkpoint, folder / "first", people).exit_code == 0
+    assert command("enrol", checkpoint, folder / "first", people).exit_code == 0
     assert len(Enrolment.load(people).people) == 4
     one = sorted((folder / "later").iterdir())[0]
-    assert run("enrol", checkpoint, one, people, "--name", "Ada").exit_code == 0
+    assert command("enrol", checkpoint, one, people, "--name", "Ada").exit_code == 0
     assert Enrolment.load(people).people[4:] == ("Ada",)
     with pytest.raises(InputError, match=r"of Bo is enrolled already, as .* of Ada"):
-        run("enrol", checkpoint, one, people, "--name", "Bo")
+        command("enrol", checkpoint, one, people, "--name", "Bo")
 
     # The enrolled images themselves, as a table: each is its own nearest.
     enrolled = Enrolment.load(people)
     pd.DataFrame({"path": enrolled.images}).to_csv(folder / "asked.csv", index=False)
-    shown = run(
+    shown = command(
         "identify",
         checkpoint,
         people,
@@ -104,10 +99,10 @@ def test_commands_enrol_add_forget_and_identify(checkpoint, folder):
     assert [answer["candidates"][0]["image"] for answer in answers] == enrolled.images
     assert max(answer["candidates"][0]["distance"] for answer in answers) < 1e-4
 
-    assert run("forget", people, "Ada").exit_code == 0
+    assert command("forget", people, "Ada").exit_code == 0
     output, sheet = folder / "answers.csv", folder / "sheet.png"
     asked = ("identify", checkpoint, people, folder / "asked.csv", "--threshold", 1e-3, "--k", 1)
-    run(*asked, "--output", output, "--sheet", sheet)
+    command(*asked, "--output", output, "--sheet", sheet)
     written = pd.read_csv(output)
     gone = np.array(enrolled.names) == "Ada"
     assert written["name"].isna().tolist() == gone.tolist()

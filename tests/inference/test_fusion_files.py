@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import command
 from sides import sides
-from typer.testing import CliRunner
 
-from reid_lightning.cli.main import app
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.evaluate import evaluate
 from reid_lightning.experiments.run import run_job
@@ -103,9 +102,7 @@ def test_the_command_writes_what_it_prints(tmp_path):
         "--camera-policy",
         "allow",
     ]
-    shown = CliRunner().invoke(
-        app, ["fuse", *names[:2], *choices, "--output", names[2]], catch_exceptions=False
-    )
+    shown = command("fuse", *names[:2], *choices, "--output", names[2])
     written = json.loads((tmp_path / "fused.json").read_text())
     assert (written["weight"], written["rule"], written["camera_policy"]) == (0.3, "product", "allow")
     assert f"{100 * written['fused']['mAP']:.1f}" in shown.stdout
@@ -191,8 +188,7 @@ def test_an_evaluation_writes_what_it_ranked(compose, tiny, tmp_path):
     torch.testing.assert_close(
         Embeddings.load(tmp_path / "same.npz").vectors, found.vectors, rtol=0, atol=1e-4
     )
-    command = ("report", "map", file, tmp_path / "map.png", "--people", 3, "--thumbnails")
-    shown = CliRunner().invoke(app, [str(argument) for argument in command], catch_exceptions=False)
+    shown = command("report", "map", file, tmp_path / "map.png", "--people", 3, "--thumbnails")
     assert shown.exit_code == 0
     assert (tmp_path / "map.png").stat().st_size > 10_000
     with_itself = fuse_files(file, tmp_path / "same.npz")

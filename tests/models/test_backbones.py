@@ -188,6 +188,12 @@ def test_a_failed_download_says_which_file_goes_where(monkeypatch):
         resnet("resnet18", "imagenet")
 
 
+@pytest.fixture(scope="module")
+def source():
+    """Return a network whose weights are written to files."""
+    return OSNet(0.25)
+
+
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -201,19 +207,17 @@ def test_a_failed_download_says_which_file_goes_where(monkeypatch):
         ),
     ],
 )
-def test_weights_load_whatever_is_wrapped_around_them(tmp_path, wrap):
-    source = OSNet(0.25)
+def test_weights_load_whatever_is_wrapped_around_them(tmp_path, source, wrap):
     file = tmp_path / "weights.pth"
     torch.save(wrap(source.state_dict()), file)
-    backbone = osnet(0.25, str(file))
+    loaded = osnet(0.25, str(file)).body.state_dict()
     for name, tensor in source.state_dict().items():
-        assert torch.equal(backbone.body.state_dict()[name], tensor)
+        assert torch.equal(loaded[name], tensor)
 
 
-def test_safetensors_load(tmp_path):
+def test_safetensors_load(tmp_path, source):
     from safetensors.torch import save_file
 
-    source = OSNet(0.25)
     save_file(source.state_dict(), tmp_path / "weights.safetensors")
     report = load_weights(OSNet(0.25), tmp_path / "weights.safetensors")
     assert not report.missing

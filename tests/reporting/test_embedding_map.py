@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers import write_plain_image
 from PIL import Image
 from scipy.spatial.distance import cdist
 
@@ -63,7 +64,7 @@ def test_the_colours_are_those_of_the_people_named(tmp_path):
 
 
 def test_pictures_lie_on_the_map(tmp_path):
-    Image.new("RGB", (24, 48), (255, 0, 255)).save(tmp_path / "a.png")
+    write_plain_image(tmp_path / "a.png", (255, 0, 255), (48, 24))
     vectors, who = groups(people=2)
     images = [tmp_path / "a.png"] * len(who)
     embedding_map(vectors[:, :2], who, ["s/00"], tmp_path / "map.png", images)

@@ -1,9 +1,7 @@
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import run_python
 from PIL import Image
 
 from reid_lightning.errors import InputError
@@ -77,7 +75,7 @@ assert not {"torch", "lightning", "matplotlib"} & set(sys.modules)
 figures.cmc_curve([0.5, 1.0], sys.argv[1])
 assert "matplotlib.pyplot" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code, tmp_path / "cmc.png"], check=True)
+    run_python("-c", code, tmp_path / "cmc.png")
     assert (tmp_path / "cmc.png").stat().st_size > 1000
 
 

@@ -2,7 +2,7 @@ import base64
 import re
 from html.parser import HTMLParser
 
-from PIL import Image
+from helpers import write_plain_image
 
 from reid_lightning.reporting.page import Picture, write_report
 
@@ -36,7 +36,7 @@ class Text(HTMLParser):
 
 
 def page(tmp_path, **changes):
-    Image.new("RGB", (4, 4), "red").save(tmp_path / "cmc.png")
+    write_plain_image(tmp_path / "cmc.png", (255, 0, 0), (4, 4))
     options = {
         "title": "pedestrians <osnet>",
         "protocol": "cosine distance",

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers import write_plain_image
 from matplotlib.colors import to_rgb
 from PIL import Image
 
@@ -18,7 +19,7 @@ from reid_lightning.reporting.ranked_lists import (
 @pytest.fixture
 def blue(tmp_path):
     path = tmp_path / "blue.png"
-    Image.new("RGB", (64, 128), (40, 90, 220)).save(path)
+    write_plain_image(path, (40, 90, 220), (128, 64))
     return path
 
 
@@ -48,7 +49,7 @@ def test_borders_tell_query_right_and_wrong_in_their_order(blue, tmp_path):
 
 def test_images_keep_their_shape_and_captions_their_room(tmp_path, blue):
     wide = tmp_path / "wide.png"
-    Image.new("RGB", (200, 50), (40, 90, 220)).save(wide)
+    write_plain_image(wide, (40, 90, 220), (50, 200))
     entries = tuple(
         RankedImage(wide, flag, 0.1, "a very long name of a person $x_1$") for flag in (True, False)
     )

@@ -31,9 +31,10 @@ def plain_order(query, gallery, own, stripes, removed, k, weight, distance):
     apart = pairwise_distances(query[None], gallery, distance)[0]
     columns = [column for column in apart.argsort().tolist() if not removed[column]]
 
+    paths = aligned_distances(own[None], stripes)[0]
+
     def both(column):
-        path = aligned_distances(own[None], stripes[column][None]).item()
-        return apart[column].item() + weight * path / (2 * STRIPES - 1)
+        return apart[column].item() + weight * paths[column].item() / (2 * STRIPES - 1)
 
     return sorted(columns[:k], key=both) + columns[k:]
 

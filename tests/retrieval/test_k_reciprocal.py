@@ -13,7 +13,7 @@ from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import rank, rank_pairs
 from reid_lightning.retrieval.similarities import Similarities
 
-QUERIES = 40
+QUERIES, IMAGES = 24, 120
 
 
 def dense(query, gallery, k1, k2, weight):
@@ -46,9 +46,9 @@ def dense(query, gallery, k1, k2, weight):
 
 def people(seed, dtype=torch.float64, normalize=True):
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(0, 20, (200,), generator=generator)
-    centers = torch.randn(20, 12, generator=generator, dtype=dtype)
-    vectors = centers[ids] + 0.7 * torch.randn(200, 12, generator=generator, dtype=dtype)
+    ids = torch.randint(0, 12, (IMAGES,), generator=generator)
+    centers = torch.randn(12, 12, generator=generator, dtype=dtype)
+    vectors = centers[ids] + 0.7 * torch.randn(IMAGES, 12, generator=generator, dtype=dtype)
     vectors = torch.nn.functional.normalize(vectors) if normalize else vectors
     return vectors[:QUERIES], vectors[QUERIES:], ids[:QUERIES], ids[QUERIES:]
 

@@ -1,9 +1,8 @@
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
+from helpers import run_python
 from sides import sides
 
 from reid_lightning.errors import InputError
@@ -239,6 +238,4 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 @pytest.mark.slow
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 def test_memory_of_market1501_stays_small(distance):
-    command = [sys.executable, "-c", MEASURE.format(distance=distance)]
-    mebibytes = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert mebibytes < 150
+    assert float(run_python("-c", MEASURE.format(distance=distance)).stdout) < 150  # MiB

@@ -2,14 +2,12 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from helpers import train, write_job
 
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.statistics import (
@@ -54,17 +52,14 @@ def write_queries(folder, precision, people=PEOPLE, root="/data"):
     pd.concat([unmatched, table]).to_csv(folder / "queries.csv", index=False)
 
 
-def write_job(folder, overrides, seed, precision, validation=0.5, counted=None, **queries):
+def write_finished_job(folder, overrides, seed, precision, validation=0.5, counted=None, **queries):
     """Write what a finished job leaves."""
-    (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([*overrides, f"seed={seed}"]))
-    (folder / "config.yaml").write_text(yaml.safe_dump({"seed": seed}))
     content = {
         "validation": {"mAP": validation},
         "test": {"mAP": float(np.mean(precision)), "rank1": float(np.mean(np.asarray(precision) > 0.5))},
         "cost": {"parameters": 1_000_000, "seconds": {"fit": 60.0, "test": 30.0}},
     }
-    (folder / "metrics.json").write_text(json.dumps(content | ({"people": counted} if counted else {})))
+    write_job(folder, overrides, seed, content | ({"people": counted} if counted else {}))
     write_queries(folder, precision, **queries)
 
 
@@ -82,7 +77,7 @@ def sweep(tmp_path):
         for seed in (1, 2, 3):
             validation = 0.6 if option == "triplet" else level
             luck = 100 * seed + len(option)
-            write_job(
+            write_finished_job(
                 tmp_path / "deep" / f"{option}-{seed}",
                 [f"loss={option}"],
                 seed,
@@ -169,7 +164,7 @@ def test_a_baseline_that_names_no_single_option(sweep, baseline, said):
 
 def test_runs_that_differ_only_in_their_seed_are_not_distinguishable(tmp_path):
     for seed in range(8):
-        write_job(
+        write_finished_job(
             tmp_path / str(seed),
             [f"+note={'ab'[seed % 2]}"],
             seed,
@@ -197,7 +192,7 @@ def test_without_validation_there_is_no_best_option(sweep):
 
 def test_one_option_has_nothing_to_be_compared_with(tmp_path, capsys):
     for seed in range(3):
-        write_job(tmp_path / str(seed), [], seed, scores(0.5, seed))
+        write_finished_job(tmp_path / str(seed), [], seed, scores(0.5, seed))
     options, comparison = reported(tmp_path)
     assert comparison["against"] is None
     assert options["default"]["test/mAP/word"] is None
@@ -205,7 +200,7 @@ def test_one_option_has_nothing_to_be_compared_with(tmp_path, capsys):
 
 
 def test_one_seed_is_unknown(sweep, capsys):
-    write_job(sweep / "lonely", ["loss=lossless"], 1, scores(0.1, 5), 0.1)
+    write_finished_job(sweep / "lonely", ["loss=lossless"], 1, scores(0.1, 5), 0.1)
     options, comparison = reported(sweep)
     assert options["loss=lossless"]["test/mAP/word"] == "unknown"
     assert options["loss=lossless"]["test/mAP/low"] is None
@@ -233,7 +228,7 @@ def test_jobs_without_results_of_single_queries_are_named_and_left_out(sweep):
 def test_jobs_with_other_queries_are_named_and_left_out(sweep):
     for seed in (1, 2, 3):
         folder = sweep / "other" / str(seed)
-        write_job(folder, ["loss=circle", "data=cuhk03"], seed, scores(0.9, seed), people=PEOPLE + 1)
+        write_finished_job(folder, ["loss=circle", "data=cuhk03"], seed, scores(0.9, seed), people=PEOPLE + 1)
     options, comparison = reported(sweep)
     assert comparison["notes"] == [
         "job other/1; other/2; other/3 ranks other queries than job deep/triplet-1: not compared"
@@ -261,7 +256,7 @@ def random_splits(tmp_path):
         for split in range(5):
             for seed in (1, 2):
                 people = np.random.default_rng(split).permutation(200)[:40]
-                write_job(
+                write_finished_job(
                     tmp_path / f"{option}-{split}-{seed}",
                     [f"loss={option}", f"data.split={split}"],
                     seed,
@@ -343,7 +338,7 @@ def test_wall_time_is_the_sum_of_all_stages(sweep):
 def grid(tmp_path, values):
     for place, ((loss, miner), validation) in enumerate(values.items()):
         for seed in (1, 2):
-            write_job(
+            write_finished_job(
                 tmp_path / f"{place}-{seed}",
                 [f"loss={loss}", f"miner={miner}"],
                 seed,
@@ -375,28 +370,20 @@ def test_choices_that_were_never_crossed_have_no_effect(tmp_path):
 
 def test_brackets_in_a_value_are_printed(tmp_path, capsys):
     for loss in ("[triplet,center]", "triplet"):
-        write_job(tmp_path / loss, [f"loss={loss}"], 1, scores(0.5, 1))
+        write_finished_job(tmp_path / loss, [f"loss={loss}"], 1, scores(0.5, 1))
     report_sweep(tmp_path)
     assert "loss=[triplet,center]" in capsys.readouterr().out.replace("│", " ")
 
 
 @pytest.mark.slow
 def test_a_trained_backbone_is_better_than_a_frozen_one_of_random_weights(tmp_path):
-    command = (
-        *(
-            sys.executable,
-            "train.py",
-            "--multirun",
-            f"hydra.sweep.dir={tmp_path}",
-            "frozen_epochs=8,0",
-            "seed=1,2,3",
-        ),
+    overrides = (
+        *("frozen_epochs=8,0", "seed=1,2,3"),
         *("data.sources.pedestrians.train_identities=24", "data.sources.pedestrians.test_identities=40"),
         *("data.image_size=[64,32]", "data.num_workers=0", "data.validation=0.3", "sampler.identities=4"),
         *("trainer.max_epochs=8", "trainer.accelerator=cpu", "+trainer.enable_progress_bar=false"),
     )
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY)
-    assert done.returncode == 0, done.stderr
+    train(*overrides, folder=tmp_path, multirun=True)
     options, comparison = reported(tmp_path)
     assert comparison["against"] == "frozen_epochs=0"
     assert options["frozen_epochs=8"]["test/mAP/word"] == "worse"

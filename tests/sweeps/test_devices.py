@@ -2,9 +2,9 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
+from helpers import start_python
 from omegaconf import OmegaConf
 
 from reid_lightning.sweeps import gpu_lease as devices
@@ -27,9 +27,7 @@ class Holder:
     def __init__(self, count):
         given = f"print(*lease({count}), flush=True)"
         code = f"from reid_lightning.sweeps.gpu_lease import lease; {given}; input()"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self.process = start_python("-c", code, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def gpus(self):
         return self.process.stdout.readline().split()

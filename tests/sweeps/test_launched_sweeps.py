@@ -1,16 +1,14 @@
 """Whatever launches and draws the jobs of a sweep, they are the same jobs: same settings, same results to the digit."""
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers import environment, start_python, train, train_arguments, wait_until
 from one_node_slurm import one_node_slurm, why_not
 
 pytestmark = pytest.mark.slow
@@ -36,22 +34,18 @@ class Witness(Callback):
 '''
 
 
-def command(tiny, folder, *arguments):
-    return [sys.executable, "train.py", "--multirun", f"hydra.sweep.dir={folder}", *tiny, *arguments]
-
-
-def environment(**more):
+def one_thread(**more):
     """Threads change the order of sums, and so the last digits."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
+    return environment(OMP_NUM_THREADS="1", **more)
 
 
-def sweep(tiny, folder, *arguments, where=None):
-    done = subprocess.run(
-        command(tiny, folder, *arguments),
-        capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY, env=where or environment(),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done
+def sweep(tiny, folder, *arguments, where=None, code=0):
+    return train(*tiny, *arguments, folder=folder, multirun=True, code=code, where=where or one_thread())
+
+
+def start_sweep(tiny, folder, *arguments, where=None, **streams):
+    command = train_arguments(*tiny, *arguments, folder=folder, multirun=True)
+    return start_python(*command, where=where or one_thread(), **streams)
 
 
 def results(folder):
@@ -121,12 +115,11 @@ def test_a_preempted_job_is_queued_again_and_continues(tiny, tmp_path, slurm):
     sweep((), tmp_path / "uninterrupted", *one)
     log = tmp_path / "sweep.log"
     with log.open("w") as output:
-        process = subprocess.Popen(
-            command((), tmp_path / "preempted", *one, *queued),
-            cwd=REPOSITORY, env=slurm, stdout=output, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        process = start_sweep(
+            (), tmp_path / "preempted", *one, *queued, where=slurm, stdout=output, stderr=subprocess.STDOUT
+        )
         try:
-            until(lambda: any((tmp_path / "preempted").rglob("last.ckpt")), process)
+            wait_until(lambda: any((tmp_path / "preempted").rglob("last.ckpt")), process)
             jobs = subprocess.run(
                 ["squeue", "-h", "-o", "%A"], env=slurm, capture_output=True, text=True, check=True
             )
@@ -140,14 +133,6 @@ def test_a_preempted_job_is_queued_again_and_continues(tiny, tmp_path, slurm):
     told += "".join(file.read_text() for file in (tmp_path / "preempted").rglob("*.err"))
     assert "continued from its last checkpoint" in told
     assert results(tmp_path / "preempted") == results(tmp_path / "uninterrupted")
-
-
-def until(condition, process, seconds=180):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def with_witness(folder):
@@ -171,7 +156,7 @@ def trials(folder):
 
 def test_both_processes_train_with_what_the_sampler_has_drawn(tiny, tmp_path):
     with_witness(tmp_path)
-    where = environment(PYTHONPATH=str(tmp_path))
+    where = one_thread(PYTHONPATH=str(tmp_path))
     search = (
         "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "trainer=ddp_cpu", "trainer.max_epochs=1",
         "optimizer.lr=tag(log,interval(1e-4,1e-2))", "loss.triplet.margin=interval(0.1,1.0)",
@@ -199,11 +184,9 @@ def test_a_search_goes_on_where_it_was_killed(tiny, tmp_path):
         "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "trainer.max_epochs=2",
         "optimizer.lr=tag(log,interval(1e-4,1e-2))",
     )  # fmt: skip
-    process = subprocess.Popen(
-        command(tiny, tmp_path, *search), cwd=REPOSITORY, env=environment(), stdout=subprocess.DEVNULL
-    )
-    until(lambda: len(list(tmp_path.rglob("metrics.json"))) >= 2, process)
-    until(lambda: len(list(tmp_path.rglob("last.ckpt"))) >= 3, process)  # in the middle of the third
+    process = start_sweep(tiny, tmp_path, *search, stdout=subprocess.DEVNULL)
+    wait_until(lambda: len(list(tmp_path.rglob("metrics.json"))) >= 2, process)
+    wait_until(lambda: len(list(tmp_path.rglob("last.ckpt"))) >= 3, process)  # in the middle of the third
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = trials(tmp_path)
@@ -226,11 +209,8 @@ def test_a_failed_trial_does_not_end_a_search(tiny, tmp_path):
         "hydra.sweeper.sampler._target_=optuna.samplers.RandomSampler",
         "trainer.max_epochs=1", "sampler.identities=choice(2,50)",
     )  # fmt: skip
-    done = subprocess.run(
-        command([item for item in tiny if "sampler.identities" not in item], tmp_path, *search),
-        capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY, env=environment(),
-    )  # fmt: skip
-    assert done.returncode == 1
+    fitting = [item for item in tiny if "sampler.identities" not in item]
+    done = sweep(fitting, tmp_path, *search, code=1)
     assert "Traceback" not in done.stderr
     states = [state for state, _, _ in trials(tmp_path)]
     assert len(states) == 4
@@ -243,11 +223,7 @@ def test_a_search_without_any_result_says_why(tiny, tmp_path):
         "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=interval(1e-4,1e-2)",
         "backbone.weights=/nowhere.pth",
     )  # fmt: skip
-    done = subprocess.run(
-        command(tiny, tmp_path, *search),
-        capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY, env=environment(),
-    )  # fmt: skip
-    assert done.returncode == 1
+    done = sweep(tiny, tmp_path, *search, code=1)
     assert "0 of 2 jobs finished" in done.stdout
     assert "backbone.weights=/nowhere.pth is no file" in done.stdout
     assert (tmp_path / "sweep.html").is_file()

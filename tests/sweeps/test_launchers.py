@@ -2,14 +2,13 @@
 
 import copy
 import pickle
-import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 
 import hydra
 import pytest
 import yaml
+from helpers import run_python
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -93,10 +92,6 @@ def test_a_search_without_its_package_says_what_to_install(tmp_path):
         "u.find_spec = lambda name, *rest: None if 'optuna' in name else find(name, *rest)\n"
         "from reid_lightning.cli.train import main; main()"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", code, "--multirun", "sweep=optimizer", f"hydra.sweep.dir={tmp_path}"],
-        capture_output=True, text=True, timeout=120, check=False, cwd=REPOSITORY,
-    )  # fmt: skip
-    assert ended.returncode == 1
+    ended = run_python("-c", code, "--multirun", "sweep=optimizer", f"hydra.sweep.dir={tmp_path}", code=1)
     assert "pip install 'reid-lightning[optuna]'" in ended.stderr
     assert "Traceback" not in ended.stderr

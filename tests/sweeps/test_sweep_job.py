@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import environment, run_python, start_python, train_arguments, wait_until
 from omegaconf import OmegaConf
 
 from reid_lightning.errors import InputError
@@ -215,26 +215,11 @@ class Watch(lightning.Callback):
 
 
 def sweep_command(tiny, folder, *overrides):
-    return [
-        sys.executable,
-        str(REPOSITORY / "train.py"),
-        "--multirun",
-        *tiny,
-        "trainer.max_epochs=2",
-        *overrides,
-        f"hydra.sweep.dir={folder / 'sweep'}",
-    ]
+    return train_arguments(*tiny, "trainer.max_epochs=2", *overrides, folder=folder / "sweep", multirun=True)
 
 
-def run(command, folder, **environment):
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(folder)} | environment,
-    )
+def run(command, folder, code=0):
+    return run_python(*command, code=code, where=environment(PYTHONPATH=str(folder)))
 
 
 def results(folder):
@@ -249,20 +234,15 @@ def test_a_killed_sweep_is_continued_by_the_same_command(tiny, tmp_path):
     (tmp_path / "watch.py").write_text(WATCH)
     watch = f"+callbacks.watch={{_target_: watch.Watch, folder: '{tmp_path}', stall: 3}}"
     command = sweep_command(tiny, tmp_path, "seed=1,2,3,4,5,6", watch)
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-    ) as killed:
-        deadline = time.monotonic() + 300
-        while not (tmp_path / "stalled").exists() and killed.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
+    where = environment(PYTHONPATH=str(tmp_path))
+    with start_python(*command, where=where, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
+        wait_until((tmp_path / "stalled").exists, killed, seconds=300)
         killed.send_signal(signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL
     assert len(results(tmp_path)) == 2
 
     (tmp_path / "go").write_text("")
     done = run(command, tmp_path)
-    assert done.returncode == 0, done.stderr
     assert "6 of 6 jobs finished" in done.stdout
     assert len(results(tmp_path)) == 6
     epochs = (tmp_path / "epochs").read_text().split("\n")[:-1]
@@ -270,7 +250,6 @@ def test_a_killed_sweep_is_continued_by_the_same_command(tiny, tmp_path):
 
     before = results(tmp_path)
     again = run(command, tmp_path)
-    assert again.returncode == 0, again.stderr
     assert (again.stdout + again.stderr).count("finished already") == 6
     assert results(tmp_path) == before
     assert len((tmp_path / "epochs").read_text().split()) == 24
@@ -279,15 +258,14 @@ def test_a_killed_sweep_is_continued_by_the_same_command(tiny, tmp_path):
 @pytest.mark.slow
 def test_a_run_that_was_killed_before_its_test_is_only_tested(tiny, tmp_path):
     command = sweep_command(tiny, tmp_path, "seed=1")
-    assert run(command, tmp_path).returncode == 0
+    run(command, tmp_path)
     before = results(tmp_path)
     folder = next((tmp_path / "sweep").glob("*/metrics.json")).parent
     (folder / "metrics.json").unlink()
     state = json.loads((folder / "identity.json").read_text())
     (folder / "identity.json").write_text(json.dumps(state | {"finished": False}))
     trained = (folder / "metrics.csv").read_text().count("\n")
-    done = run(command, tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run(command, tmp_path)
     assert results(tmp_path) == before
     assert (folder / "metrics.csv").read_text().count("\n") == trained
 
@@ -295,15 +273,13 @@ def test_a_run_that_was_killed_before_its_test_is_only_tested(tiny, tmp_path):
 @pytest.mark.slow
 def test_a_poisoned_job_is_told_and_the_others_have_results(tiny, tmp_path):
     command = sweep_command(tiny, tmp_path, "sampler.identities=2,3,4,5,6,50", "trainer.max_epochs=1")
-    done = run(command, tmp_path)
-    assert done.returncode == 1
+    done = run(command, tmp_path, code=1)
     assert "5 of 6 jobs finished" in done.stdout
     assert done.stdout.count("failed: job") == 1
     jobs = read_sweep(tmp_path / "sweep")
     (reason,) = jobs["failure"].dropna()
     assert "sampler.identities=50" in reason
-    again = run(command, tmp_path)
-    assert again.returncode == 1
+    again = run(command, tmp_path, code=1)
     assert (again.stdout + again.stderr).count("finished already") == 5
 
 
@@ -328,7 +304,6 @@ def test_changed_data_and_changed_defaults_are_trained_again(tiny, tmp_path):
     ):
         change()
         done = run(command, tmp_path)
-        assert done.returncode == 0, done.stderr
         assert len(results(tmp_path)) == trained
         assert len(read_sweep(tmp_path / "sweep")) == 1  # what was there before does not count
         assert "1 of 1 jobs finished" in done.stdout

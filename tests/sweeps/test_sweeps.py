@@ -2,13 +2,12 @@
 
 import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from helpers import run_python, train, write_job
 
 from reid_lightning.errors import InputError
 from reid_lightning.sweeps.leaderboard import summarise
@@ -18,11 +17,9 @@ from reid_lightning.sweeps.report import report_sweep
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def write_job(folder, overrides, seed=1, numbers=None, failure=None):
+def write_small_job(folder, overrides, seed=1, numbers=None, failure=None):
     """Write what Hydra and a job leave in a folder; without numbers and reason, the job is unfinished."""
-    (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([*overrides, f"seed={seed}"]))
-    (folder / "config.yaml").write_text(yaml.safe_dump({"seed": seed}))
+    content = None
     if numbers is not None:
         validation, test, rank1 = numbers
         content = {
@@ -30,7 +27,7 @@ def write_job(folder, overrides, seed=1, numbers=None, failure=None):
             "test": {"mAP": test, "rank1": rank1},
             "cost": {"parameters": 2_100_000, "images_per_second": 120.4, "seconds": {"fit": 1.0}},
         }
-        (folder / "metrics.json").write_text(json.dumps(content))
+    write_job(folder, overrides, seed, content)
     if failure is not None:
         record_failure(folder, failure)
 
@@ -46,7 +43,9 @@ def sweep(tmp_path):
     place = 0
     for option, seeds in RESULTS.items():
         for seed, numbers in enumerate(seeds, start=1):
-            write_job(tmp_path / str(place), ["experiment=kiel/tables/loss", option, "+a=b"], seed, numbers)
+            write_small_job(
+                tmp_path / str(place), ["experiment=kiel/tables/loss", option, "+a=b"], seed, numbers
+            )
             place += 1
     return tmp_path
 
@@ -77,7 +76,7 @@ def test_a_row_holds_everything_about_its_job(sweep):
 
 
 def test_one_seed_has_no_spread(tmp_path, capsys):
-    write_job(tmp_path / "0", ["loss=triplet"], 1, (0.5, 0.4, 0.6))
+    write_small_job(tmp_path / "0", ["loss=triplet"], 1, (0.5, 0.4, 0.6))
     report_sweep(tmp_path)
     content = json.loads((tmp_path / "sweep.json").read_text())
     assert content["options"][0]["validation/mAP/std"] is None
@@ -98,7 +97,7 @@ def test_one_seed_has_no_spread(tmp_path, capsys):
 
 def test_a_repeated_seed_counts_once(tmp_path):
     for place in range(2):
-        write_job(tmp_path / "first" / str(place), ["loss=triplet"], 1, (0.5, 0.4, 0.6))
+        write_small_job(tmp_path / "first" / str(place), ["loss=triplet"], 1, (0.5, 0.4, 0.6))
     row = summarise(read_sweep(tmp_path)).iloc[0]
     assert row["validation/mAP/count"] == 1
     assert pd.isna(row["validation/mAP/std"])
@@ -129,13 +128,15 @@ def test_seeds_of_another_default_data_or_code_are_another_option(sweep):
 
 def test_a_setting_of_the_machine_is_no_option_unless_it_is_swept(tmp_path):
     for seed, more in enumerate(([], ["logger=csv"], ["data.num_workers=0", "time_limit=50"]), start=1):
-        write_job(tmp_path / str(seed), ["loss=triplet", *more], seed, (0.5, 0.4, 0.6))
+        write_small_job(tmp_path / str(seed), ["loss=triplet", *more], seed, (0.5, 0.4, 0.6))
         identified(tmp_path / str(seed), {})
     jobs = read_sweep(tmp_path)
     assert jobs["option"].nunique() == 1
     assert "override/logger" not in jobs
     for seed, devices in ((4, 1), (5, 2)):
-        write_job(tmp_path / str(seed), ["loss=triplet", f"trainer.devices={devices}"], seed, (0.5, 0.4, 0.6))
+        write_small_job(
+            tmp_path / str(seed), ["loss=triplet", f"trainer.devices={devices}"], seed, (0.5, 0.4, 0.6)
+        )
         identified(tmp_path / str(seed), {}, swept=["seed", "trainer.devices"])
     swept = read_sweep(tmp_path)
     assert list(swept["override/trainer.devices"].dropna()) == ["1", "2"]
@@ -164,7 +165,7 @@ def test_empty_files_of_a_job(sweep):
 def test_random_splits_are_averaged_over_as_seeds_are(tmp_path):
     for split, seed in ((0, 1), (1, 1), (0, 2), (1, 2)):
         numbers = (0.1 * (1 + split) * seed, 0.5, 0.5)
-        write_job(tmp_path / f"{split}{seed}", ["data=viper", f"data.split={split}"], seed, numbers)
+        write_small_job(tmp_path / f"{split}{seed}", ["data=viper", f"data.split={split}"], seed, numbers)
     summary = summarise(read_sweep(tmp_path))
     assert len(summary) == 1
     values = [0.1, 0.2, 0.2, 0.4]
@@ -176,14 +177,14 @@ def test_random_splits_are_averaged_over_as_seeds_are(tmp_path):
 def test_failed_jobs_are_told_and_hide_nothing(sweep, capsys):
     others = ["experiment=kiel/tables/loss", "+a=b"]
     wrong = InputError("loss.circle.margin=2 must be below 1.")
-    write_job(sweep / "6", ["loss=circle", *others], 1, failure=wrong)
-    write_job(
+    write_small_job(sweep / "6", ["loss=circle", *others], 1, failure=wrong)
+    write_small_job(
         sweep / "7", ["loss=circle", *others], 2, failure=RuntimeError("out of memory\nmany more lines")
     )
-    write_job(sweep / "10", ["loss=triplet", *others], 4)
+    write_small_job(sweep / "10", ["loss=triplet", *others], 4)
     # The folder has held a run before: what counts is that the last one failed.
     again = InputError("already holds a run")
-    write_job(sweep / "9", ["loss=triplet", *others], 5, (0.9, 0.9, 0.9), failure=again)
+    write_small_job(sweep / "9", ["loss=triplet", *others], 5, (0.9, 0.9, 0.9), failure=again)
     jobs = read_sweep(sweep)
     assert list(jobs["job"])[-4:] == ["6", "7", "9", "10"]
     summary = summarise(jobs).set_index("option")
@@ -202,15 +203,15 @@ def test_failed_jobs_are_told_and_hide_nothing(sweep, capsys):
 
 def test_jobs_that_differ_in_nothing_but_the_seed_are_one_option(tmp_path):
     for seed in (1, 2):
-        write_job(tmp_path / f"a{seed}", ["loss=triplet", "+x=1"], seed, (0.5, 0.4, 0.6))
-        write_job(tmp_path / "bare" / f"b{seed}", [], seed, (0.5, 0.4, 0.6))
+        write_small_job(tmp_path / f"a{seed}", ["loss=triplet", "+x=1"], seed, (0.5, 0.4, 0.6))
+        write_small_job(tmp_path / "bare" / f"b{seed}", [], seed, (0.5, 0.4, 0.6))
     assert set(read_sweep(tmp_path / "bare")["option"]) == {"default"}
     assert list(read_sweep(tmp_path)["option"].unique()) == ["loss=triplet, x=1", "default"]
 
 
 def test_a_run_without_validation_or_test_still_counts(tmp_path):
     for seed, score in ((1, 0.2), (2, 0.4)):
-        write_job(tmp_path / str(seed), ["data.validation=none"], seed, (0, score, score))
+        write_small_job(tmp_path / str(seed), ["data.validation=none"], seed, (0, score, score))
         file = tmp_path / str(seed) / "metrics.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"validation": {}}))
     row = summarise(read_sweep(tmp_path)).iloc[0]
@@ -228,19 +229,10 @@ def printed(folder, capsys):
     return capsys.readouterr().out
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY
-    )
-
-
 @pytest.mark.slow
 def test_a_sweep_of_two_by_two(tiny, tmp_path):
-    where = f"hydra.sweep.dir={tmp_path}"
-    done = run(
-        "train.py", "--multirun", where, *tiny, "trainer.max_epochs=1", "loss=triplet,lossless", "seed=1,2"
-    )
-    assert done.returncode == 0, done.stderr
+    overrides = (*tiny, "trainer.max_epochs=1", "loss=triplet,lossless", "seed=1,2")
+    done = train(*overrides, folder=tmp_path, multirun=True)
     assert "4 of 4 jobs finished" in done.stdout
     jobs = read_sweep(tmp_path)
     assert list(jobs["option"]) == ["loss=lossless", "loss=lossless", "loss=triplet", "loss=triplet"]
@@ -257,12 +249,10 @@ def test_a_sweep_of_two_by_two(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_a_poisoned_job_neither_stops_nor_hides_the_others(tiny, tmp_path):
-    where = f"hydra.sweep.dir={tmp_path}"
-    done = run("train.py", "--multirun", where, *tiny, "trainer.max_epochs=1", "sampler.identities=50,2")
-    assert done.returncode == 1
+    overrides = (*tiny, "trainer.max_epochs=1", "sampler.identities=50,2")
+    done = train(*overrides, folder=tmp_path, multirun=True, code=1)
     assert "Traceback" not in done.stderr
     assert "1 of 2 jobs finished" in done.stdout
     assert "(sampler.identities=50, seed 1): sampler.identities=50 exceeds" in done.stdout
-    again = run("-m", "reid_lightning.cli", "report", "sweep", str(tmp_path))
-    assert again.returncode == 0, again.stderr
+    again = run_python("-m", "reid_lightning.cli", "report", "sweep", tmp_path)
     assert done.stdout.endswith(again.stdout)

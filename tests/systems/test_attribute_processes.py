@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from reid_lightning.data.attributes import Attribute, AttributeSchema
@@ -84,18 +84,13 @@ def outcome(case, rank, world):
     return total.detach(), gradients
 
 
-def work(rank, folder):
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=WORLD)
-    torch.save({case: outcome(case, rank, WORLD) for case in CASES}, f"{folder}/{rank}.pt")
-    distributed.destroy_process_group()
+def work(rank):
+    return {case: outcome(case, rank, WORLD) for case in CASES}
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    multiprocessing.spawn(work, (str(folder),), nprocs=WORLD)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+def two_ranks(processes):
+    return processes(work)
 
 
 @pytest.mark.slow

@@ -1,13 +1,12 @@
 """Whole runs with attribute heads on a handful of generated people."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from helpers import train
 
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.evaluate import evaluate
@@ -120,12 +119,7 @@ def table_without_attributes(config, folder):
 
 def test_two_processes_train_and_score_as_one(compose, tiny, tmp_path):
     run_job(compose(*PURE, *tiny, "trainer.max_epochs=2", output_dir=tmp_path / "one"))
-    command = [sys.executable, "train.py", *PURE, *tiny, "trainer=ddp_cpu", "trainer.max_epochs=2"]
-    done = subprocess.run(
-        [*command, f"hydra.run.dir={tmp_path / 'two'}"],
-        capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    train(*PURE, *tiny, "trainer=ddp_cpu", "trainer.max_epochs=2", folder=tmp_path / "two")
     for key, value in weights(tmp_path / "one").items():
         torch.testing.assert_close(weights(tmp_path / "two")[key], value, rtol=1e-3, atol=1e-4)
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))

@@ -1,12 +1,9 @@
 """The multi-depth descriptor through a run: explored, saved, evaluated, drawn."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import yaml
+from helpers import train
 
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checks import check_run
@@ -119,12 +116,7 @@ def test_two_processes_choose_the_filters_of_one(compose, tiny, tmp_path):
     pure = (*tiny, *SETTINGS[:1], *SETTINGS[2:], "backbone=timm", "backbone.name=test_vit", "neck=linear")
     pure += ("augmentation=none", "optimizer=sgd", "optimizer.lr=0.01", "trainer.max_epochs=1")
     run_job(compose(*pure, output_dir=tmp_path / "one"))
-    together = ("trainer=ddp_cpu", "callbacks.explore.batch_size=2", f"hydra.run.dir={tmp_path / 'two'}")
-    done = subprocess.run(
-        [sys.executable, "train.py", *pure, *together],
-        capture_output=True, text=True, timeout=600, check=False, cwd=Path(__file__).resolve().parents[2],
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    train(*pure, "trainer=ddp_cpu", "callbacks.explore.batch_size=2", folder=tmp_path / "two")
     one, two = saved(tmp_path / "one"), saved(tmp_path / "two")
     assert torch.equal(one[FILTERS], two[FILTERS])
     gains = FILTERS.replace("filters", "gains")

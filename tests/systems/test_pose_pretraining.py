@@ -1,14 +1,12 @@
 """The part branch: pre-trained on key points, then part of a run."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import environment, train
 from torch import nn
 
 from reid_lightning.errors import InputError
@@ -252,18 +250,13 @@ class Record(Callback):
 
 
 @pytest.mark.slow
-def test_all_processes_start_from_one_branch(compose, tiny, tmp_path, monkeypatch):
+def test_all_processes_start_from_one_branch(compose, tiny, tmp_path):
     (tmp_path / "recorder.py").write_text(WATCH)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     record = f"+callbacks.record={{_target_: recorder.Record, folder: '{tmp_path}'}}"
-    done = subprocess.run(
-        [
-            sys.executable, "train.py", *tiny, *POSE, "trainer=ddp_cpu", "trainer.max_epochs=1", record,
-            f"hydra.run.dir={tmp_path / 'two'}",
-        ],
-        capture_output=True, text=True, timeout=600, check=False, cwd=Path(__file__).resolve().parents[2],
+    train(
+        *tiny, *POSE, "trainer=ddp_cpu", "trainer.max_epochs=1", record,
+        folder=tmp_path / "two", where=environment(PYTHONPATH=str(tmp_path)),
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
     wanted = branch(tmp_path / "two")
     for rank in range(2):
         started = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)

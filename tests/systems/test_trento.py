@@ -1,4 +1,4 @@
-"""Trento's experiment: what it composes to."""
+"""Trento's experiment: what it builds; what it composes to is in tests/golden/."""
 
 import pytest
 
@@ -9,10 +9,6 @@ from reid_lightning.experiments.factory import build_datamodule, build_module
 def test_the_system_is_the_report(compose):
     config = compose("experiment=trento")
     check_run(config)
-    assert (config["data"]["validation"], config["data"]["validation_queries"]) == (0.3, 100)
-    assert config["data"]["image_size"] == [256, 128]
-    names = [step["_target_"].rsplit(".", 1)[-1] for step in config["augmentation"]["transforms"]]
-    assert names == ["HorizontalFlip", "Rotate", "Pad", "RandomCrop"]  # without random erasing
     module = build_module(config, num_identities=7)
     network = module.network
     assert network.backbone.out_channels == 2048

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from reid_lightning.reporting import filter_maps as module
+from reid_lightning.systems.multi_depth import filter_maps as module
 from reid_lightning.systems.multi_depth.filter_maps import (
     MappedImage,
     filter_maps,
