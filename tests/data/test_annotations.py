@@ -175,7 +175,7 @@ def test_schemas_come_from_a_config():
         ValueError, match=r"^attributes\.hat must have two or more different classes, got \['no'\]"
     ):
         attribute_schema("mine", {"hat": ["no"]})
-    with pytest.raises(ValueError, match="^attributes must have different names, got hat twice"):
+    with pytest.raises(ValueError, match=r"^attributes must have different names, got hat twice"):
         AttributeSchema("mine", (Attribute("hat", "hat", ("a", "b")),) * 2)
 
 
@@ -304,5 +304,5 @@ def test_yaml_words_for_no_and_yes_are_class_names():
     assert attribute_schema("mine", {"hat": [False, True]}).attributes[0].classes == ("no", "yes")
     with pytest.raises(ValueError, match=r"^attributes\.hat must be a list of class names, got no"):
         attribute_schema("mine", {"hat": "no"})
-    with pytest.raises(ValueError, match="^prefixes names coat, which is none of hat"):
+    with pytest.raises(ValueError, match=r"^prefixes names coat, which is none of hat"):
         attribute_schema("mine", {"hat": ["no", "yes"]}, prefixes={"coat": "coat_"})

@@ -99,7 +99,7 @@ def test_ranks_share_a_batch_in_whole_triplets(monkeypatch):
     for rank in range(2):
         monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
         shares.append([list(batch) for batch in sampler(4)[0]])
-        with pytest.raises(ValueError, match="^triplets must be a multiple of the 2 processes .* got 3"):
+        with pytest.raises(ValueError, match=r"^triplets must be a multiple of the 2 processes .* got 3"):
             sampler(3)
     assert [left + right for left, right in zip(*shares, strict=True)] == alone
     assert {len(batch) for batch in shares[0]} == {6}

@@ -139,7 +139,7 @@ def test_a_block_that_matches_another_stripe_is_not_tied_to_it():
 
 
 def test_blocks_and_stripes_of_different_sizes_are_refused():
-    with pytest.raises(ValueError, match="^3 stripes of 2 dimensions need a global vector of 6, got 8"):
+    with pytest.raises(ValueError, match=r"^3 stripes of 2 dimensions need a global vector of 6, got 8"):
         SpatialChannelLoss(embedding_size=8, num_parts=3, part_size=2)
 
 

@@ -54,7 +54,7 @@ def test_triplets_are_read_by_place():
     assert anchors.tolist() == [0, 3, 6]
     assert (positives - anchors).unique().tolist() == [1]
     assert (negatives - anchors).unique().tolist() == [2]
-    with pytest.raises(ValueError, match="^a batch of 8 images is not one of triplets"):
+    with pytest.raises(ValueError, match=r"^a batch of 8 images is not one of triplets"):
         OfflineMiner()(torch.randn(8, 2), torch.zeros(8))
 
 

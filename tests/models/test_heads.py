@@ -34,7 +34,7 @@ def test_gem_survives_half_types_and_empty_maps():
     assert pooled.dtype == torch.float32
     assert pooled.isfinite().all()
     assert GeMPooling()(torch.zeros(1, 2, 2, 2)).isfinite().all()
-    with pytest.raises(ValueError, match="^p must be >= 1, got 0.5"):
+    with pytest.raises(ValueError, match=r"^p must be >= 1, got 0.5"):
         GeMPooling(p=0.5)
 
 

@@ -66,7 +66,7 @@ def test_normalised_stripes_have_length_one():
 
 def test_stripes_without_a_size_share_the_channels():
     assert Stripes(12, stripes=3, size=None).local_shape == (3, 4)
-    with pytest.raises(ValueError, match="^stripes must divide the backbone's 12 channels .* got 5"):
+    with pytest.raises(ValueError, match=r"^stripes must divide the backbone's 12 channels .* got 5"):
         Stripes(12, stripes=5, size=None)
 
 

@@ -64,11 +64,11 @@ def test_wrong_values_are_named(tmp_path):
     root = write_campus(tmp_path, 4)
     with pytest.raises(ValueError, match=r"^test_identities must be from 1 to 3 \(4 people are .* got 486"):
         read_cuhk01(root)
-    with pytest.raises(ValueError, match="^split must be the number of a split, from 0 on, got -1"):
+    with pytest.raises(ValueError, match=r"^split must be the number of a split, from 0 on, got -1"):
         read_cuhk01(root, 2, split=-1)
-    with pytest.raises(ValueError, match="^split must be .* got 0.5"):
+    with pytest.raises(ValueError, match=r"^split must be .* got 0.5"):
         read_cuhk01(root, 2, split=0.5)
-    with pytest.raises(ValueError, match="^query_camera must be one of the cameras a, b, got c"):
+    with pytest.raises(ValueError, match=r"^query_camera must be one of the cameras a, b, got c"):
         read_cuhk01(root, 2, query_camera="c")
 
 

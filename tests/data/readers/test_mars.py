@@ -75,5 +75,5 @@ def test_contradicting_lists_are_named(tree):
     (tree / "info" / "query_IDX.mat").unlink()
     with pytest.raises(InputError, match=r"lacks info/query_IDX.mat"):
         read_mars(tree)
-    with pytest.raises(ValueError, match="^frames must be >= 1, or null for all frames, got 0"):
+    with pytest.raises(ValueError, match=r"^frames must be >= 1, or null for all frames, got 0"):
         read_mars(tree, frames=0)
