@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 
 Distance = Literal["euclidean", "sqeuclidean", "cosine"]
 
@@ -76,20 +76,19 @@ def pairwise_distances(x: Tensor, y: Tensor | None = None, distance: Distance = 
         Distances of shape (N, M), not negative.
 
     Raises:
-        InputError: The distance is unknown, or the shapes do not fit.
+        ValueError: The distance is unknown, or the shapes do not fit.
 
     Examples:
         >>> pairwise_distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
         tensor([[0., 5.],
                 [5., 0.]])
     """
-    if distance not in get_args(Distance):
-        raise InputError(f"Distance '{distance}' is unknown; choose one of {', '.join(get_args(Distance))}.")
+    require(distance in get_args(Distance), "distance", f"one of {', '.join(get_args(Distance))}", distance)
     y = x if y is None else y
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
-        raise InputError(
-            f"Distances need two tables of embeddings with equally many columns; "
-            f"got shapes {tuple(x.shape)} and {tuple(y.shape)}."
+        raise ValueError(
+            f"x and y must be tables of embeddings with equally many columns, got shapes {tuple(x.shape)} and "
+            f"{tuple(y.shape)}"
         )
     x, y = promote(x), promote(y)
     with exact_products(x.device):
@@ -131,7 +130,7 @@ def aligned_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
         (..., N, M) between 0 and 2 S - 1.
 
     Raises:
-        InputError: The shapes do not fit.
+        ValueError: The shapes do not fit.
 
     Examples:
         >>> person = torch.tensor([[[0.0], [90.0], [180.0]]])
@@ -141,9 +140,9 @@ def aligned_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
     """
     y = x if y is None else y
     if x.ndim < 3 or x.shape[:-3] != y.shape[:-3] or x.shape[-2:] != y.shape[-2:]:
-        raise InputError(
-            f"Aligned distances need (N, stripes, dimensions) features of equally many stripes and dimensions; "
-            f"got shapes {tuple(x.shape)} and {tuple(y.shape)}."
+        raise ValueError(
+            f"x and y must have shape (N, stripes, dimensions) with equally many stripes and dimensions, got "
+            f"{tuple(x.shape)} and {tuple(y.shape)}"
         )
     with exact_products(x.device):
         apart = _euclidean(promote(x).flatten(-3, -2), promote(y).flatten(-3, -2), squared=False)

@@ -111,11 +111,26 @@ def instantiate(node: Any, key: str = "", /, **arguments: Any) -> Any:
             cause = cause.__cause__
         if isinstance(cause, InputError):
             raise cause from error
-        if cause is None:
-            raise InputError(" ".join(str(error).split())) from error
-        inside = re.search(r"full_key: ([\w.]+)", str(error))
-        where = ".".join(filter(None, (key, inside.group(1) if inside else "")))
-        raise _with_key(where, cause) from error
+        sentence, _, inside = " ".join(str(error).split()).partition(" full_key: ")
+        where = ".".join(filter(None, (key, _place(node, inside))))
+        raise _with_key(where, cause or sentence) from error
+
+
+def _place(node: Any, written: str) -> str:
+    """Return a key within a node as an override names it; Hydra writes `transforms0` for `transforms[0]`.
+
+    Examples:
+        >>> _place({"transforms": [{"p": 2}], "layer4": {"p": 2}}, "transforms0"), _place({"layer4": {}}, "layer4")
+        ('transforms[0]', 'layer4')
+    """
+    steps = []
+    for step in filter(None, written.split(".")):
+        name, position = re.fullmatch(r"(.*?)(\d*)", step).groups()  # type: ignore[union-attr]
+        inside = node if isinstance(node, Mapping) else {}
+        in_list = step not in inside and name in inside
+        steps.append(f"{name}[{position}]" if in_list else step)
+        node = inside[name][int(position)] if in_list else inside.get(step)
+    return ".".join(steps)
 
 
 class Keyed(partial):
@@ -147,7 +162,7 @@ def of_key(key: str) -> Iterator[None]:
         raise _with_key(key, error) from error
 
 
-def _with_key(key: str, error: ValueError) -> InputError:
+def _with_key(key: str, error: object) -> InputError:
     """Return a class's own sentence, which begins with the name of an argument or not, with the config's key in front.
 
     Examples:
@@ -157,7 +172,7 @@ def _with_key(key: str, error: ValueError) -> InputError:
         InputError('loss.triplet: it is Monday')
     """
     message = " ".join(str(error).split())
-    names_argument = re.match(r"[a-z_]\w* (must|names) ", message)
+    names_argument = re.match(r"[a-z_][\w.]* (must|names) ", message)
     return InputError(f"{key}{'.' if names_argument else ': '}{message}" if key else message)
 
 

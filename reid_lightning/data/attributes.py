@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reid_lightning.errors import InputError
-
 UNKNOWN = -1  # code of a class that nobody annotated: it trains nothing and counts nowhere
 
 
@@ -35,7 +33,7 @@ class AttributeSchema:
         attributes: Its attributes.
 
     Raises:
-        InputError: Two attributes have one name, or one has fewer than two classes.
+        ValueError: Two attributes have one name, or one has fewer than two classes.
 
     Examples:
         >>> len(MARKET12), MARKET12.num_outputs, MARKET12.slices[9]
@@ -48,16 +46,13 @@ class AttributeSchema:
     def __post_init__(self) -> None:
         for attribute in self.attributes:
             if self.names.count(attribute.name) > 1:
-                raise InputError(
-                    f"attributes.schema {self.name}: two attributes are called {attribute.name}."
-                )
+                raise ValueError(f"attributes must have different names, got {attribute.name} twice")
             if len(attribute.classes) < 2 or len(set(attribute.classes)) < len(attribute.classes):
-                raise InputError(
-                    f"attributes.schema {self.name}: {attribute.name} needs two or more different classes, and has "
-                    f"{list(attribute.classes)}."
+                raise ValueError(
+                    f"attributes.{attribute.name} must have two or more different classes, got {list(attribute.classes)}"
                 )
         if not self.attributes:
-            raise InputError(f"attributes.schema {self.name} has no attributes.")
+            raise ValueError("attributes must be one or more, got none")
 
     def __len__(self) -> int:
         return len(self.attributes)
@@ -102,7 +97,7 @@ def attribute_schema(
         prefixes: `Attribute.prefix` of attributes that annotation files write as a yes-no column per class.
 
     Raises:
-        InputError: An attribute has fewer than two classes, or a title or prefix belongs to none.
+        ValueError: An attribute has fewer than two classes, or a title or prefix belongs to none.
 
     Examples:
         >>> attribute_schema("mine", {"hat": ["no", "yes"], "coat_colour": ["black", "red"]}).attributes[1].title
@@ -111,9 +106,7 @@ def attribute_schema(
     titles, prefixes = titles or {}, prefixes or {}
     for option, named in (("titles", titles), ("prefixes", prefixes)):
         for unknown in named.keys() - attributes.keys():
-            raise InputError(
-                f"attributes.schema.{option} names {unknown}, which is none of {', '.join(attributes)}."
-            )
+            raise ValueError(f"{option} names {unknown}, which is none of {', '.join(attributes)}")
     return AttributeSchema(
         name,
         tuple(
@@ -128,7 +121,7 @@ def attribute_schema(
 def _class_names(attribute: str, classes: Sequence[str]) -> tuple[str, ...]:
     """Return the names as a config means them: YAML reads an unquoted no or yes as false or true."""
     if isinstance(classes, str) or not isinstance(classes, Sequence):
-        raise InputError(f"attributes.schema.attributes.{attribute}={classes} must be a list of class names.")
+        raise ValueError(f"attributes.{attribute} must be a list of class names, got {classes}")
     words = {False: "no", True: "yes"}
     return tuple(words[name] if isinstance(name, bool) else str(name) for name in classes)
 

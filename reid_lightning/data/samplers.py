@@ -12,6 +12,8 @@ import numpy as np
 import torch.distributed
 from torch.utils.data import Sampler
 
+from reid_lightning.errors import require
+
 Batch = list[tuple[int, int]]
 
 _ORDER, _AUGMENTATION = 0, 1  # two independent streams of one seed and epoch
@@ -91,17 +93,11 @@ class PKSampler(EpochSampler):
         self._labels = np.unique(labels, return_inverse=True)[1]
         self._cameras = np.asarray(cameras)
         self._counts = np.bincount(self._labels)
-        sizes = (identities, images_per_identity)
-        if min(sizes) < 1 or any(type(size) is not int for size in sizes):
-            raise ValueError(
-                "identities and images_per_identity must both be whole numbers >= 1, got "
-                f"{identities} and {images_per_identity}"
-            )
-        if identities > len(self._counts):
-            raise ValueError(
-                f"identities must be at most the {len(self._counts)} training identities, got {identities}"
-            )
-        check_divisible("sampler.identities", identities)
+        for name, size in (("identities", identities), ("images_per_identity", images_per_identity)):
+            require(type(size) is int and size >= 1, name, "a whole number >= 1", size)
+        known = len(self._counts)
+        require(identities <= known, "identities", f"at most the {known} training identities", identities)
+        check_divisible("identities", identities)
         self._groups = np.maximum(self._counts // images_per_identity, 1)
         self._length = _largest_number_of_batches(self._groups, identities)
 
@@ -147,7 +143,7 @@ class ShuffleSampler(EpochSampler):
         self._rows = np.asarray(rows)
         if not 0 < batch_size <= len(rows):
             raise ValueError(f"batch_size must lie between 1 and the {len(rows)} images, got {batch_size}")
-        check_divisible("sampler.batch_size", batch_size)
+        check_divisible("batch_size", batch_size)
 
     def __len__(self) -> int:
         return len(self._rows) // self.batch_size
@@ -193,7 +189,7 @@ def check_divisible(name: str, size: int) -> None:
     """Refuse a size of the whole batch that the processes cannot share evenly.
 
     Raises:
-        ValueError: Names the config key.
+        ValueError: They cannot.
     """
     ranks = _rank_and_ranks()[1]
     if size % ranks:

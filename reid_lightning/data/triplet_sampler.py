@@ -66,7 +66,7 @@ class TripletSampler(EpochSampler):
             raise ValueError(f"triplets must be a whole number >= 1, got {triplets}")
         if not 0 < anchors <= 1:
             raise ValueError(f"anchors must be a fraction above 0, at most 1, got {anchors}")
-        check_divisible("sampler.triplets", triplets)
+        check_divisible("triplets", triplets)
         self.triplets = triplets
         self._hard_pools: NegativePools | None = None
         self._hard_share = 0.0

@@ -37,8 +37,8 @@ class SpatialChannelLoss(MetricLoss):
         super().__init__()
         if embedding_size != num_parts * part_size:
             raise ValueError(
-                f"{num_parts} stripes of {part_size} dimensions are tied to a global vector of {embedding_size}, which must "
-                f"be {num_parts * part_size} long; change parts.stripes or parts.size, or use neck=bnneck"
+                f"{num_parts} stripes of {part_size} dimensions need a global vector of {num_parts * part_size}, got "
+                f"{embedding_size}; change the stripes' number or size, or use a neck that keeps the vector's length"
             )
 
     def output(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -78,7 +79,9 @@ FOREIGN = LossSpec(needs_positives=False)
 
 def spec_of(loss: Any) -> LossSpec:
     """Return what a loss, its class or a partial of it says of itself."""
-    spec = getattr(getattr(loss, "func", loss), "spec", None)
+    while isinstance(loss, partial):  # one of a config holds another
+        loss = loss.func
+    spec = getattr(loss, "spec", None)
     return spec if isinstance(spec, LossSpec) else FOREIGN
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from reid_lightning.config.declared import replaces
-from reid_lightning.errors import InputError
+from reid_lightning.errors import require
 from reid_lightning.models.backbone import IMAGENET, Backbone, load_file
 from reid_lightning.models.ibn import FILES, add_instance_norm, imagenet_weights
 from reid_lightning.models.mildnet import MILDNet
@@ -49,8 +49,7 @@ def resnet10(
         instance_norm: IBN-a, as of `resnet`.
         frozen_layers: First layers to freeze: the stem, then each of the four blocks.
     """
-    if weights == IMAGENET:
-        raise InputError("resnet10 has no ImageNet weights; give a file with backbone.weights=FILE, or null")
+    require(weights != IMAGENET, "weights", "a file or null (resnet10 has no ImageNet weights)", weights)
     channels = _channels(width)
     model = _untrained(BasicBlock, (1, 1, 1, 1), channels)
     model.layer4[0].conv2.dilation = model.layer4[0].conv2.padding = (2, 2)  # sees as far as with stride 2
@@ -67,10 +66,7 @@ def resnet50_narrow(width: float = 0.25, weights: str | None = None, frozen_laye
         weights: A file, or None.
         frozen_layers: First layers to freeze: the stem, then each of the 16 blocks.
     """
-    if weights == IMAGENET:
-        raise InputError(
-            "resnet50_narrow has no ImageNet weights; use backbone=resnet50, or backbone.weights=null"
-        )
+    require(weights != IMAGENET, "weights", "a file or null (only the full resnet50 has ImageNet's)", weights)
     channels = _channels(width)
     model = _untrained(Bottleneck, (3, 4, 6, 3), channels)
     return _resnet(model, channels[-1] * Bottleneck.expansion, weights, frozen_layers)
@@ -156,12 +152,10 @@ def mildnet(width: float = 1.0, weights: str | None = None, frozen_layers: int =
         frozen_layers: First convolutions to freeze, of 13; 7 freezes up to block3_conv3.
 
     Raises:
-        InputError: `imagenet` is asked for at another width.
+        ValueError: `imagenet` is asked for at another width.
     """
-    if weights == IMAGENET and width != 1:
-        raise InputError(
-            f"ImageNet's weights are of backbone.width=1, not {width}; set backbone.weights=null to train from scratch"
-        )
+    if weights == IMAGENET:
+        require(width == 1, "width", "1 with ImageNet's weights (null trains from scratch)", width)
     body = MILDNet(width)
     if weights == IMAGENET:
         body.features.load_state_dict(_torchvision("vgg16", weights).features.state_dict())
@@ -186,12 +180,9 @@ def osnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0
         frozen_layers: First layers to freeze: the stem, then each block and transition, then the last convolution.
 
     Raises:
-        InputError: `imagenet` is asked for, which nobody offers for download without an account.
+        ValueError: `imagenet` is asked for, which nobody offers for download without an account.
     """
-    if weights == IMAGENET:
-        raise InputError(
-            "OSNet has no public ImageNet download; give a file with backbone.weights=FILE, or null to train from scratch"
-        )
+    require(weights != IMAGENET, "weights", "a file or null (OSNet has no public ImageNet download)", weights)
     body = OSNet(width)
     load_file(body, weights)
     layers = [body.conv1, *body.conv2, *body.conv3, *body.conv4, body.conv5]
@@ -202,10 +193,8 @@ def _resnet_ibn(name: str, weights: str | None) -> Any:
     model = _torchvision(name, None)
     add_instance_norm(model)
     if weights == IMAGENET:
-        if name not in FILES:
-            raise InputError(
-                f"nobody offers ImageNet weights of {name} with IBN-a; choose {', '.join(FILES)}, or backbone.weights=null"
-            )
+        offered = f"one of {', '.join(FILES)} for ImageNet weights with IBN-a (null trains from scratch)"
+        require(name in FILES, "name", offered, name)
         folder = f"{torch.hub.get_dir()}/checkpoints"
         model.load_state_dict(download(lambda: imagenet_weights(name), FILES[name], folder), strict=False)
     return model

@@ -9,7 +9,6 @@ from timm.models import group_parameters
 from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 
-from reid_lightning.errors import InputError
 from reid_lightning.models.backbone import IMAGENET, Backbone, load_file
 from reid_lightning.models.weights import download
 
@@ -25,7 +24,7 @@ class TimmBackbone(Backbone):
             token), then each block.
 
     Raises:
-        InputError: The name is unknown, or `imagenet` is asked for and timm has no weights of this model.
+        ValueError: The name is unknown, or `imagenet` is asked for and timm has no weights of this model.
     """
 
     def __init__(
@@ -42,7 +41,9 @@ class TimmBackbone(Backbone):
             arguments["img_size"] = tuple(image_size)
         if weights == IMAGENET:
             if config is None or not timm.is_model_pretrained(name):
-                raise InputError(f"timm has no weights of {name}; set backbone.weights=null, or give a file")
+                raise ValueError(
+                    f"weights must be a file or null, got {weights}: timm has no weights of {name}"
+                )
             body = download(
                 lambda: timm.create_model(name, pretrained=True, **arguments),
                 f"model.safetensors of huggingface.co/{config.hf_hub_id}",

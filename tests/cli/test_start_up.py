@@ -21,7 +21,8 @@ HEAVY = USED_LATER | {
 OURS = {
     "job": ("reid_lightning.experiments.run", USED_LATER),
     "networks": (
-        "reid_lightning.models.convolutional_backbones, reid_lightning.models.weights", USED_LATER | {"matplotlib"},
+        "reid_lightning.models.convolutional_backbones, reid_lightning.models.weights",
+        USED_LATER | {"matplotlib"},
     ),
     "reports": (
         "reid_lightning.reporting.page, reid_lightning.reporting.figures, reid_lightning.reporting.ranked_lists",

@@ -257,15 +257,15 @@ def test_workers_give_the_same_epoch(make):
 def test_data_that_cannot_be_used_is_named(make, tmp_path):
     with pytest.raises(InputError, match="holds out 1, and validation needs at least 2"):
         set_up(make(validation=0.1))
-    with pytest.raises(ValueError, match=r"validation must be a share .* got 1.5"):
+    with pytest.raises(ValueError, match=r"^validation must be a share .* got 1.5"):
         make(validation=1.5)
-    with pytest.raises(ValueError, match=r"validation must be a share .* got nine"):
+    with pytest.raises(ValueError, match=r"^validation must be a share .* got nine"):
         make(validation="nine")
-    with pytest.raises(ValueError, match=r"image_size must be a height and a width in pixels, got \[16\]"):
+    with pytest.raises(ValueError, match=r"^image_size must be a height and a width .* got \[16\]"):
         make(image_size=[16])
     with pytest.raises(InputError, match="validation_queries=8 must lie between 1 and 7"):
         set_up(make(validation_queries=8))
-    with pytest.raises(ValueError, match="identities must be at most the 4 training identities, got 9"):
+    with pytest.raises(ValueError, match=r"^identities must be at most the 4 training identities, got 9"):
         set_up(make(sampler=partial(PKSampler, 9, 2))).train_dataloader()
     with pytest.raises(InputError, match="only one of the splits query and gallery"):
         set_up(make(sources=people(tmp_path, ["train"] * 6 + ["gallery"])))

@@ -72,7 +72,7 @@ def test_nothing_stays_of_an_interrupted_drawing(tmp_path, monkeypatch):
     ("name", "value"), [("images_per_identity", 2), ("test_identities", 1), ("image_size", 8)]
 )
 def test_parameters_out_of_range_are_named(tmp_path, name, value):
-    with pytest.raises(ValueError, match=f"{name} must be .* got {value}"):
+    with pytest.raises(ValueError, match=f"^{name} must be within .* got {value}"):
         read_faces(tmp_path / "set", **SMALL | {name: value})
 
 

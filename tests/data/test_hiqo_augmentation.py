@@ -190,11 +190,11 @@ def test_a_constant_image_stays(value):
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda: GradientMapColour(["viridis", "no_such_map"]), "colormaps names no_such_map"),
-        (lambda: GradientMapColour(weight=(0.5, 1.5)), r"weight must .* got \[0.5, 1.5\]"),
-        (lambda: RandomSubWindow(smallest=0), "smallest must .* got 0"),
-        (lambda: AdditiveGaussianNoise(deviation=(5, 1)), r"deviation must .* got \[5.0, 1.0\]"),
-        (lambda: IntensityRescale(percentiles=(99, 1)), r"percentiles must .* got \[99.0, 1.0\]"),
+        (lambda: GradientMapColour(["viridis", "no_such_map"]), "^colormaps names no_such_map"),
+        (lambda: GradientMapColour(weight=(0.5, 1.5)), r"^weight must be .* got \[0.5, 1.5\]"),
+        (lambda: RandomSubWindow(smallest=0), "^smallest must be .* got 0"),
+        (lambda: AdditiveGaussianNoise(deviation=(5, 1)), r"^deviation must be .* got \[5.0, 1.0\]"),
+        (lambda: IntensityRescale(percentiles=(99, 1)), r"^percentiles must be .* got \[99.0, 1.0\]"),
     ],
 )
 def test_arguments_out_of_range_are_named(make, named):

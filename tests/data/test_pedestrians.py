@@ -197,7 +197,7 @@ def test_nothing_stays_of_an_interrupted_drawing(tmp_path, monkeypatch, processe
     ("name", "value"), [("cameras", 1), ("train_identities", 0), ("occlusion", 1.5), ("misalignment", -1)]
 )
 def test_parameters_out_of_range_are_named(tmp_path, name, value):
-    with pytest.raises(ValueError, match=f"{name} must be .* got {value}"):
+    with pytest.raises(ValueError, match=f"^{name} must be within .* got {value}"):
         read_pedestrians(tmp_path / "set", **{name: value})
 
 

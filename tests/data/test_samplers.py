@@ -180,16 +180,16 @@ def test_shards_are_strided_and_unpadded(ranks, world):
 
 
 def test_impossible_sizes_are_named(ranks):
-    with pytest.raises(ValueError, match="identities must be at most the 3 training identities, got 4"):
+    with pytest.raises(ValueError, match=r"^identities must be at most the 3 training identities, got 4"):
         sampler([4] * 3, 4, 2)
-    with pytest.raises(ValueError, match="whole numbers >= 1, got 2 and 0"):
+    with pytest.raises(ValueError, match=r"^images_per_identity must be a whole number >= 1, got 0"):
         sampler([4] * 3, 2, 0)
-    with pytest.raises(ValueError, match="batch_size must lie between 1 and the 22 images, got 23"):
+    with pytest.raises(ValueError, match=r"^batch_size must lie between 1 and the 22 images, got 23"):
         shuffled(22, 23)
     ranks(0, 2)
-    with pytest.raises(ValueError, match=r"identities must be a multiple of the 2 processes .* got 3"):
+    with pytest.raises(ValueError, match=r"^identities must be a multiple of the 2 processes .* got 3"):
         sampler([4] * 3, 3, 2)
-    with pytest.raises(ValueError, match=r"batch_size must be a multiple of the 2 processes .* got 7"):
+    with pytest.raises(ValueError, match=r"^batch_size must be a multiple of the 2 processes .* got 7"):
         shuffled(22, 7)
 
 

@@ -279,5 +279,5 @@ def test_quadruplets_of_a_large_batch_are_counted_exactly():
     ],
 )
 def test_senseless_settings_are_refused(make, key):
-    with pytest.raises(ValueError, match=f"{key} must be"):
+    with pytest.raises(ValueError, match=f"^{key} must be"):
         make()

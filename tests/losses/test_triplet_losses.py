@@ -166,7 +166,7 @@ def test_diagnostics_show_what_was_measured():
     ],
 )
 def test_senseless_settings_are_refused(make, key):
-    with pytest.raises(ValueError, match=f"{key} must be"):
+    with pytest.raises(ValueError, match=f"^{key} must be"):
         make()
 
 

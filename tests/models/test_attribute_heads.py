@@ -152,7 +152,7 @@ def test_half_types_keep_what_the_vector_has():
 
 
 def test_an_unknown_prediction_is_refused():
-    with pytest.raises(ValueError, match="predictions must be logits or probabilities, got logit"):
+    with pytest.raises(ValueError, match=r"^predictions must be logits or probabilities, got logit"):
         AttributeHeads(3, (2, 2), predictions="logit")
 
 

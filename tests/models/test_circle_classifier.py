@@ -61,8 +61,8 @@ def test_half_precision_and_bad_settings():
         found = classifier.float()(features.float(), labels)
     torch.testing.assert_close(found, exact, atol=1e-3, rtol=0)
     for settings, key in (
-        ({"scale": 0.0}, "scale must be > 0, got 0.0"),
-        ({"margin": 1.5}, "margin must be .* got 1.5"),
+        ({"scale": 0.0}, "^scale must be > 0, got 0.0"),
+        ({"margin": 1.5}, r"^margin must be .* got 1.5"),
     ):
         with pytest.raises(ValueError, match=key):
             CircleClassifier(4, 6, **settings)

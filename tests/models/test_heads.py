@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from reid_lightning.errors import InputError
 from reid_lightning.models.necks import BNNeck, LinearNeck, NoNeck
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.models.normalization import IMAGENET_MEAN, IMAGENET_STD, InputNormalization
@@ -35,7 +34,7 @@ def test_gem_survives_half_types_and_empty_maps():
     assert pooled.dtype == torch.float32
     assert pooled.isfinite().all()
     assert GeMPooling()(torch.zeros(1, 2, 2, 2)).isfinite().all()
-    with pytest.raises(InputError, match=r"pooling\.p"):
+    with pytest.raises(ValueError, match=r"^p must be >= 1, got 0.5"):
         GeMPooling(p=0.5)
 
 

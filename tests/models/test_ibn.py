@@ -73,5 +73,5 @@ def test_imagenet_weights_are_the_authors(monkeypatch):
         InputError, match=r"resnet50_ibn_a-d9d0bb7b\.pth.*checkpoints.*backbone\.weights=FILE"
     ):
         resnet("resnet50", "imagenet", instance_norm=True)
-    with pytest.raises(InputError, match=r"resnet152 with IBN-a; choose resnet18"):
+    with pytest.raises(ValueError, match=r"^name must be one of resnet18, .*IBN-a.* got resnet152"):
         resnet("resnet152", "imagenet", instance_norm=True)

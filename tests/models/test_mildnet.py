@@ -5,7 +5,6 @@ import torch
 import torchvision
 from torch import nn
 
-from reid_lightning.errors import InputError
 from reid_lightning.models.convolutional_backbones import mildnet, vgg16
 from reid_lightning.models.mildnet import MILDNet
 from reid_lightning.models.necks import LinearNeck
@@ -90,7 +89,7 @@ def test_imagenet_weights_are_those_of_vgg16(theirs, monkeypatch):
     monkeypatch.setattr(torchvision.models.VGG16_Weights, "get_state_dict", lambda self, progress: state)
     loaded = mildnet(weights="imagenet").body.features.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in theirs.state_dict().items())
-    with pytest.raises(InputError, match=r"backbone\.width=1, not 0\.5"):
+    with pytest.raises(ValueError, match=r"^width must be 1 with ImageNet's weights .* got 0.5"):
         mildnet(width=0.5, weights="imagenet")
 
 

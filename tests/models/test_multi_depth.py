@@ -192,9 +192,9 @@ def test_exploring_in_inference_mode_leaves_no_trace(planted):
 def test_what_cannot_be_explored_is_refused(planted):
     with pytest.raises(InputError, match="not been explored"):
         MultiDepthDescriptor(planted)(planted, torch.randn(1, 3, 8, 4))
-    with pytest.raises(ValueError, match=r"layers must be numbers from 0 to 1, .* got \[2\]"):
+    with pytest.raises(ValueError, match=r"^layers must be numbers from 0 to 1, .* got \[2\]"):
         MultiDepthDescriptor(planted, layers=[2])
-    with pytest.raises(ValueError, match="box must be >= 1, got 0"):
+    with pytest.raises(ValueError, match=r"^box must be >= 1, got 0"):
         MultiDepthDescriptor(planted, box=0)
     with pytest.raises(InputError, match="no triples"):
         MultiDepthDescriptor(planted).explore(planted, [])

@@ -89,5 +89,5 @@ def test_a_file_of_something_else_is_refused(tmp_path):
 
 @pytest.mark.parametrize("key", ["channels", "joints", "width"])
 def test_senseless_settings_are_refused(key):
-    with pytest.raises(ValueError, match=f"{key} must be >= 1, got 0"):
+    with pytest.raises(ValueError, match=f"^{key} must be >= 1, got 0"):
         PoseBilinear(12, **{key: 0})

@@ -33,7 +33,7 @@ def test_settings_that_do_not_go_together_are_refused(compose):
         InputError, match=r"feature=descriptor reads the descriptor .* choose descriptor=multi_depth"
     ):
         check_run(compose("evaluation.feature=descriptor"))
-    with pytest.raises(InputError, match=r"explore\.triples=0"):
+    with pytest.raises(ValueError, match=r"^triples must be >= 1, got 0"):
         ExploreFilters(triples=0)
 
 

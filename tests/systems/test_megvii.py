@@ -79,8 +79,11 @@ def test_every_stripe_is_trained_by_its_own_classifier(compose):
             ["loss=aligned", "evaluation/rerank=aligned", "evaluation.tracklets=pool"],
             "compares the stripes of single images",
         ),
-        (["loss=spatial_channel", "neck=linear"], "must be 256 long"),
-        (["loss=spatial_channel", "parts.stripes=7"], "parts.stripes=7 does not divide"),
+        (
+            ["loss=spatial_channel", "neck=linear"],
+            r"^loss\.spatial_channel: 4 stripes of 64 dimensions need a global vector of 256",
+        ),
+        (["loss=spatial_channel", "parts.stripes=7"], r"^parts\.stripes must divide"),
     ],
 )
 def test_what_does_not_go_together_is_refused(compose, choices, words):

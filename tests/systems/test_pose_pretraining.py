@@ -148,7 +148,7 @@ def test_data_or_settings_that_cannot_be_pretrained_on_are_refused(compose):
         PartPretraining().images(Bare(), joints=17)
     assert posed_images(Bare(), ["train"]) is None
     for key, value in (("epochs", 0), ("lr", 0.0), ("flip", 1.5), ("scale", 1.0)):
-        with pytest.raises(InputError, match=rf"pretraining\.{key}={value}"):
+        with pytest.raises(ValueError, match=f"^{key} must be .* got {value}"):
             PartPretraining(**{key: value})
     with pytest.raises(InputError, match="parts=pose: add that"):
         check_run(compose("pretraining=pose"))

@@ -40,7 +40,7 @@ def read_cuhk01(
     images = parse_images(folder, _NAME, "0001003.png (person, image)")
     images["camera_id"] = images.pop("image").map(lambda number: "a" if int(number) <= 2 else "b")
     people = require_both_cameras(images, folder)
-    test = draw_test_people(people, test_identities, split, "data.sources.cuhk01.test_identities")
+    test = draw_test_people(people, test_identities, split)
     table = split_by_camera(images, test, query_camera)
     protocol = f"split {split}, {describe_split(table)}, from camera {query_camera}"
     return validate_table(table.assign(source="cuhk01", protocol=protocol), str(folder))

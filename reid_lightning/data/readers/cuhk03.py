@@ -11,7 +11,7 @@ from reid_lightning.data.readers.cuhk03_release import RELEASE, extract_images, 
 from reid_lightning.data.readers.layout import find_folder, parse_images, read_mat
 from reid_lightning.data.readers.two_cameras import check_split, describe_split, split_by_camera
 from reid_lightning.data.table import validate_table
-from reid_lightning.errors import InputError
+from reid_lightning.errors import InputError, require
 
 # Pair of cameras, person of the pair, view (1 or 2), image (1 to 5 from view 1, 6 to 10 from view 2).
 _NAME = re.compile(r"(?P<pair>\d)_(?P<person>\d{3})_(?P<view>[12])_\d{2}\.png")
@@ -70,6 +70,7 @@ def read_cuhk03_classic(
         InputError: The file is missing or cannot be read, or there is no such split or view.
     """
     _check(boxes)
+    require(query_view in ("1", "2"), "query_view", "1 or 2", query_view)
     folder = find_folder(root, [RELEASE], ["cuhk03_release", "cuhk03", "cuhk03/cuhk03_release"])
     images = parse_images(extract_images(folder / RELEASE, boxes), _NAME, _EXAMPLE)
     images["person_id"] = images.pop("pair") + "_" + images.pop("person")
@@ -87,8 +88,7 @@ def read_cuhk03_classic(
 
 
 def _check(boxes: str) -> None:
-    if boxes not in ("detected", "labeled"):
-        raise InputError(f"boxes={boxes} is unknown; choose one of detected, labeled.")
+    require(boxes in ("detected", "labeled"), "boxes", "detected or labeled", boxes)
 
 
 def _image_folder(folder: Path, boxes: str) -> Path:

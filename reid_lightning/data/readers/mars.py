@@ -10,7 +10,7 @@ import pandas as pd
 
 from reid_lightning.data.readers.layout import find_folder, in_split_order, read_mat
 from reid_lightning.data.table import validate_table
-from reid_lightning.errors import InputError
+from reid_lightning.errors import InputError, require
 
 INFO = {
     "train names": "info/train_name.txt",
@@ -41,8 +41,7 @@ def read_mars(root: str | Path, frames: int | None = None) -> pd.DataFrame:
     Raises:
         InputError: A file is missing, the lists contradict each other, or an image's name does not parse.
     """
-    if frames is not None and frames < 1:
-        raise InputError(f"data.sources.mars.frames={frames} must be at least 1, or null for all frames.")
+    require(frames is None or frames >= 1, "frames", ">= 1, or null for all frames", frames)
     folder = find_folder(root, ["bbox_train", "bbox_test", *INFO.values()], ["MARS"])
     tracks = in_split_order(pd.concat([_read_tracks(folder, "train"), _read_tracks(folder, "test")]))
     tracks = tracks[tracks["person"] != JUNK]

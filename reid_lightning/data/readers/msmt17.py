@@ -8,7 +8,7 @@ import pandas as pd
 
 from reid_lightning.data.readers.layout import find_folder
 from reid_lightning.data.table import validate_table
-from reid_lightning.errors import InputError
+from reid_lightning.errors import InputError, require
 
 LISTS = {name: f"list_{name}.txt" for name in ("train", "val", "query", "gallery")}
 IMAGE_FOLDERS = {"V1": ("train", "test"), "V2": ("mask_train_v2", "mask_test_v2")}
@@ -34,10 +34,7 @@ def read_msmt17(root: str | Path, training: str = "train") -> pd.DataFrame:
     Raises:
         InputError: A file or folder is missing, or a line does not parse.
     """
-    if training not in ("train", "train+val"):
-        raise InputError(
-            f"data.sources.msmt17.training={training} is unknown; choose one of train, train+val."
-        )
+    require(training in ("train", "train+val"), "training", "train or train+val", training)
     folder = find_folder(root, list(LISTS.values()), ["MSMT17_V1", "MSMT17_V2", "MSMT17"])
     version, train, test = _image_folders(folder)
     parts = [_read_list(folder / LISTS[name], folder / train, "train") for name in training.split("+")]

@@ -48,7 +48,7 @@ def read_prid2011(
     parts = [parse_images(folder / name, _IMAGE, example, {"camera_id": name[-1]}) for name in cameras]
     images = _name_strangers(pd.concat(parts, ignore_index=True))
     common = _in_common(images, folder)
-    test = draw_test_people(common, test_identities, split, "data.sources.prid2011.test_identities")
+    test = draw_test_people(common, test_identities, split)
     strangers = ~images["person_id"].isin(common)
     images = images[~(strangers & (images["camera_id"] == query_camera))]
     table = split_by_camera(images, test | set(images.loc[strangers, "person_id"]), query_camera)
@@ -88,7 +88,7 @@ def read_prid2011_video(
     images = _name_strangers(pd.concat(parts, ignore_index=True))
     images = images[images["person_id"].isin(_in_common(images, folder))]
     people = people_with_long_walks(images, min_frames)
-    test = draw_test_people(people, test_identities, split, "data.sources.prid2011_video.test_identities")
+    test = draw_test_people(people, test_identities, split)
     table = split_by_camera(images[images["person_id"].isin(people)], test, query_camera)
     protocol = f"walks of {min_frames} frames or more, split {split}, {describe_split(table)}, from camera {query_camera}"
     return validate_table(table.assign(source="prid2011_video", protocol=protocol), str(folder))

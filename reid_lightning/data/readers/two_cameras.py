@@ -6,34 +6,30 @@ import numpy as np
 import pandas as pd
 
 from reid_lightning.data.readers.layout import in_split_order
-from reid_lightning.errors import InputError
+from reid_lightning.errors import InputError, require
 
 
-def draw_test_people(people: Sequence[str], count: int, split: int, key: str) -> set[str]:
+def draw_test_people(people: Sequence[str], count: int, split: int) -> set[str]:
     """Draw who is tested in a random split.
 
     Split i is the first `count` of `numpy.random.default_rng(i).permutation(sorted people)`, on every machine.
 
     Args:
         people: Everyone that both cameras saw.
-        count: People of the test; the others train.
+        count: People of the test, a reader's `test_identities`; the others train.
         split: Number of the split, from 0 on.
-        key: The config key of `count`, for the error.
 
     Raises:
-        InputError: The split's number is negative, or nobody is left on one side.
+        ValueError: The split's number is negative, or nobody is left on one side.
 
     Examples:
-        >>> sorted(draw_test_people(["ann", "bob", "cid", "dan"], 2, split=0, key="test_identities"))
+        >>> sorted(draw_test_people(["ann", "bob", "cid", "dan"], 2, split=0))
         ['ann', 'cid']
     """
     check_split(split)
     names = np.array(sorted(set(people)), dtype=object)
-    if not 0 < count < len(names):
-        raise InputError(
-            f"{key}={count} must lie between 1 and {len(names) - 1}: {len(names)} people were found in both "
-            "cameras, and some of them train."
-        )
+    wanted = f"from 1 to {len(names) - 1} ({len(names)} people are in both cameras, and some of them train)"
+    require(0 < count < len(names), "test_identities", wanted, count)
     return set(np.random.default_rng(split).permutation(names)[:count])
 
 
@@ -45,11 +41,11 @@ def check_split(split: int, count: int | None = None) -> None:
         count: How many the data set defines; None: any from 0 on.
 
     Raises:
-        InputError: There is no such split.
+        ValueError: There is no such split.
     """
-    if isinstance(split, bool) or not isinstance(split, int) or split < 0 or (count and split >= count):
-        limit = f"to {count - 1}" if count else "on"
-        raise InputError(f"data.split={split} must be the number of a split, from 0 {limit}.")
+    known = type(split) is int and split >= 0 and (not count or split < count)
+    limit = f"to {count - 1}" if count else "on"
+    require(known, "split", f"the number of a split, from 0 {limit}", split)
 
 
 def require_both_cameras(images: pd.DataFrame, folder: object) -> list[str]:
@@ -80,11 +76,10 @@ def split_by_camera(images: pd.DataFrame, test: Collection[str], query_camera: s
         The images with a column `split`, sorted by split (train, query, gallery) and otherwise in their order.
 
     Raises:
-        InputError: There is no such camera.
+        ValueError: There is no such camera.
     """
     cameras = sorted(set(images["camera_id"]))
-    if query_camera not in cameras:
-        raise InputError(f"query_camera={query_camera} is none of the cameras {', '.join(cameras)}.")
+    require(query_camera in cameras, "query_camera", f"one of the cameras {', '.join(cameras)}", query_camera)
     tested, asks = images["person_id"].isin(set(test)), images["camera_id"] == query_camera
     split = np.select([tested & asks, tested], ["query", "gallery"], "train")
     return in_split_order(images.assign(split=split))

@@ -41,7 +41,7 @@ def read_viper(
     ]
     images = pd.concat(cameras, ignore_index=True)
     people = require_both_cameras(images, folder)
-    test = draw_test_people(people, test_identities, split, "data.sources.viper.test_identities")
+    test = draw_test_people(people, test_identities, split)
     table = split_by_camera(images, test, query_camera)
     protocol = f"split {split}, {describe_split(table)}, from camera {query_camera}"
     return validate_table(table.assign(source="viper", protocol=protocol), str(folder))

@@ -3,13 +3,14 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reid_lightning.errors import require
-from reid_lightning.models.classifiers.angles import cosines, with_target
+from reid_lightning.models.classifiers.angles import with_target
+from reid_lightning.models.classifiers.margin import MarginClassifier
 
 
-class ArcFaceClassifier(nn.Module):
+class ArcFaceClassifier(MarginClassifier):
     """Additive angular margin classifier (Deng et al. 2019, "ArcFace", eq. 3).
 
     A logit is `s cos(theta)` of unit vectors; in training the true identity's becomes `s cos(theta + m)`. Beyond
@@ -41,20 +42,12 @@ class ArcFaceClassifier(nn.Module):
         margin: float = 0.5,
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__()
-        require(scale > 0, "scale", "> 0", scale)
+        super().__init__(in_features, num_classes, scale, margin, label_smoothing)
         require(0 <= margin <= math.pi / 2, "margin", "radians from 0 to 1.57", margin)
-        self.scale, self.margin, self.label_smoothing = scale, margin, label_smoothing
-        self.weight = nn.Parameter(torch.empty(num_classes, in_features))
-        nn.init.xavier_normal_(self.weight)
 
-    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return (B, num_classes) logits of (B, in_features) features, with the margin when labels are given."""
-        cosine = cosines(features, self.weight)
-        if labels is not None:
-            target = cosine.gather(1, labels[:, None]).flatten()
-            cosine = with_target(cosine, labels, wider_angle(target, self.margin))
-        return self.scale * cosine
+    def with_margin(self, cosine: Tensor, target: Tensor, labels: Tensor) -> Tensor:
+        """Return the (B, num_classes) cosines with the margin added to the true identities' angles."""
+        return with_target(cosine, labels, wider_angle(target, self.margin))
 
 
 def wider_angle(cosine: Tensor, margin: float) -> Tensor:

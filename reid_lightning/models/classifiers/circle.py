@@ -1,13 +1,13 @@
 """Circle classifier: every cosine is pulled as strongly as it is far from where it should be."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reid_lightning.errors import require
-from reid_lightning.models.classifiers.angles import cosines, with_target
+from reid_lightning.models.classifiers.angles import with_target
+from reid_lightning.models.classifiers.margin import MarginClassifier
 
 
-class CircleClassifier(nn.Module):
+class CircleClassifier(MarginClassifier):
     """Circle loss with class labels (Sun et al. 2020, "Circle Loss", eq. 6 and 8).
 
     In training the true identity's logit is `s [1 + m - cos]+ (cos - 1 + m)` and every other one's is
@@ -25,6 +25,7 @@ class CircleClassifier(nn.Module):
         ValueError: The scale is not positive or the margin outside [0, 1].
 
     Examples:
+        >>> import torch
         >>> classifier = CircleClassifier(in_features=2, num_classes=2, scale=10.0, margin=0.5)
         >>> with torch.no_grad():
         ...     _ = classifier.weight.copy_(torch.eye(2))
@@ -40,20 +41,11 @@ class CircleClassifier(nn.Module):
         margin: float = 0.35,
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__()
-        require(scale > 0, "scale", "> 0", scale)
+        super().__init__(in_features, num_classes, scale, margin, label_smoothing)
         require(0 <= margin <= 1, "margin", "in [0, 1]", margin)
-        self.scale, self.margin, self.label_smoothing = scale, margin, label_smoothing
-        self.weight = nn.Parameter(torch.empty(num_classes, in_features))
-        nn.init.xavier_normal_(self.weight)
 
-    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return (B, num_classes) logits of (B, in_features) features, weighted when labels are given."""
-        cosine = cosines(features, self.weight)
-        if labels is None:
-            return self.scale * cosine
-        with torch.autocast(cosine.device.type, enabled=False):
-            target = cosine.gather(1, labels[:, None]).flatten()
-            pulled = (1 + self.margin - target.detach()).clamp(min=0) * (target - 1 + self.margin)
-            pushed = (cosine.detach() + self.margin).clamp(min=0) * (cosine - self.margin)
-            return self.scale * with_target(pushed, labels, pulled)
+    def with_margin(self, cosine: Tensor, target: Tensor, labels: Tensor) -> Tensor:
+        """Return the (B, num_classes) weighted distances of the cosines from where they should be."""
+        pulled = (1 + self.margin - target.detach()).clamp(min=0) * (target - 1 + self.margin)
+        pushed = (cosine.detach() + self.margin).clamp(min=0) * (cosine - self.margin)
+        return with_target(pushed, labels, pulled)

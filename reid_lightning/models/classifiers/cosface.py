@@ -1,13 +1,13 @@
 """CosFace: the true identity must win by a margin of the cosine."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reid_lightning.errors import require
-from reid_lightning.models.classifiers.angles import cosines, with_target
+from reid_lightning.models.classifiers.angles import with_target
+from reid_lightning.models.classifiers.margin import MarginClassifier
 
 
-class CosFaceClassifier(nn.Module):
+class CosFaceClassifier(MarginClassifier):
     """Large margin cosine classifier (Wang et al. 2018, "CosFace", eq. 4).
 
     A logit is `s cos(theta)` of unit vectors; in training the true identity's becomes `s (cos(theta) - m)`.
@@ -23,6 +23,7 @@ class CosFaceClassifier(nn.Module):
         ValueError: The scale is not positive or the margin outside [0, 2).
 
     Examples:
+        >>> import torch
         >>> classifier = CosFaceClassifier(in_features=2, num_classes=2, scale=10.0, margin=0.25)
         >>> with torch.no_grad():
         ...     _ = classifier.weight.copy_(torch.eye(2))
@@ -38,17 +39,9 @@ class CosFaceClassifier(nn.Module):
         margin: float = 0.35,
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__()
-        require(scale > 0, "scale", "> 0", scale)
+        super().__init__(in_features, num_classes, scale, margin, label_smoothing)
         require(0 <= margin < 2, "margin", "in [0, 2)", margin)
-        self.scale, self.margin, self.label_smoothing = scale, margin, label_smoothing
-        self.weight = nn.Parameter(torch.empty(num_classes, in_features))
-        nn.init.xavier_normal_(self.weight)
 
-    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return (B, num_classes) logits of (B, in_features) features, with the margin when labels are given."""
-        cosine = cosines(features, self.weight)
-        if labels is not None:
-            target = cosine.gather(1, labels[:, None]).flatten()
-            cosine = with_target(cosine, labels, target - self.margin)
-        return self.scale * cosine
+    def with_margin(self, cosine: Tensor, target: Tensor, labels: Tensor) -> Tensor:
+        """Return the (B, num_classes) cosines, those of the true identities less the margin."""
+        return with_target(cosine, labels, target - self.margin)

@@ -129,11 +129,11 @@ def test_classic_splits_test_whom_the_file_names(release, split):
 
 
 def test_classic_errors_name_the_key(release):
-    with pytest.raises(InputError, match=r"data.split=2 must be the number of a split, from 0 to 1"):
+    with pytest.raises(ValueError, match=r"^split must be the number of a split, from 0 to 1, got 2"):
         read_cuhk03_classic(release, split=2)
-    with pytest.raises(InputError, match=r"boxes=manual is unknown; choose one of detected, labeled"):
+    with pytest.raises(ValueError, match=r"^boxes must be detected or labeled, got manual"):
         read_cuhk03_classic(release, boxes="manual")
-    with pytest.raises(InputError, match=r"query_camera=3 is none of the cameras 1, 2"):
+    with pytest.raises(ValueError, match=r"^query_view must be 1 or 2, got 3"):
         read_cuhk03_classic(release, query_view="3")
     (release / "cuhk-03.mat").write_bytes(b"text")
     with pytest.raises(InputError, match=r"cuhk-03.mat cannot be read as a MATLAB 7.3 file"):

@@ -38,7 +38,7 @@ def test_the_first_half_of_a_split_is_tested(tree, split, tested):
 
 
 def test_wrong_splits_are_named(tree):
-    with pytest.raises(InputError, match=r"data.split=3 must be the number of a split, from 0 to 2"):
+    with pytest.raises(ValueError, match=r"^split must be the number of a split, from 0 to 2, got 3"):
         read_ilids_vid(tree, split=3)
     write_splits(tree, [[1, 2, 3, 4]])
     with pytest.raises(InputError, match=r"orders 4 people, but .*sequences holds 6"):

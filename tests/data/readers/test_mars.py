@@ -75,5 +75,5 @@ def test_contradicting_lists_are_named(tree):
     (tree / "info" / "query_IDX.mat").unlink()
     with pytest.raises(InputError, match=r"lacks info/query_IDX.mat"):
         read_mars(tree)
-    with pytest.raises(InputError, match=r"mars.frames=0 must be at least 1"):
+    with pytest.raises(ValueError, match=r"^frames must be >= 1, or null for all frames, got 0"):
         read_mars(tree, frames=0)

@@ -49,7 +49,7 @@ def test_wrong_lines_are_named(tree):
     (tree / "list_query.txt").unlink()
     with pytest.raises(InputError, match=r"lacks list_query.txt"):
         read_msmt17(tree)
-    with pytest.raises(InputError, match=r"msmt17.training=all is unknown; choose one of train, train\+val"):
+    with pytest.raises(ValueError, match=r"^training must be train or train\+val, got all"):
         read_msmt17(tree, training="all")
 
 
