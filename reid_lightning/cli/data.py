@@ -1,0 +1,26 @@
+"""Commands that look at data sets before training."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reid_lightning.cli.arguments import Overrides
+
+
+def check(overrides: Overrides = None) -> None:
+    """Read a data set as a run would and count its images, identities and cameras."""
+    from reid_lightning.experiments.inspect_data import print_counts
+
+    print_counts(overrides or [])
+
+
+def sheet(
+    output: Annotated[Path, typer.Argument(help="PNG file to write.")],
+    overrides: Overrides = None,
+    people: Annotated[int, typer.Option(help="Rows: identities.")] = 8,
+) -> None:
+    """Draw a contact sheet of a data set: people x cameras, or x images where cameras are unknown."""
+    from reid_lightning.experiments.inspect_data import draw_sheet
+
+    draw_sheet(output, overrides or [], people)
