@@ -14,6 +14,7 @@ from reid_lightning.engine.module import ReIDModule
 from reid_lightning.engine.objective import Objective
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.models.network import ReIDNetwork
+from reid_lightning.systems.task import Plan
 
 _OF_OBJECTIVE = ("weight", "miner")  # keys of a loss that the objective reads
 
@@ -130,7 +131,7 @@ def build_objective(
         own = {field: value for field, value in node.items() if field not in _OF_OBJECTIVE}
         losses[name] = complete(instantiate(own, key), **sizes)
     tasks = {
-        name: task.from_config(settings, config, network, datamodule)
+        name: task.from_config(Plan(settings, config, network, datamodule))
         for name, (task, settings) in tasks_of(config).items()
     }
     return Objective(tasks, losses, weights, miners, across_ranks=config["across_ranks"])

@@ -66,6 +66,23 @@ class Run:
         return ("query", "gallery") if self.datamodule.has_test else ("val",)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a task is built from.
+
+    Attributes:
+        settings: Its own node under `tasks`, without `_target_`.
+        config: The whole config, plain containers.
+        network: The network that it is trained with.
+        datamodule: After its setup; None where a checkpoint brings what the training data said.
+    """
+
+    settings: Mapping[str, Any]
+    config: Mapping[str, Any]
+    network: ReIDNetwork
+    datamodule: ReIDDataModule | None
+
+
 class Report:
     """What is measured, written and drawn after the last evaluation of a run, in its first process.
 
@@ -115,22 +132,9 @@ class Task(Report, nn.Module):
         self.weights = dict(weights or {})
 
     @classmethod
-    def from_config(
-        cls,
-        node: Mapping[str, Any],
-        config: Mapping[str, Any],
-        network: ReIDNetwork,
-        datamodule: ReIDDataModule | None,
-    ) -> "Task":
-        """Return the task of a run.
-
-        Args:
-            node: Its own node under `tasks`, without `_target_`.
-            config: The whole config, plain containers.
-            network: The network that it is trained with.
-            datamodule: After its setup; None where a checkpoint brings what the training data said.
-        """
-        return cls(**node)
+    def from_config(cls, plan: Plan) -> "Task":
+        """Return the task of a run."""
+        return cls(**plan.settings)
 
     @classmethod
     def branches(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

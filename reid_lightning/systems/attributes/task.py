@@ -27,7 +27,7 @@ from reid_lightning.systems.attributes.metric import (
     AttributeScores,
     joint_accuracy,
 )
-from reid_lightning.systems.task import Gather, Run, Task
+from reid_lightning.systems.task import Gather, Plan, Run, Task
 
 log = logging.getLogger("reid_lightning")
 
@@ -64,23 +64,17 @@ class AttributeTask(Task):
         self.evaluated: tuple[AttributeScores, AttributeRows] | None = None  # the last evaluation
 
     @classmethod
-    def from_config(
-        cls,
-        node: Mapping[str, Any],
-        config: Mapping[str, Any],
-        network: ReIDNetwork,
-        datamodule: ReIDDataModule | None,
-    ) -> "AttributeTask":
+    def from_config(cls, plan: Plan) -> "AttributeTask":
         """Return the task of the config's group `attributes`."""
-        attributes, classifier = config["attributes"], config["classifier"]
+        attributes, classifier = plan.config["attributes"], plan.config["classifier"]
         schema: AttributeSchema = instantiate(attributes["schema"], "attributes.schema")
-        counts = datamodule.attribute_counts if datamodule else None
+        counts = plan.datamodule.attribute_counts if plan.datamodule else None
         return cls(
             schema,
             instantiate(attributes["loss"], "attributes.loss", sizes=schema.sizes, counts=counts),
             weight=float(attributes["weight"]),
             gallery_files=attributes["gallery_files"],
-            form=form_of(datamodule.table, schema) if datamodule else None,
+            form=form_of(plan.datamodule.table, schema) if plan.datamodule else None,
             with_identity=bool(classifier and classifier.get("weight", 1.0)),
         )
 

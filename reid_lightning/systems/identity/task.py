@@ -1,18 +1,16 @@
 """Who is it: the classifier over the training identities."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.distances import promote
 from reid_lightning.losses.spec import LossOutput
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
-from reid_lightning.systems.task import Gather, Task
+from reid_lightning.systems.task import Gather, Plan, Task
 
 
 class IdentityTask(Task):
@@ -33,16 +31,14 @@ class IdentityTask(Task):
         self.label_smoothing = label_smoothing
 
     @classmethod
-    def from_config(
-        cls,
-        node: Mapping[str, Any],
-        config: Mapping[str, Any],
-        network: ReIDNetwork,
-        datamodule: ReIDDataModule | None,
-    ) -> "IdentityTask":
+    def from_config(cls, plan: Plan) -> "IdentityTask":
         """Return the task of the network's classifier; it trains nothing where there is none."""
-        weight = float(config["classifier"].get("weight", 1.0)) if network.classifier is not None else 0.0
-        return cls(weight, getattr(network.classifier, "label_smoothing", 0.0))
+        weight = (
+            float(plan.config["classifier"].get("weight", 1.0))
+            if plan.network.classifier is not None
+            else 0.0
+        )
+        return cls(weight, getattr(plan.network.classifier, "label_smoothing", 0.0))
 
     def losses(
         self, network: ReIDNetwork, features: Features, batch: Mapping[str, Tensor], gather: Gather

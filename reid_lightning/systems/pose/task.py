@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reid_lightning.config.resolve import instantiate
-from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.errors import InputError
-from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.reporting.page import Picture
 from reid_lightning.systems.pose.figures import draw_skeletons
 from reid_lightning.systems.pose.pretraining import (
@@ -16,7 +14,7 @@ from reid_lightning.systems.pose.pretraining import (
     posed_images,
     score_parts,
 )
-from reid_lightning.systems.task import Run, Task
+from reid_lightning.systems.task import Plan, Run, Task
 
 MEASURED = 500  # images that PCK is taken of
 
@@ -38,16 +36,10 @@ class PoseTask(Task):
         self.pretraining, self.started_from = pretraining, started_from
 
     @classmethod
-    def from_config(
-        cls,
-        node: Mapping[str, Any],
-        config: Mapping[str, Any],
-        network: ReIDNetwork,
-        datamodule: ReIDDataModule | None,
-    ) -> "PoseTask":
+    def from_config(cls, plan: Plan) -> "PoseTask":
         """Return the task of the config's groups `parts` and `pretraining`."""
-        weights = config["parts"].get("weights")
-        pretraining = None if weights else instantiate(config.get("pretraining"), "pretraining")
+        weights = plan.config["parts"].get("weights")
+        pretraining = None if weights else instantiate(plan.config.get("pretraining"), "pretraining")
         return cls(pretraining, weights)
 
     @classmethod

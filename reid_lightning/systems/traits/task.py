@@ -16,7 +16,7 @@ from reid_lightning.losses.spec import LossOutput
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.reporting.page import Picture
-from reid_lightning.systems.task import Columns, Gather, Run, Task
+from reid_lightning.systems.task import Columns, Gather, Plan, Run, Task
 from reid_lightning.systems.traits.metric import TraitErrors, TraitEvaluation
 from reid_lightning.systems.traits.page import scatter
 from reid_lightning.systems.traits.values import SPREAD, TrainingValues, trait_values
@@ -72,19 +72,13 @@ class TraitsTask(Task):
         self.evaluated: TraitErrors | None = None  # the last evaluation
 
     @classmethod
-    def from_config(
-        cls,
-        node: Mapping[str, Any],
-        config: Mapping[str, Any],
-        network: ReIDNetwork,
-        datamodule: ReIDDataModule | None,
-    ) -> "TraitsTask":
+    def from_config(cls, plan: Plan) -> "TraitsTask":
         """Return the task, its scales taken from the training images."""
         training = None
-        if datamodule is not None:
-            train = datamodule.table[datamodule.table["split"] == "train"]
-            training = TrainingValues.of(trait_values(train, node["traits"]))
-        return cls(**node, in_features=network.embedding_size, training=training)
+        if plan.datamodule is not None:
+            train = plan.datamodule.table[plan.datamodule.table["split"] == "train"]
+            training = TrainingValues.of(trait_values(train, plan.settings["traits"]))
+        return cls(**plan.settings, in_features=plan.network.embedding_size, training=training)
 
     @classmethod
     def columns(cls, node: Mapping[str, Any]) -> Columns:
