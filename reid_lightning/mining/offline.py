@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from reid_lightning.data.triplet_sampler import NegativePools
 from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
-from reid_lightning.retrieval.search import Search, build_index, check_search
+from reid_lightning.retrieval.neighbour_index import IndexKind, build_index, check_index_kind
 
 
 class OfflineMiner(nn.Module):
@@ -47,7 +47,7 @@ class OfflineHardMiner(OfflineMiner):
         every: Epochs from one search to the next.
         neighbours: Nearest neighbours of each image that are looked at.
         share: Fraction of a batch's triplets whose negative is a wrong neighbour.
-        search: How neighbours are found, see `search.build_index`: "exact", or by FAISS.
+        search: How neighbours are found, see `neighbour_index.build_index`: "exact", or by FAISS.
 
     Raises:
         InputError: A setting is out of range, or FAISS is wanted and not installed.
@@ -59,7 +59,7 @@ class OfflineHardMiner(OfflineMiner):
         every: int = 5,
         neighbours: int = 10,
         share: float = 0.3,
-        search: Search = "exact",
+        search: IndexKind = "exact",
     ) -> None:
         super().__init__()
         for name, value, sound in (
@@ -73,7 +73,7 @@ class OfflineHardMiner(OfflineMiner):
                     f"miner.{name}={value} is out of range; first_round lies in [0, 1), every and neighbours are "
                     "at least 1, share lies in (0, 1]."
                 )
-        check_search(search, "miner.search")
+        check_index_kind(search, "miner.search")
         self.first_round, self.every, self.neighbours, self.share = first_round, every, neighbours, share
         self.search = search
 
@@ -94,7 +94,7 @@ def wrong_neighbours(
     labels: Tensor,
     neighbours: int = 10,
     distance: Distance = "euclidean",
-    search: Search = "exact",
+    search: IndexKind = "exact",
 ) -> NegativePools:
     """Collect, for each identity, the nearest neighbours of its images that show somebody else.
 
