@@ -5,7 +5,7 @@ from typing import get_args
 
 import torch
 
-from reid_lightning.retrieval.search import Search, build_index
+from reid_lightning.retrieval.neighbour_index import IndexKind, build_index
 
 IMAGES, PEOPLE, WIDTH, NEIGHBOURS, REPEATS = 12936, 751, 512, 11, 3
 DEPTH = 32  # dimensions that the vectors really have: those of a network lie near a surface of few
@@ -27,7 +27,7 @@ def timed(call):
 
 def main():
     vectors = training_set()
-    fastest = {search: (float("inf"), float("inf")) for search in get_args(Search)}
+    fastest = {search: (float("inf"), float("inf")) for search in get_args(IndexKind)}
     found = {}
     for _ in range(REPEATS):  # in turns: a busy machine slows all of them down
         for search, (build, query) in fastest.items():

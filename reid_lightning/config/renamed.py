@@ -90,11 +90,14 @@ def with_reports(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a plain config whose evaluation has its re-ranking as a node, and reports that are not part of it.
 
     Examples:
-        >>> old = {"evaluation": {"metric": "cosine", "k_reciprocal": [20, 6, 0.3], "map": False}}
-        >>> with_reports(old)["evaluation"]["rerank"]
+        >>> target = "reid_lightning.retrieval.protocol.EvaluationProtocol"
+        >>> old = {"_target_": target, "metric": "cosine", "k_reciprocal": [20, 6, 0.3], "map": False}
+        >>> with_reports({"evaluation": old})["evaluation"]["rerank"]
         {'_target_': 'reid_lightning.retrieval.k_reciprocal.KReciprocalRerank', 'k1': 20, 'k2': 6, 'weight': 0.3}
     """
     evaluation, reports = dict(config["evaluation"]), dict(config.get("reports") or {})
+    if not str(evaluation["_target_"]).endswith(".EvaluationProtocol"):
+        return {**config, "reports": reports}  # another's class, whose arguments are its own
     if "metric" in evaluation:
         evaluation["distance"] = evaluation.pop("metric")
     if evaluation.get("feature") == "metric":

@@ -14,6 +14,7 @@ from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.losses.spec import spec_of
 from reid_lightning.models.branches import Branch
 from reid_lightning.models.features import FIELDS
+from reid_lightning.results.run_result import reports_of
 
 log = logging.getLogger("reid_lightning")
 
@@ -27,6 +28,8 @@ def check_run(config: Mapping[str, Any]) -> None:
     check_config(config)
     for task, _ in tasks_of(config).values():
         task.check(config)
+    for report in reports_of(config):
+        report.check(config)
     _check_fields(config)
     _check_triplets(config["loss"] or {}, config["miner"], config["sampler"])
 
@@ -73,7 +76,7 @@ def _read(config: Mapping[str, Any], losses_only: bool = False) -> Iterator[tupl
     yield f"evaluation.feature={evaluation['feature']}", evaluation["feature"]
     rerank = class_of(evaluation.get("rerank"))
     if getattr(rerank, "reads", None):
-        yield f"evaluation.rerank={rerank.__name__}", rerank.reads
+        yield f"evaluation/rerank={rerank.__name__}", rerank.reads
 
 
 def _does_give(field: str, target: Any) -> bool:

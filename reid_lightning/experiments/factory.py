@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from reid_lightning.config.resolve import instantiate
+from reid_lightning.config.resolve import instantiate, of_key
 from reid_lightning.config.schema import hints
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.engine.module import ReIDModule
@@ -130,10 +130,10 @@ def build_objective(
         miners[name] = instantiate(node["miner"], f"{key}.miner") if "miner" in node else common
         own = {field: value for field, value in node.items() if field not in _OF_OBJECTIVE}
         losses[name] = complete(instantiate(own, key), **sizes)
-    tasks = {
-        name: task.from_config(Plan(settings, config, network, datamodule))
-        for name, (task, settings) in tasks_of(config).items()
-    }
+    tasks = {}
+    for name, (task, settings) in tasks_of(config).items():
+        with of_key(f"tasks.{name}"):
+            tasks[name] = task.from_config(Plan(settings, config, network, datamodule))
     return Objective(tasks, losses, weights, miners, across_ranks=config["across_ranks"])
 
 

@@ -15,7 +15,7 @@ from reid_lightning.files import atomic_path
 from reid_lightning.inference.embed import Embedder, list_images
 from reid_lightning.reporting.ranked_lists import RankedImage, RankedList, ranked_lists
 from reid_lightning.retrieval.identification import Enrolment, Identification
-from reid_lightning.retrieval.search import Search
+from reid_lightning.retrieval.neighbour_index import IndexKind
 
 QUERIES_SHOWN, CANDIDATES_SHOWN = 20, 5
 UNKNOWN = "unknown"
@@ -76,7 +76,7 @@ def identify(
     overrides: Sequence[str] = (),
     k: int = 5,
     threshold: float | None = None,
-    search: Search = "exact",
+    search: IndexKind = "exact",
     output: Path | None = None,
     sheet: Path | None = None,
 ) -> Identification:
@@ -89,7 +89,7 @@ def identify(
         overrides: Hydra overrides of the checkpoint's config.
         k: Nearest enrolled images that vote.
         threshold: Largest distance at which a person is known; None names everybody.
-        search: How neighbours are found, see `search.build_index`.
+        search: How neighbours are found, see `neighbour_index.build_index`.
         output: A `.csv` file, or any other for JSON lines; None prints JSON lines.
         sheet: Picture of the first queries with their candidates.
 

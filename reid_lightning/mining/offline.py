@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from reid_lightning.data.triplet_sampler import NegativePools
 from reid_lightning.distances import Distance
 from reid_lightning.errors import require
-from reid_lightning.retrieval.search import Search, build_index, check_search
+from reid_lightning.retrieval.neighbour_index import IndexKind, build_index, check_index_kind
 
 
 class OfflineMiner(nn.Module):
@@ -49,7 +49,7 @@ class OfflineHardMiner(OfflineMiner):
         every: Epochs from one search to the next.
         neighbours: Nearest neighbours of each image that are looked at.
         share: Fraction of a batch's triplets whose negative is a wrong neighbour.
-        search: How neighbours are found, see `search.build_index`: "exact", or by FAISS.
+        search: How neighbours are found, see `neighbour_index.build_index`: "exact", or by FAISS.
 
     Raises:
         ValueError: A setting is out of range, or FAISS is wanted and not installed.
@@ -61,14 +61,14 @@ class OfflineHardMiner(OfflineMiner):
         every: int = 5,
         neighbours: int = 10,
         share: float = 0.3,
-        search: Search = "exact",
+        search: IndexKind = "exact",
     ) -> None:
         super().__init__()
         require(0 <= first_round < 1, "first_round", "in [0, 1)", first_round)
         require(every >= 1, "every", ">= 1", every)
         require(neighbours >= 1, "neighbours", ">= 1", neighbours)
         require(0 < share <= 1, "share", "in (0, 1]", share)
-        check_search(search, "miner.search")
+        check_index_kind(search, "miner.search")
         self.first_round, self.every, self.neighbours, self.share = first_round, every, neighbours, share
         self.search = search
 
@@ -89,7 +89,7 @@ def wrong_neighbours(
     labels: Tensor,
     neighbours: int = 10,
     distance: Distance = "euclidean",
-    search: Search = "exact",
+    search: IndexKind = "exact",
 ) -> NegativePools:
     """Collect, for each identity, the nearest neighbours of its images that show somebody else.
 

@@ -70,7 +70,7 @@ def write_results(
         score: Validation mAP of the chosen checkpoint.
         validation: Numbers of the best validation.
     """
-    reports: list[Report] = [*module.tasks, *_reports(run.config)] if trainer.is_global_zero else []
+    reports: list[Report] = [*module.tasks, *reports_of(run.config)] if trainer.is_global_zero else []
     scores = {report.name: report.scores(run) for report in reports}
     table = run.datamodule.table
     result = RunResult(
@@ -91,7 +91,8 @@ def write_results(
     return result
 
 
-def _reports(config: Mapping[str, Any]) -> list[Report]:
+def reports_of(config: Mapping[str, Any]) -> list[Report]:
+    """Return the reports that a config asks for."""
     chosen = config.get("reports") or {}
     return [instantiate(node, f"reports.{name}") for name, node in chosen.items() if node]
 

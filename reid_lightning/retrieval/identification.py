@@ -13,7 +13,7 @@ from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.retrieval.embeddings import read_arrays
-from reid_lightning.retrieval.search import NeighbourIndex, Search, build_index, check_search
+from reid_lightning.retrieval.neighbour_index import IndexKind, NeighbourIndex, build_index, check_index_kind
 from reid_lightning.retrieval.voting import Candidates, Weighting, vote
 
 
@@ -48,7 +48,7 @@ class Enrolment:
     Args:
         distance: How vectors are compared: "cosine", "euclidean" or "sqeuclidean".
         model: Mark of the model that the vectors come from, which a file keeps; "" where it is not known.
-        search: How neighbours are found, see `search.build_index`.
+        search: How neighbours are found, see `neighbour_index.build_index`.
 
     Examples:
         >>> enrolment = Enrolment()
@@ -60,12 +60,12 @@ class Enrolment:
         ['Cy']
     """
 
-    def __init__(self, distance: Distance = "cosine", model: str = "", search: Search = "exact") -> None:
+    def __init__(self, distance: Distance = "cosine", model: str = "", search: IndexKind = "exact") -> None:
         if distance not in get_args(Distance):
             raise InputError(
                 f"Distance '{distance}' is unknown; choose one of {', '.join(get_args(Distance))}."
             )
-        check_search(search)
+        check_index_kind(search)
         self.distance, self.model, self.search = distance, model, search
         self._index: NeighbourIndex | None = None  # of the vectors as they are
         self.vectors = torch.empty(0, 0)
@@ -179,7 +179,7 @@ class Enrolment:
             )
 
     @classmethod
-    def load(cls, path: str | Path, search: Search = "exact") -> "Enrolment":
+    def load(cls, path: str | Path, search: IndexKind = "exact") -> "Enrolment":
         """Read what `save` wrote, to be searched in any way.
 
         Raises:

@@ -56,6 +56,11 @@ def test_what_is_no_part_of_the_scores_becomes_reports():
     assert isinstance(embedding_map, EmbeddingMapReport)
 
 
+def test_the_arguments_of_another_class_are_its_own():
+    evaluation = {"_target_": "torch.nn.Identity", "metric": "cosine", "map": True}
+    assert with_reports({"evaluation": evaluation}) == {"evaluation": evaluation, "reports": {}}
+
+
 def test_a_config_of_today_stays_as_it_is(compose):
     config = compose("evaluation/rerank=k_reciprocal", "report=[open_set,embedding_map]")
     assert with_reports(config) == config

@@ -1,4 +1,4 @@
-"""Searching many vectors for the nearest: exactly, or by an index of FAISS (the extra `faiss`)."""
+"""An index of many vectors, which finds the nearest: exactly, or by FAISS (the extra `faiss`)."""
 
 import logging
 import math
@@ -13,7 +13,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.retrieval.neighbours import Neighbours, nearest
 from reid_lightning.retrieval.similarities import Similarities
 
-Search = Literal["exact", "faiss", "faiss_hnsw", "faiss_ivf"]
+IndexKind = Literal["exact", "faiss", "faiss_hnsw", "faiss_ivf"]
 
 LINKS = 32  # of each vector in a graph
 EXPLORED = 64  # candidates kept while a graph is built and, at least, while it is searched
@@ -28,7 +28,9 @@ class NeighbourIndex(Protocol):
         """Return the `k` nearest of the vectors, nearest first; fewer where there are no more, filled up with -1."""
 
 
-def build_index(vectors: Tensor, distance: Distance = "cosine", search: Search = "exact") -> NeighbourIndex:
+def build_index(
+    vectors: Tensor, distance: Distance = "cosine", search: IndexKind = "exact"
+) -> NeighbourIndex:
     """Return an index of (N, D) vectors.
 
     - "exact" compares every pair, a chunk of queries at a time, on the vectors' own device.
@@ -51,15 +53,15 @@ def build_index(vectors: Tensor, distance: Distance = "cosine", search: Search =
         >>> index.nearest(torch.zeros(1, 1), 2).indices.tolist()
         [[1, 2]]
     """
-    check_search(search)
+    check_index_kind(search)
     Similarities.of(vectors.new_zeros(1, *vectors.shape[1:]), vectors, distance)  # for its checks
     return ExactIndex(vectors, distance) if search == "exact" else FaissIndex(vectors, distance, search)
 
 
-def check_search(search: str, key: str = "search") -> None:
+def check_index_kind(search: str, key: str = "search") -> None:
     """Raise `InputError` where a search, set by `key`, is unknown or needs what is not installed."""
-    if search not in get_args(Search):
-        raise InputError(f"{key}={search} is unknown; choose one of {', '.join(get_args(Search))}.")
+    if search not in get_args(IndexKind):
+        raise InputError(f"{key}={search} is unknown; choose one of {', '.join(get_args(IndexKind))}.")
     if search != "exact":
         _faiss(f"{key}={search}")
 
@@ -78,7 +80,7 @@ class ExactIndex:
 class FaissIndex:
     """An index of FAISS over Euclidean distances; of unit vectors, whose order is that of their cosines, for cosine."""
 
-    def __init__(self, vectors: Tensor, distance: Distance, search: Search) -> None:
+    def __init__(self, vectors: Tensor, distance: Distance, search: IndexKind) -> None:
         self.distance = distance
         rows = self._rows(vectors)
         self.index = _new_index(_faiss(f"search={search}"), rows, search)
@@ -114,7 +116,7 @@ class FaissIndex:
         return np.ascontiguousarray(rows.cpu().numpy())
 
 
-def _new_index(faiss: Any, rows: np.ndarray[Any, np.dtype[np.float32]], search: Search) -> Any:
+def _new_index(faiss: Any, rows: np.ndarray[Any, np.dtype[np.float32]], search: IndexKind) -> Any:
     count, width = rows.shape
     if search == "faiss":
         return faiss.IndexFlatL2(width)

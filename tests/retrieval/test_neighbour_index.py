@@ -7,8 +7,8 @@ from torch.nn.functional import normalize
 from reid_lightning.errors import InputError
 from reid_lightning.mining.offline import OfflineHardMiner, wrong_neighbours
 from reid_lightning.retrieval.identification import Enrolment
+from reid_lightning.retrieval.neighbour_index import build_index
 from reid_lightning.retrieval.neighbours import nearest
-from reid_lightning.retrieval.search import build_index
 
 METRICS = ["cosine", "euclidean", "sqeuclidean"]
 
