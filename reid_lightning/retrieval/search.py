@@ -56,12 +56,12 @@ def build_index(vectors: Tensor, distance: Distance = "cosine", search: Search =
     return ExactIndex(vectors, distance) if search == "exact" else FaissIndex(vectors, distance, search)
 
 
-def check_search(search: str, key: str = "search") -> None:
-    """Raise `InputError` where a search, set by `key`, is unknown or needs what is not installed."""
+def check_search(search: str) -> None:
+    """Raise `InputError` where a search is unknown or needs what is not installed."""
     if search not in get_args(Search):
-        raise InputError(f"{key}={search} is unknown; choose one of {', '.join(get_args(Search))}.")
+        raise InputError(f"search={search} is unknown; choose one of {', '.join(get_args(Search))}.")
     if search != "exact":
-        _faiss(f"{key}={search}")
+        _faiss(f"search={search}")
 
 
 class ExactIndex:
