@@ -121,13 +121,15 @@ def build_objective(
     sizes = {"num_classes": num_identities, "embedding_size": network.embedding_size}
     if network.parts is not None and network.parts.local_shape:
         sizes |= dict(zip(("num_parts", "part_size"), network.parts.local_shape, strict=True))
-    common = instantiate(config["miner"], "miner")
+    common = instantiate(config["miner"], "miner") if config["miner"] else None
     losses: dict[str, nn.Module] = {}
     weights, miners = {}, {}
     for name, node in (config["loss"] or {}).items():
         key = f"loss.{name}"
         weights[name] = float(node.get("weight", 1.0))
-        miners[name] = instantiate(node["miner"], f"{key}.miner") if "miner" in node else common
+        miners[name] = common
+        if "miner" in node:  # empty: all valid triplets
+            miners[name] = instantiate(node["miner"], f"{key}.miner") if node["miner"] else None
         own = {field: value for field, value in node.items() if field not in _OF_OBJECTIVE}
         losses[name] = complete(instantiate(own, key), **sizes)
     tasks = {}

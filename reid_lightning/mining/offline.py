@@ -1,5 +1,7 @@
 """Offline mining: triplets chosen before the batch is made, at random or among the last neighbours."""
 
+from typing import get_args
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -68,7 +70,8 @@ class OfflineHardMiner(OfflineMiner):
         require(every >= 1, "every", ">= 1", every)
         require(neighbours >= 1, "neighbours", ">= 1", neighbours)
         require(0 < share <= 1, "share", "in (0, 1]", share)
-        check_index_kind(search, "miner.search")
+        require(search in get_args(IndexKind), "search", f"one of {', '.join(get_args(IndexKind))}", search)
+        check_index_kind(search)
         self.first_round, self.every, self.neighbours, self.share = first_round, every, neighbours, share
         self.search = search
 

@@ -58,12 +58,12 @@ def build_index(
     return ExactIndex(vectors, distance) if search == "exact" else FaissIndex(vectors, distance, search)
 
 
-def check_index_kind(search: str, key: str = "search") -> None:
-    """Raise `InputError` where a search, set by `key`, is unknown or needs what is not installed."""
+def check_index_kind(search: str) -> None:
+    """Raise `InputError` where a search is unknown or needs what is not installed."""
     if search not in get_args(IndexKind):
-        raise InputError(f"{key}={search} is unknown; choose one of {', '.join(get_args(IndexKind))}.")
+        raise InputError(f"search={search} is unknown; choose one of {', '.join(get_args(IndexKind))}.")
     if search != "exact":
-        _faiss(f"{key}={search}")
+        _faiss(f"search={search}")
 
 
 class ExactIndex:

@@ -96,7 +96,7 @@ def test_without_faiss_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     vectors, _ = embeddings(5)
     install = r"needs FAISS: install it with `pip install reid-lightning\[faiss\]`"
-    with pytest.raises(InputError, match=r"^miner.search=faiss_hnsw " + install):
+    with pytest.raises(InputError, match=r"^search=faiss_hnsw " + install):
         OfflineHardMiner(search="faiss_hnsw")
     with pytest.raises(InputError, match=r"^search=faiss " + install):
         Enrolment(search="faiss")
