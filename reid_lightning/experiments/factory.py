@@ -13,6 +13,7 @@ from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.engine.module import ReIDModule
 from reid_lightning.engine.objective import Objective
 from reid_lightning.experiments.tasks import tasks_of
+from reid_lightning.models.narrow_maps import widen_narrow_maps
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.systems.task import Plan
 
@@ -59,6 +60,8 @@ def build_network(config: Mapping[str, Any], num_identities: int) -> ReIDNetwork
         parts=instantiate(config.get("parts"), "parts"),
         **branches,
     )
+    if str(config["trainer"]["precision"]).startswith("bf16"):
+        widen_narrow_maps(network)
     if config["channels_last"]:
         network = network.to(memory_format=torch.channels_last)
     return network
