@@ -5,8 +5,8 @@ from hydra.errors import HydraException
 
 from reid_lightning.config.no_effect import without_effect
 from reid_lightning.config.resolve import CONF, instantiate, says
-from reid_lightning.config.validate import check_config
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.checks import check_run
 from reid_lightning.mining.batch_hard import BatchHardMiner
 from reid_lightning.mining.semi_hard import SemiHardMiner
 
@@ -18,7 +18,7 @@ def test_a_loss_has_a_miner_beside_the_common_one(compose):
     assert isinstance(instantiate(config["loss"]["lossless"]["miner"]), SemiHardMiner)
     assert "miner" not in config["loss"]["triplet"]
     assert isinstance(instantiate(config["miner"]), BatchHardMiner)
-    check_config(config)
+    check_run(config)
 
 
 def test_without_a_choice_a_loss_has_no_miner_of_its_own(compose):
@@ -62,10 +62,10 @@ def test_an_offline_miner_serves_the_whole_run(compose):
     with pytest.raises(HydraException, match=r"Could not override 'sampler@loss\.triplet\.miner\.sampler'"):
         compose("miner@loss.triplet.miner=offline_hard")
     with pytest.raises(InputError, match="but loss=triplet has a miner of its own"):
-        check_config(compose("miner=offline_random", "miner@loss.triplet.miner=batch_hard"))
+        check_run(compose("miner=offline_random", "miner@loss.triplet.miner=batch_hard"))
     target = "reid_lightning.mining.offline.OfflineMiner"
     with pytest.raises(InputError, match="needs the batches of sampler=triplets"):
-        check_config(compose(f"+loss.triplet.miner={{_target_: {target}}}"))
+        check_run(compose(f"+loss.triplet.miner={{_target_: {target}}}"))
 
 
 def test_a_common_miner_that_all_losses_do_without_has_no_effect(compose):
