@@ -39,9 +39,14 @@ def _check_fields(config: Mapping[str, Any]) -> None:
     given = dict(_branches(config))
     for reader, field in _read(config):
         if field not in FIELDS and field not in given:
+            giving = _options(partial(_does_give, field))
+            way_out = (
+                f"choose {_alternatives(giving)}"
+                if giving
+                else f"networks give {', '.join((*FIELDS, *given))}"
+            )
             raise InputError(
-                f"{reader} reads the {field} of a network, which this one does not give; choose "
-                f"{_alternatives(_options(partial(_does_give, field)))}"
+                f"{reader} reads the {field} of a network, which this one does not give; {way_out}"
             )
     read = {field for _, field in _read(config, losses_only=True)}
     for field, branch in given.items():

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import hydra
 import pandas as pd
-from hydra.errors import HydraException
 from rich.console import Console
 from rich.table import Table
 
-from reid_lightning.config.resolve import CONF, instantiate, plain
+from reid_lightning.config.resolve import instantiate
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.data.table import (
     attribute_files,
@@ -19,17 +17,13 @@ from reid_lightning.data.table import (
     describe_table,
     identity_keys,
 )
-from reid_lightning.errors import InputError
+from reid_lightning.experiments.compose import compose
 from reid_lightning.reporting.contact_sheet import contact_sheet
 
 
 def read_table(overrides: Sequence[str]) -> tuple[pd.DataFrame, AttributeSchema]:
     """Return table and attributes of the data sets that overrides such as `data=market1501 data.root=DIR` choose."""
-    try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            config = plain(hydra.compose("config", [*overrides, "output_dir=none"]))
-    except HydraException as error:
-        raise InputError(" ".join(str(error).split())) from error
+    config = compose(overrides, "none")
     schema = (
         instantiate(config["attributes"]["schema"], "attributes.schema") if config["attributes"] else MARKET12
     )
