@@ -5,7 +5,7 @@ from lightning import Trainer
 from torch.utils.data import DataLoader
 
 from reid_lightning import ReIDModule, ReIDNetwork
-from reid_lightning.models.backbones import resnet10
+from reid_lightning.models.convolutional_backbones import resnet10
 
 
 def shots(people, shots_of_each=4):

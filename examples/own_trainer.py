@@ -10,7 +10,7 @@ from lightning import Trainer
 from reid_lightning import ReIDDataModule, ReIDModule, ReIDNetwork
 from reid_lightning.data.pedestrians.dataset import read_pedestrians
 from reid_lightning.engine.optimizers import OptimizerFactory
-from reid_lightning.models.backbones import resnet10
+from reid_lightning.models.convolutional_backbones import resnet10
 
 people, epochs = map(int, sys.argv[1:] or (300, 16))
 data = ReIDDataModule({"generated": lambda: read_pedestrians(train_identities=people)}, image_size=(96, 48))

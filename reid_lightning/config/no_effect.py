@@ -114,7 +114,7 @@ def _unserved(config: Mapping[str, Any]) -> Iterator[Idle]:
     for name in own:
         if losses[name].get("miner"):
             yield Idle(f"loss.{name}.miner", f"loss={name} forms its own pairs from the whole batch")
-    if not losses and not config.get("tasks"):
+    if not losses:
         yield Idle("across_ranks", "there is no metric loss")
     if not config.get("miner") or says(config["miner"], "needs_triplets"):
         return  # an offline miner brings the batches, which every loss sees

@@ -30,7 +30,7 @@ class ReIDNetwork(nn.Module):
         ValueError: There is a classifier and no number of identities.
 
     Examples:
-        >>> from reid_lightning.models.backbones import resnet10
+        >>> from reid_lightning.models.convolutional_backbones import resnet10
         >>> network = ReIDNetwork(resnet10(), num_identities=7)
         >>> features = network(torch.rand(2, 3, 64, 32))
         >>> features.embedding.shape, network.classify(features).shape

@@ -49,7 +49,7 @@ def portrait(thing: object, depth: int = 6) -> object:
     if isinstance(thing, A.BaseCompose):
         return str(thing)
     if isinstance(thing, functools.partial):
-        return thing.func.__qualname__, portrait(thing.keywords, depth)
+        return portrait(thing.func, depth), portrait(thing.keywords, depth)
     if isinstance(thing, type) or inspect.isroutine(thing):
         return thing.__qualname__
     if isinstance(thing, dict):

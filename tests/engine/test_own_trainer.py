@@ -14,7 +14,7 @@ from reid_lightning.engine.batch import Batch
 from reid_lightning.engine.schedules import Schedule
 from reid_lightning.experiments.factory import build_module
 from reid_lightning.losses.triplet import TripletLoss
-from reid_lightning.models.backbones import resnet10
+from reid_lightning.models.convolutional_backbones import resnet10
 from reid_lightning.systems.identity.task import IdentityTask
 
 pytestmark = [
