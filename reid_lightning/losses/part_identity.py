@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid_lightning.losses.pairs import Indices
+from reid_lightning.losses.pairs import Indices, refuse_indices
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.stripes import stripes_of
 from reid_lightning.models.features import Features
@@ -39,6 +39,7 @@ class PartIdentityLoss(MetricLoss):
 
     def output(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
         """Return the loss of B images' features and (B,) labels."""
+        refuse_indices(self, indices_tuple)
         stripes = stripes_of(self, features)
         logits = torch.einsum("bsd,snd->bsn", stripes, self.weight.to(stripes.dtype))
         diagnostics = {"accuracy": (logits.detach().argmax(-1) == labels[:, None]).float().mean()}

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from reid_lightning.losses.pairs import Indices
+from reid_lightning.losses.pairs import Indices, refuse_indices
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.stripes import stripes_of
 from reid_lightning.models.features import Features
@@ -43,6 +43,7 @@ class SpatialChannelLoss(MetricLoss):
 
     def output(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
         """Return the loss of B images' features; labels are not read."""
+        refuse_indices(self, indices_tuple)
         stripes = stripes_of(self, features)
         squares = (features.before_neck - stripes.flatten(1)).square().sum(dim=1)
         scale = stripes.detach().square().sum(dim=(1, 2)).mean()

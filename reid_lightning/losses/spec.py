@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from reid_lightning.distances import promote
 from reid_lightning.losses.pairs import Indices
 from reid_lightning.models.features import Features
 
@@ -69,8 +71,14 @@ class MetricLoss(nn.Module):
     def forward(
         self, embeddings: Tensor | Features, labels: Tensor, indices_tuple: Indices | None = None
     ) -> Tensor:
-        """Return the scalar loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets."""
-        return self.output(embeddings, labels, indices_tuple).value
+        """Return the scalar loss of (N, D) embeddings and (N,) labels; None stands for all valid triplets.
+
+        It is computed without autocast, of half types in float32, because distances and logarithms lose their meaning
+        in 16 bits. `output` leaves that to its caller.
+        """
+        given = embeddings.each(promote) if isinstance(embeddings, Features) else promote(embeddings)
+        with torch.autocast(labels.device.type, enabled=False):
+            return self.output(given, labels, indices_tuple).value
 
 
 FOREIGN = LossSpec(needs_positives=False)

@@ -2,11 +2,11 @@
 
 import itertools
 import math
+import operator
 
 import pytest
 import torch
-from tester import assert_sane, outcome
-from torch.nn import functional
+from tester import CLASSES, SIZE, STRIPES, Case, LossTester, assert_sane, outcome
 
 from reid_lightning.losses.aligned import AlignedReIDLoss
 from reid_lightning.losses.part_identity import PartIdentityLoss
@@ -36,19 +36,36 @@ def aligned(first, second):
     return path[size - 1, size - 1]
 
 
-def plain_loss(loss, given, triplets):
+def plain_aligned(loss, given, labels, triplets):
     vectors, stripes = given.before_neck.tolist(), given.extra["stripes"].tolist()
+    triplets = all_triplets(labels) if triplets is None else triplets
 
     def cost(distance, values, margin, a, p, n):
         return max(distance(values[a], values[p]) - distance(values[a], values[n]) + margin, 0.0)
 
     whole = sum(cost(math.dist, vectors, loss.margin, *triplet) for triplet in triplets)
     local = sum(cost(aligned, stripes, loss.local_margin, *triplet) for triplet in triplets)
-    return (whole + loss.local_weight * local) / len(triplets)
+    return (whole + loss.local_weight * local) / max(1, len(triplets))
+
+
+def plain_part_identity(loss, given, labels, triplets):
+    """A softmax for each stripe, whose target spreads over all identities."""
+    costs, smoothing = [], loss.label_smoothing
+    for stripes, label in zip(given.extra["stripes"].tolist(), labels, strict=True):
+        for stripe, weight in zip(stripes, loss.weight.tolist(), strict=True):
+            logits = [sum(map(operator.mul, stripe, row)) for row in weight]
+            total = math.log(sum(map(math.exp, logits)))
+            target = [smoothing / CLASSES + (1 - smoothing) * (k == label) for k in range(CLASSES)]
+            costs.append(sum(share * (total - logit) for share, logit in zip(target, logits, strict=True)))
+    return sum(costs) / len(costs)
+
+
+def plain_spatial_channel(loss, given, labels, triplets):
+    pairs = zip(given.before_neck.tolist(), given.extra["stripes"].flatten(1).tolist(), strict=True)
+    return sum(math.dist(vector, stripes) ** 2 for vector, stripes in pairs) / len(labels)
 
 
 def all_triplets(labels):
-    labels = labels.tolist()
     return [
         (a, p, n)
         for a, p, n in itertools.product(range(len(labels)), repeat=3)
@@ -56,43 +73,21 @@ def all_triplets(labels):
     ]
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize(
-    "loss", [AlignedReIDLoss(), AlignedReIDLoss(1.0, 2.0, 0.5)], ids=["default", "other"]
-)
-def test_aligned_equals_plain_loops(loss, seed):
-    given = features(seed)
-    mined = BatchHardMiner()(given.before_neck, LABELS)
-    triplets = list(zip(*(indices.tolist() for indices in mined), strict=True))
-    assert loss(given, LABELS, mined).item() == pytest.approx(plain_loss(loss, given, triplets))
-    assert loss(given, LABELS).item() == pytest.approx(plain_loss(loss, given, all_triplets(LABELS)))
+def part_identity(smoothing):
+    torch.manual_seed(0)
+    loss = PartIdentityLoss(CLASSES, *STRIPES, label_smoothing=smoothing)
+    torch.nn.init.normal_(loss.weight)
+    return loss
 
 
-def test_padding_counts_for_nothing_in_the_aligned_loss():
-    """Other than d(a, a), the aligned distance of an image from itself is not zero, and it has a slope."""
-    given, labels, found = features(), torch.tensor([0, 0, 1, 2, 2, 2, 3, 3]), []
-    for triplets in (
-        BatchHardMiner()(given.before_neck, labels),
-        BatchHardMiner().padded(given.before_neck, labels),
-    ):
-        local, loss = given.extra["stripes"].detach().clone().requires_grad_(), AlignedReIDLoss(1.0, 1.0)
-        value, diagnostics = outcome(loss, given.with_extra("stripes", local), labels, triplets)
-        value.backward()
-        found.append((value.detach(), local.grad, diagnostics))
-    torch.testing.assert_close(*found)
-
-
-@pytest.mark.parametrize("mined", [True, False])
-def test_aligned_gradients(mined):
-    given = features()
-    indices = BatchHardMiner()(given.before_neck, LABELS) if mined else None
-
-    def value(vectors, local):
-        return AlignedReIDLoss(1.0, 1.0)(
-            given._replace(before_neck=vectors).with_extra("stripes", local), LABELS, indices
-        )
-
-    assert torch.autograd.gradcheck(value, (given.before_neck, given.extra["stripes"]))
+class TestLossesOfFeatures(LossTester):
+    cases = (
+        Case(AlignedReIDLoss(), plain_aligned),
+        Case(AlignedReIDLoss(1.0, 2.0, 0.5), plain_aligned),
+        Case(part_identity(0.0), plain_part_identity, any_label=False),
+        Case(part_identity(0.1), plain_part_identity, any_label=False),
+        Case(SpatialChannelLoss(SIZE, *STRIPES), plain_spatial_channel),
+    )
 
 
 def test_aligned_without_its_local_term_is_the_triplet_loss():
@@ -143,21 +138,6 @@ def test_blocks_and_stripes_of_different_sizes_are_refused():
         SpatialChannelLoss(embedding_size=8, num_parts=3, part_size=2)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_every_stripe_has_a_classifier_of_its_own(smoothing):
-    torch.manual_seed(0)
-    given = features(dtype=torch.float32)
-    loss = PartIdentityLoss(num_classes=4, num_parts=4, part_size=3, label_smoothing=smoothing)
-    torch.nn.init.normal_(loss.weight)
-    costs = [
-        functional.cross_entropy(
-            given.extra["stripes"][:, s] @ loss.weight[s].T, LABELS, label_smoothing=smoothing
-        )
-        for s in range(4)
-    ]
-    torch.testing.assert_close(loss(given, LABELS), torch.stack(costs).mean())
-
-
 def test_the_stripes_accuracy_is_that_of_all_classifiers():
     loss = PartIdentityLoss(num_classes=2, num_parts=2, part_size=2)
     with torch.no_grad():
@@ -166,16 +146,6 @@ def test_the_stripes_accuracy_is_that_of_all_classifiers():
     vectors = torch.zeros(2, 1)
     batch = Features(vectors, vectors, vectors, {"stripes": local}), torch.tensor([0, 1])
     assert outcome(loss, *batch)[1]["accuracy"].item() == 0.75
-
-
-@pytest.mark.parametrize(
-    "loss",
-    [AlignedReIDLoss(), PartIdentityLoss(4, 4, 3), SpatialChannelLoss(6, 3, 2)],
-    ids=lambda loss: type(loss).__name__,
-)
-def test_a_network_without_stripes_is_refused(loss):
-    with pytest.raises(ValueError, match="reads features of stripes"):
-        loss(features()._replace(extra={}), LABELS)
 
 
 @pytest.mark.parametrize("key", ["margin", "local_margin", "local_weight"])

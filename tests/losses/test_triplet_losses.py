@@ -5,7 +5,7 @@ import torch
 from pytorch_metric_learning import losses as pml
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.utils import loss_and_miner_utils as lmu
-from tester import assert_plain_call_is_the_value, assert_sane, outcome
+from tester import Case, LossTester, outcome
 from torch.nn.functional import normalize
 
 from reid_lightning.losses.improved_triplet import ImprovedTripletLoss
@@ -56,37 +56,8 @@ def oracle(loss, embeddings, labels, triplets=None):
     return sum(costs) / max(1, len(costs))
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_all_valid_triplets_equal_plain_loops(loss, random_batch):
-    for seed in range(50):
-        embeddings, labels = random_batch(seed)
-        assert loss(embeddings, labels).item() == pytest.approx(oracle(loss, embeddings, labels), abs=1e-6)
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_mined_triplets_equal_plain_loops(loss, random_batch):
-    for seed in range(50):
-        embeddings, labels = random_batch(seed)
-        mined = BatchHardMiner()(embeddings, labels)
-        expected = oracle(
-            loss, embeddings, labels, list(zip(*(column.tolist() for column in mined), strict=True))
-        )
-        assert loss(embeddings, labels, mined).item() == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_padding_counts_for_nothing(loss, random_batch):
-    """Batches from 4 images, where distances come from the whole matrix, to 13, where each triplet is computed."""
-    miner = BatchHardMiner()
-    for seed in range(30):
-        embeddings, labels = random_batch(seed)
-        found = []
-        for triplets in (miner(embeddings, labels), miner.padded(embeddings, labels)):
-            leaf = embeddings.clone().requires_grad_()
-            value, diagnostics = outcome(loss, leaf, labels, triplets)
-            value.backward()
-            found.append((value.detach(), leaf.grad, diagnostics))
-        torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+class TestTripletLosses(LossTester):
+    cases = tuple(Case(loss, oracle) for loss in LOSSES)
 
 
 @pytest.mark.parametrize("mined", [False, True])
@@ -97,26 +68,6 @@ def test_hinge_equals_pytorch_metric_learning(mined, random_batch):
         triplets = BatchHardMiner()(embeddings, labels) if mined else None
         ours = TripletLoss(margin=0.3, reduction="mean_active")(embeddings, labels, triplets)
         torch.testing.assert_close(ours, theirs(embeddings, labels, triplets), atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-@pytest.mark.parametrize("mined", [False, True])
-def test_gradients(loss, mined, random_batch):
-    embeddings, labels = random_batch(3)
-    triplets = BatchHardMiner()(embeddings, labels) if mined else None
-    assert torch.autograd.gradcheck(lambda e: loss(e, labels, triplets), embeddings.requires_grad_())
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-@pytest.mark.parametrize("mined", [False, True])
-def test_odd_batches_are_finite_and_have_a_gradient(loss, odd_batch, mined):
-    embeddings, labels, has_triplets = odd_batch
-    triplets = BatchHardMiner()(embeddings, labels) if mined else None
-    value = assert_sane(loss, [embeddings], embeddings, labels, triplets)
-    assert_plain_call_is_the_value(loss, embeddings, labels, triplets)
-    if not has_triplets:
-        assert value == 0
-        assert not embeddings.grad.any()
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
