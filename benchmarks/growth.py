@@ -93,9 +93,7 @@ def training(batch, repeats, device):
     labels = (torch.arange(batch) // config["sampler"]["images_per_identity"]).to(device)
 
     def step():
-        features = module.network(images)
-        logits = module.network.classify(features, labels)
-        loss = module.objective(features, labels, logits).total
+        loss = module.objective(module.network, module.network(images), {"labels": labels}).total
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

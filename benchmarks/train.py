@@ -81,10 +81,7 @@ class Bare:
         """Train on a batch."""
         with self.precision():
             features = self.module.network(batch["images"])
-            logits = self.module.network.classify(features, batch["labels"])
-            loss = self.module.objective(
-                features, batch["labels"], logits, attributes=batch["attributes"]
-            ).total
+            loss = self.module.objective(self.module.network, features, batch).total
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

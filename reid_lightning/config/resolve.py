@@ -158,7 +158,7 @@ def of_key(key: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise _with_key(key, error) from error
 
 

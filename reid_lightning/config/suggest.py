@@ -12,6 +12,8 @@ from hydra.errors import HydraException
 from reid_lightning.config.options import options as options_of
 from reid_lightning.config.resolve import CONF, leaves, nearest_key, plain_unresolved
 
+FILLS = {"task": "tasks", "report": "reports"}  # groups whose options fill a key of another name
+
 
 def hints(arguments: Sequence[str]) -> list[str]:
     """Return a sentence for every override that names a key or option that does not exist.
@@ -84,7 +86,8 @@ def settled_per_job(arguments: Sequence[str]) -> list[str]:
         }
     except HydraException:
         return list(arguments)  # Hydra says what is wrong
-    swept = {f"{override.key_or_group}." for override in parsed.values() if override.is_sweep_override()}
+    varied = (override.key_or_group for override in parsed.values() if override.is_sweep_override())
+    swept = {f"{FILLS.get(group, group).replace('/', '.')}." for group in varied}
     return [
         line.replace("=", "=choice(", 1) + ")"
         if line in parsed

@@ -19,8 +19,12 @@ def check_config(config: Mapping[str, Any]) -> None:
     trainer = config["trainer"]
     if not isinstance(config["seed"], int) or config["seed"] < 0:
         raise InputError(f"seed={config['seed']} must be a whole number, 0 or more")
-    if not config["loss"] and not config["classifier"] and set(config["tasks"]) <= {"identity"}:
+    if not config["loss"] and not config["classifier"] and set(config["tasks"] or {}) <= {"identity"}:
         raise InputError("loss=none and classifier=none leave nothing to train: choose one of them")
+    if config["classifier"] and "identity" not in (config["tasks"] or {}):
+        raise InputError(
+            "classifier is trained by tasks.identity, which this config lacks; add it, or classifier=none"
+        )
     if config["refit"] and str(config["data"].get("validation")).lower() in ("none", "0", "0.0"):
         raise InputError(
             "refit=true needs a validation split to choose the number of epochs; set data.validation=0.1"

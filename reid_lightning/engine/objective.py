@@ -1,6 +1,7 @@
 """What is minimised: the terms of the tasks and any number of metric losses, weighed and added."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +83,11 @@ class Objective(nn.Module):
         return list(self.tasks.values())  # type: ignore[arg-type]
 
     def _check(self) -> None:
+        twice = [term for term, count in Counter(self.terms).items() if count > 1]
+        if twice:
+            raise InputError(
+                f"two terms of the objective are called {twice[0]}; give one of them another name"
+            )
         if not self.terms:
             raise InputError(
                 "nothing to train: choose a loss (loss=triplet) or a classifier (classifier=softmax)"

@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 from reid_lightning.config.renamed import current_state, current_targets, task_facts, with_reports, with_tasks
 from reid_lightning.config.resolve import CONF, check_targets, nearest_key, plain
 from reid_lightning.config.schema import added_later, as_evaluated, follows_data
+from reid_lightning.config.suggest import FILLS
 from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.checks import check_evaluation
 from reid_lightning.experiments.factory import build_module
 from reid_lightning.retrieval.protocol import EvaluationProtocol
-
-_KEYS = {"report": "reports"}  # groups whose key has another name
 
 
 def read_checkpoint(path: str | Path, trusted: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -78,6 +78,7 @@ def load_module(
     """
     checkpoint, entry = read_checkpoint(path, trusted)
     config = override(entry["config"], overrides) | as_evaluated()
+    check_evaluation(config)
     for part in ("backbone", "parts"):
         if "weights" in (config.get(part) or {}):
             config[part] = config[part] | {"weights": None}  # the checkpoint's weights follow
@@ -110,7 +111,7 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         groups = [o.key_or_group for o in parsed if (CONF / o.key_or_group).is_dir()]
-        chosen = [_KEYS.get(group, group).replace("/", ".") for group in groups]
+        chosen = [FILLS.get(group, group).replace("/", ".") for group in groups]
         inside = [o for o in parsed if o.key_or_group in groups or _is_below(o.key_or_group, chosen)]
         result = dict(config)
         if chosen:

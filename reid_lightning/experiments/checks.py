@@ -28,10 +28,19 @@ def check_run(config: Mapping[str, Any]) -> None:
     check_config(config)
     for task, _ in tasks_of(config).values():
         task.check(config)
+    check_evaluation(config)
+    _check_triplets(config["loss"] or {}, config["miner"], config["sampler"])
+
+
+def check_evaluation(config: Mapping[str, Any]) -> None:
+    """Refuse what an evaluation cannot measure: reports that cannot be built, and fields that no network gives.
+
+    Raises:
+        InputError: Names the keys and what to change.
+    """
     for report in reports_of(config):
         report.check(config)
     _check_fields(config)
-    _check_triplets(config["loss"] or {}, config["miner"], config["sampler"])
 
 
 def _check_fields(config: Mapping[str, Any]) -> None:

@@ -25,11 +25,10 @@ def build_datamodule(config: Mapping[str, Any]) -> ReIDDataModule:
     node = {name: value for name, value in config["data"].items() if f"data.{name}" not in hints()}
     if config.get("attributes"):
         node["attributes"] = config["attributes"]["schema"]
-    columns = {
-        name: read
-        for task, settings in tasks_of(config).values()
-        for name, read in task.columns(settings).items()
-    }
+    columns: dict[str, Any] = {}
+    for name, (task, settings) in tasks_of(config).items():
+        with of_key(f"tasks.{name}"):
+            columns |= task.columns(settings)
     sources = {
         name: instantiate(reader, f"data.sources.{name}") for name, reader in node.pop("sources").items()
     }
@@ -139,6 +138,7 @@ def build_objective(
     for name, (task, settings) in tasks_of(config).items():
         with of_key(f"tasks.{name}"):
             tasks[name] = task.from_config(Plan(settings, config, network, datamodule))
+            tasks[name].name = name
     return Objective(tasks, losses, weights, miners, across_ranks=config["across_ranks"])
 
 

@@ -265,9 +265,10 @@ def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]
 def _of_network(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a config says about the network."""
     described = of_network(config)
-    for task, _ in tasks_of(config).values():
-        described |= task.of_network(config)
-    return described
+    tasks = tasks_of(config)
+    for task, settings in tasks.values():
+        described |= task.of_network(settings, config)
+    return described | {"tasks": {name: task.__name__ for name, (task, _) in tasks.items()}}
 
 
 def _epochs_of(checkpoint: Path) -> int:

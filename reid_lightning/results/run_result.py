@@ -15,6 +15,7 @@ from reid_lightning.data.table import describe_protocols
 from reid_lightning.engine.callbacks.throughput import Throughput
 from reid_lightning.engine.loggers import log_images
 from reid_lightning.engine.module import ReIDModule
+from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.models.flops import forward_gflops
 from reid_lightning.reporting.page import Picture
@@ -83,6 +84,8 @@ def write_results(
         reports={name: numbers for name, numbers in scores.items() if numbers},
     )
     if trainer.is_global_zero:
+        if run.steps is None:
+            _write_numbers(result, run.output_dir)  # before anything that may fail
         said = (report.line(scores[report.name]) for report in reports)
         lines = [line for line in said if line]
         if run.steps is None:
@@ -93,8 +96,13 @@ def write_results(
 
 def reports_of(config: Mapping[str, Any]) -> list[Report]:
     """Return the reports that a config asks for."""
-    chosen = config.get("reports") or {}
-    return [instantiate(node, f"reports.{name}") for name, node in chosen.items() if node]
+    found = []
+    for name, node in (config.get("reports") or {}).items():
+        report = instantiate(node, f"reports.{name}") if node else None
+        if not isinstance(report, Report):
+            raise InputError(f"reports.{name}={node} is not a Report (reid_lightning.systems.task.Report)")
+        found.append(report)
+    return found
 
 
 def _cost(run: Run, trainer: Trainer, module: ReIDModule, seconds: dict[str, float]) -> dict[str, Any]:
@@ -109,6 +117,12 @@ def _cost(run: Run, trainer: Trainer, module: ReIDModule, seconds: dict[str, flo
     return cost
 
 
+def _write_numbers(result: RunResult, output_dir: Path) -> None:
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with atomic_path(output_dir / "metrics.json") as temporary:
+        temporary.write_text(json.dumps({"version": __version__} | result.as_dict(), indent=2) + "\n")
+
+
 def _write(
     result: RunResult,
     run: Run,
@@ -117,9 +131,6 @@ def _write(
     trainer: Trainer,
     terms: Sequence[str],
 ) -> None:
-    run.output_dir.mkdir(parents=True, exist_ok=True)
-    with atomic_path(run.output_dir / "metrics.json") as temporary:
-        temporary.write_text(json.dumps({"version": __version__} | result.as_dict(), indent=2) + "\n")
     pictures: list[Picture] = []
     if run.ranking is not None and run.rows is not None:
         with atomic_path(run.output_dir / "queries.csv") as temporary:

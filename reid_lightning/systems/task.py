@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -122,9 +122,13 @@ class Task(Report, nn.Module):
     What is a parameter, a buffer or a module of a task is trained by the optimizer and travels in checkpoints.
 
     Attributes:
+        name: The task's key in the config, which is set when a run builds it; a class may have one to be used alone.
         weights: Factor of each term that it trains, by the term's name; empty if it trains nothing.
+        own_settings: Whether its node under `tasks` may hold settings; otherwise those of other groups are its own.
     """
 
+    name = "task"
+    own_settings: ClassVar[bool] = True
     weights: Mapping[str, float]
 
     def __init__(self, weights: Mapping[str, float] | None = None) -> None:
@@ -142,7 +146,7 @@ class Task(Report, nn.Module):
         return {}
 
     @classmethod
-    def of_network(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+    def of_network(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the keys of the network (`config/schema.py`) do not tell; a resumed run must not differ in it."""
         return {}
 

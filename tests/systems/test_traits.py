@@ -140,7 +140,7 @@ def test_errors_are_those_of_each_image_once_in_any_order():
     [
         ({"traits": []}, "traits must name at least one column"),
         ({"traits": ["age"], "weight": 0}, "weight must be > 0, got 0"),
-        ({"traits": ["age"], "bins": 1}, "bins must be at least 2 or null, got 1"),
+        ({"traits": ["age"], "bins": 1}, "bins must be a whole number of at least 2 or null, got 1"),
         ({"traits": ["age"], "beta": -1}, "beta must be > 0, got -1"),
     ],
 )

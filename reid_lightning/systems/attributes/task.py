@@ -47,6 +47,7 @@ class AttributeTask(Task):
     """
 
     name = "attributes"
+    own_settings = False
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class AttributeTask(Task):
         return {"attributes": heads}
 
     @classmethod
-    def of_network(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+    def of_network(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the order of the outputs, which comparing schemas does not see."""
         schema = config["attributes"].get("schema") or {}
         return {"order of attributes.schema.attributes": list((schema.get("attributes") or {}).items())}
@@ -95,6 +96,10 @@ class AttributeTask(Task):
     def check(cls, config: Mapping[str, Any]) -> None:
         """Refuse attribute heads that nothing trains."""
         attributes, classifier = config["attributes"], config["classifier"]
+        if not attributes:
+            raise InputError(
+                "tasks.attributes needs the group that describes them: choose attributes=market12"
+            )
         if not attributes["weight"] > 0:
             raise InputError(
                 f"attributes.weight={attributes['weight']} leaves the attribute heads untrained; set it above 0, or leave "

@@ -25,6 +25,7 @@ class IdentityTask(Task):
     """
 
     name = "identity"
+    own_settings = False
 
     def __init__(self, weight: float = 1.0, label_smoothing: float = 0.0) -> None:
         super().__init__({"identity": weight} if weight else {})

@@ -13,6 +13,7 @@ class MultiDepthTask(Task):
     """Draws the maps that the multi-depth descriptor compares (University of Birjand 2022); it trains nothing."""
 
     name = "multi_depth"
+    own_settings = False
 
     @classmethod
     def branches(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class PoseTask(Task):
     """
 
     name = "pose"
+    own_settings = False
 
     def __init__(self, pretraining: PartPretraining | None = None, started_from: str | None = None) -> None:
         super().__init__()

@@ -60,8 +60,8 @@ class TraitsTask(Task):
             raise ValueError("traits must name at least one column, got none")
         if not weight > 0:
             raise ValueError(f"weight must be > 0, got {weight}")
-        if bins is not None and bins < 2:
-            raise ValueError(f"bins must be at least 2 or null, got {bins}")
+        if bins is not None and (type(bins) is not int or bins < 2):
+            raise ValueError(f"bins must be a whole number of at least 2 or null, got {bins}")
         if not beta > 0:
             raise ValueError(f"beta must be > 0, got {beta}")
         self.traits, self.bins, self.beta = tuple(traits), bins, beta
@@ -81,9 +81,21 @@ class TraitsTask(Task):
         return cls(**plan.settings, in_features=plan.network.embedding_size, training=training)
 
     @classmethod
+    def of_network(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the traits in their order, and the bins."""
+        return {"traits": {"names": node.get("traits"), "bins": node.get("bins")}}
+
+    @classmethod
     def columns(cls, node: Mapping[str, Any]) -> Columns:
         """Return the traits of a table's rows, as a batch's field `traits`, (B, T) with NaN where unknown."""
-        return {"traits": partial(trait_values, traits=node["traits"])}
+        traits = node.get("traits")
+        if (
+            not isinstance(traits, list | tuple)
+            or not traits
+            or not all(isinstance(name, str) for name in traits)
+        ):
+            raise ValueError(f"traits must be a list of columns, as in [height], got {traits}")
+        return {"traits": partial(trait_values, traits=traits)}
 
     @classmethod
     def check_data(
