@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from reid_lightning.experiments.run import run_job
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLES = {"own_trainer.py": ("24", "1"), "own_loader.py": ()}
 
@@ -40,4 +42,14 @@ def test_the_guide_shows_the_examples(name):
 
 
 def test_there_are_no_other_examples():
-    assert {path.name for path in (REPOSITORY / "examples").glob("*.py")} == set(EXAMPLES)
+    assert {path.name for path in (REPOSITORY / "examples").glob("*.py")} == {*EXAMPLES, "own_task.py"}
+
+
+@pytest.mark.slow
+def test_the_task_of_ones_own_is_trained_and_reported(compose, tiny, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "examples")
+    own = ("+tasks.camera._target_=own_task.CameraTask", "+tasks.camera.weight=0.2")
+    result = run_job(compose(*tiny, *own, "trainer.max_epochs=1", "data.weights=null"))
+    assert 0 <= result.reports["camera"]["accuracy"] <= 1
+    logged = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train/camera", "val/camera/accuracy", "test/camera/accuracy"} <= set(logged)
