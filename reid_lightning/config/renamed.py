@@ -23,6 +23,15 @@ _TARGETS = {
     "reid_lightning.training.callbacks.EpochLine": "reid_lightning.engine.callbacks.console_log.ConsoleLog",
     "reid_lightning.training.callbacks.EpochSeed": "reid_lightning.engine.callbacks.epoch_seed.EpochSeed",
 }
+SETTINGS = {
+    "evaluation.metric": "evaluation.distance",
+    "evaluation.aligned": "evaluation/rerank=aligned evaluation.rerank.nearest",
+    "evaluation.aligned_weight": "evaluation/rerank=aligned evaluation.rerank.weight",
+    "evaluation.k_reciprocal": "evaluation/rerank=k_reciprocal evaluation.rerank.k1",
+    "evaluation.identification": "report=open_set reports.open_set.nearest",
+    "evaluation.map": "report=embedding_map",
+}
+"""What is set on the command line today in place of an earlier key."""
 _CALLBACKS = {"Cost": "Throughput", "MovingAverage": "EMA"}  # those with a state
 _STATE = {"objective.attribute_loss.": "objective.tasks.attributes.loss."}
 

@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from reid_lightning.config.options import options as options_of
+from reid_lightning.config.renamed import SETTINGS
 from reid_lightning.config.resolve import CONF, leaves, nearest_key, plain_unresolved
 
 FILLS = {"task": "tasks", "report": "reports"}  # groups whose options fill a key of another name
@@ -26,6 +27,8 @@ def hints(arguments: Sequence[str]) -> list[str]:
         "Did you mean 'backbone=resnet50' instead of 'backbone=resnet5'? `reid list backbone` shows all options."
         >>> hints(["experiment=trent"])[0]
         "Did you mean 'experiment=trento' instead of 'experiment=trent'? `reid list experiment` shows all options."
+        >>> hints(["evaluation.metric=euclidean"])
+        ["'evaluation.metric' is now 'evaluation.distance'."]
         >>> hints(["miner.search=faiss"])[0]
         "'miner.search' needs an option of its group that has it: 'miner=offline_hard'."
     """
@@ -41,7 +44,7 @@ def hints(arguments: Sequence[str]) -> list[str]:
         if folder.is_dir()
     }
     elsewhere = any(re.match(r"--config-(dir|path)|-c[dp]|hydra\.searchpath", line) for line in arguments)
-    found = []
+    found = [f"'{key}' is now '{SETTINGS[key]}'." for key in overrides if key in SETTINGS]
     for key, values in overrides.items():
         group = key.partition("@")[0]  # miner@loss.triplet.miner is of the group miner
         if group not in options:

@@ -8,7 +8,14 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from reid_lightning.config.renamed import current_state, current_targets, task_facts, with_reports, with_tasks
+from reid_lightning.config.renamed import (
+    SETTINGS,
+    current_state,
+    current_targets,
+    task_facts,
+    with_reports,
+    with_tasks,
+)
 from reid_lightning.config.resolve import CONF, check_targets, nearest_key, plain
 from reid_lightning.config.schema import added_later, as_evaluated, follows_data
 from reid_lightning.config.suggest import FILLS
@@ -147,7 +154,7 @@ def _set(config: dict[str, Any], key: str, value: Any) -> None:
         if node is None:
             break
     if node is None or leaf not in node:
-        near = nearest_key(key, config)
+        near = SETTINGS.get(key) or nearest_key(key, config)
         raise InputError(
             f"the checkpoint's config has no key {key}" + (f"; did you mean {near}?" if near else "")
         )
