@@ -46,7 +46,7 @@ def read_sweep(folder: str | Path) -> pd.DataFrame:
         A row per job, in their order: `job` (folder relative to the sweep's), `option` (the overrides that differ
         between jobs, the seed and the split left out), `seed` (and split), `split` (missing where the data set has one),
         `failure` (why there is no result, missing where there is one), `override/KEY` (text) for every override,
-        `validation/NAME`, `test/NAME`, `cost/NAME`, `people/NAME` for every number in `metrics.json`, and
+        `PART/NAME` for every number in a part of `metrics.json` (validation, test, cost, people, tasks and reports), and
         `cost/seconds`, the sum of all stages.
 
     Raises:
@@ -115,11 +115,10 @@ def _results(folder: Path) -> dict[str, Any]:
     if not isinstance(written, dict) or not {"validation", "test"} & set(written):
         return {"failure": "metrics.json is broken: the sweep's command trains the job again"}
     row: dict[str, Any] = {}
-    for part in ("validation", "test", "cost", "attributes", "people"):
-        numbers = {
-            name: value for name, value in written.get(part, {}).items() if isinstance(value, int | float)
-        }
-        row |= {f"{part}/{name}": value for name, value in numbers.items()}
+    for part, values in written.items():  # also of tasks and reports
+        if isinstance(values, dict):
+            numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+            row |= {f"{part}/{name}": value for name, value in numbers.items()}
     if seconds := written.get("cost", {}).get("seconds"):
         row["cost/seconds"] = sum(seconds.values())
     return row
