@@ -67,7 +67,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(compose, tiny, tmp_path):
     resumed = run_job(compose(*length, "resume=last", output_dir=tmp_path / "parts"))
     for key, value in weights(tmp_path / "whole").items():
         torch.testing.assert_close(value, weights(tmp_path / "parts")[key], rtol=0, atol=1e-6)
-    assert resumed.attributes == whole.attributes
+    assert resumed.reports["attributes"] == whole.reports["attributes"]
 
 
 def test_attributes_alone_are_trained_refitted_and_evaluated(compose, tiny, tmp_path):
@@ -81,8 +81,8 @@ def test_attributes_alone_are_trained_refitted_and_evaluated(compose, tiny, tmp_
     result = run_job(compose(*alone, *tiny, "trainer.max_epochs=1", "refit=true"))
     assert 0 <= result.test["mAP"] <= 1
     assert result.reports["attributes"]["accuracy"] > 0
-    counts = weights(tmp_path / "run" / "refit")["objective.attribute_loss.counts"]
-    assert counts.sum() > weights(tmp_path / "run")["objective.attribute_loss.counts"].sum()
+    counts = weights(tmp_path / "run" / "refit")["objective.tasks.attributes.loss.counts"]
+    assert counts.sum() > weights(tmp_path / "run")["objective.tasks.attributes.loss.counts"].sum()
 
 
 @pytest.mark.parametrize("settings", [("compile=true",), ("trainer.precision=bf16-mixed",)], ids=str)
