@@ -215,7 +215,7 @@ def test_a_failed_trial_does_not_end_a_search(tiny, tmp_path):
     states = [state for state, _, _ in trials(tmp_path)]
     assert len(states) == 4
     assert set(states) == {"COMPLETE", "FAIL"}
-    assert "sampler.identities=50 exceeds" in done.stdout
+    assert "sampler.identities must be at most" in done.stdout
 
 
 def test_a_search_without_any_result_says_why(tiny, tmp_path):
