@@ -156,6 +156,7 @@ def test_shipped_search_spaces_vary_nothing_in_vain(name):
     assert varied_in_vain([f"{key}={value}" for key, value in params.items()]) == {}
 
 
+@pytest.mark.slow
 def test_such_a_sweep_ends_before_its_first_job(tmp_path):
     done = subprocess.run(
         [sys.executable, str(REPOSITORY / "train.py"), "-m", "pooling=avg,gem", "parts=pose"],

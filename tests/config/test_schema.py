@@ -37,6 +37,7 @@ def test_every_group_is_in_the_table(group):
     assert group in schema.groups()
 
 
+@pytest.mark.slow
 def test_every_key_of_every_option_is_in_the_table(composed):
     unknown = {}
     for choice in ("", *OPTIONS):
