@@ -96,6 +96,7 @@ def reduced_precision(request):
 
 @pytest.mark.parametrize("distance", METRICS)
 def test_autocast_and_reduced_precision_change_nothing(distance, reduced_precision):
+    torch.manual_seed(0)
     x = torch.randn(40, 512)
     settings = product_settings()
     with torch.autocast("cpu", torch.bfloat16):
@@ -103,6 +104,8 @@ def test_autocast_and_reduced_precision_change_nothing(distance, reduced_precisi
         assert torch.is_autocast_enabled("cpu")
     assert product_settings() == settings
     exact = pairwise_distances(x.double(), distance=distance).float()
+    if distance == "euclidean":  # the root of a vector's rounding beside itself is larger than the rounding
+        reduced, exact = reduced.square(), exact.square()
     torch.testing.assert_close(reduced, exact, rtol=1e-5, atol=1e-5 * exact.max().item())
 
 
