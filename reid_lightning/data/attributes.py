@@ -106,7 +106,7 @@ def attribute_schema(
     titles, prefixes = titles or {}, prefixes or {}
     for option, named in (("titles", titles), ("prefixes", prefixes)):
         for unknown in named.keys() - attributes.keys():
-            raise ValueError(f"{option} names {unknown}, which is none of {', '.join(attributes)}")
+            raise ValueError(f"{option} names {unknown}, which is not among {', '.join(attributes)}")
     return AttributeSchema(
         name,
         tuple(

@@ -33,7 +33,7 @@ def save(figure: "Figure", path: str | Path) -> None:
     """Write the figure whole or not at all; the file's ending chooses the format.
 
     Raises:
-        InputError: The ending is none of a picture.
+        InputError: The file extension is not an image format.
     """
     endings = figure.canvas.get_supported_filetypes()
     if Path(path).suffix[1:].lower() not in endings:

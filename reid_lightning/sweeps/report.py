@@ -20,7 +20,7 @@ def report_sweep(folder: str | Path, baseline: str | None = None) -> int:
         The number of jobs without a result.
 
     Raises:
-        InputError: There is no job below the folder, or the baseline is none of its options.
+        InputError: There is no job below the folder, or the baseline is not one of its options.
     """
     folder, console = Path(folder), Console()
     jobs = read_sweep(folder)

@@ -304,5 +304,5 @@ def test_yaml_words_for_no_and_yes_are_class_names():
     assert attribute_schema("mine", {"hat": [False, True]}).attributes[0].classes == ("no", "yes")
     with pytest.raises(ValueError, match=r"^attributes\.hat must be a list of class names, got no"):
         attribute_schema("mine", {"hat": "no"})
-    with pytest.raises(ValueError, match=r"^prefixes names coat, which is none of hat"):
+    with pytest.raises(ValueError, match=r"^prefixes names coat, which is not among hat"):
         attribute_schema("mine", {"hat": ["no", "yes"]}, prefixes={"coat": "coat_"})
