@@ -1,8 +1,15 @@
-"""Where derived files live and how they are written: whole or not at all."""
+"""Where derived files live and how they are written: whole or not at all.
 
+Locks are those of POSIX (`flock`), which the operating system frees when a process dies.
+"""
+
+import errno
 import logging
 import os
+import re
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +20,11 @@ import platformdirs
 from reid_lightning.errors import InputError
 
 log = logging.getLogger("reid_lightning")
+
+_DAY = 86_400.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def cache_dir() -> Path:
@@ -28,11 +40,14 @@ def cache_dir() -> Path:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; rename it to `path` on success, remove it on failure.
 
+    The content is on the disk before the rename, and the sibling lies in the same folder, so that a kill or a power
+    failure at any moment leaves the old file or the new one. What killed processes left beside `path` is removed.
+
     Works for a file and for a folder (the body makes the folder). An existing folder at `path` is kept and the
     new one dropped, because another process has then finished the same work first.
 
     Raises:
-        InputError: A file is to be written where a folder is.
+        InputError: The disk is full, the folder cannot be written to, or a file is to be written where a folder is.
 
     Examples:
         >>> import tempfile
@@ -43,39 +58,157 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         'whole'
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part{path.suffix}")
-    try:
-        yield temporary
-        if path.is_dir():
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
+        temporary = path.with_name(f".{path.name}.{_writer()}.{uuid4().hex[:8]}.part{path.suffix}")
+        try:
+            yield temporary
+            if path.is_dir():
+                if temporary.is_dir():
+                    return
+                raise InputError(f"{path} is a folder; name a file to write.")
+            if temporary.is_file():
+                _to_disk(temporary)
+            temporary.replace(path)
+            _to_disk(path.parent)
+        finally:
             if temporary.is_dir():
-                return
-            raise InputError(f"{path} is a folder; name a file to write.")
-        temporary.replace(path)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def file_lock(path: str | Path, waiting: str | None = None) -> Iterator[None]:
+def writing(path: str | Path) -> Iterator[None]:
+    """Report a full disk or a folder without write permission as one sentence that names the folder.
+
+    Args:
+        path: The file or folder that the block writes.
+
+    Raises:
+        InputError: The system refuses to write there.
+    """
+    path = Path(path)
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise InputError(
+                f"{path} cannot be written because the disk of {path.parent} is full: free some space, or choose a "
+                "folder on another disk."
+            ) from error
+        if error.errno in _DENIED:
+            raise InputError(
+                f"{path} cannot be written because {path.parent} is read-only for this user: change its permissions, or "
+                "choose another folder."
+            ) from error
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            raise InputError(
+                f"{path} cannot be written because {error.filename} is a file and not a folder: choose another folder."
+            ) from error
+        raise
+
+
+def require_writable(folder: str | Path) -> None:
+    """Refuse a folder that cannot be written to, before any work whose result would be lost; the folder is made.
+
+    Raises:
+        InputError: The system refuses to write there, or the disk is full.
+    """
+    folder = Path(folder)
+    probe = folder / f".{uuid4().hex}.probe"
+    with writing(folder / "files"):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            probe.write_bytes(b"\0" * 4096)
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what killed processes left of writing `path`: temporary siblings whose writer no longer runs.
+
+    Those of another host, whose processes cannot be seen, are removed after a day.
+    """
+    path = Path(path)
+    name = re.compile(rf"\.{re.escape(path.name)}\.(?P<host>.+)-(?P<process>\d+)\.[0-9a-f]{{8}}\.part.*")
+    for entry in os.scandir(path.parent):
+        found = name.fullmatch(entry.name)
+        if found is None or _is_at_work(found["host"], int(found["process"]), entry):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            Path(entry.path).unlink(missing_ok=True)
+
+
+def _is_at_work(host: str, process: int, entry: os.DirEntry[str]) -> bool:
+    if host != _host():
+        try:
+            return time.time() - entry.stat(follow_symlinks=False).st_mtime < _DAY
+        except FileNotFoundError:
+            return True  # its writer is done with it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
+
+
+def _writer() -> str:
+    return f"{_host()}-{os.getpid()}"
+
+
+def _host() -> str:
+    return re.sub(r"[^\w-]", "_", socket.gethostname())[:32] or "host"
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot do it for folders
+            raise
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def file_lock(path: str | Path, waiting: str | None = None, refusing: str | None = None) -> Iterator[None]:
     """Hold an exclusive lock between processes; the operating system frees it when a holder dies.
 
     Args:
         path: The lock file. It is created and stays (removing it would let two holders in).
         waiting: Said in the log where another process holds it.
+        refusing: The error where another process holds it; None waits.
+
+    Raises:
+        InputError: Another process holds it, and `refusing` is given; or the folder cannot be written to.
     """
     import fcntl
 
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("a")
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if refusing is not None:
+                raise InputError(refusing) from None
             if waiting is not None:
                 log.info(waiting)
             fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            log.warning(
+                "the file system of %s has no locks: do not let two processes work there", path.parent
+            )
         yield

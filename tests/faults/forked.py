@@ -1,0 +1,179 @@
+"""Commands in processes of their own that share the imports: a server imports once and forks for each of them."""
+
+import multiprocessing
+import os
+import re
+import runpy
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+TIMEOUT = 600  # seconds
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended.
+
+    Attributes:
+        code: Exit status; of a killed process minus the signal.
+        out: What it wrote to standard output.
+        err: What it wrote to standard error.
+    """
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def sentence(self) -> str:
+        """The one sentence of a user error, without `error: `.
+
+        Raises:
+            AssertionError: The exit status is 0, or standard error holds anything else but hints.
+        """
+        said = [line for line in self.err.splitlines() if line.strip()]
+        errors = [line for line in said if line.startswith("error: ")]
+        assert self.code not in (0, None), f"exit status {self.code}\n{self.out[-2000:]}\n{self.err[-2000:]}"
+        assert "Traceback" not in self.out + self.err, self.err[-3000:]
+        assert len(errors) == 1, self.err[-3000:]
+        assert not re.search(r"Error executing job|HYDRA_FULL_ERROR", self.out + self.err), self.err[-3000:]
+        return errors[0].removeprefix("error: ")
+
+
+class Started:
+    """A command that runs."""
+
+    def __init__(self, process: Any, out: Path, err: Path) -> None:
+        self.process, self._out, self._err = process, out, err
+
+    @property
+    def runs(self) -> bool:
+        """Whether it still runs."""
+        return bool(self.process.is_alive())
+
+    @property
+    def err(self) -> str:
+        """What it has written to standard error."""
+        return self._err.read_text(errors="replace")
+
+    @property
+    def out(self) -> str:
+        """What it has written to standard output."""
+        return self._out.read_text(errors="replace")
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it and to what it has started."""
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> Ended:
+        """Kill it and what it has started, at once."""
+        if self.runs:
+            self.signal(signal.SIGKILL)
+        return self.wait()
+
+    def until(self, condition: Callable[[], object], seconds: float = TIMEOUT) -> bool:
+        """Wait until a condition is true; return False where the command ends before."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if not self.runs:
+                return False
+            assert time.monotonic() < end, f"not true within {seconds} s\n{self.err[-2000:]}"
+            time.sleep(0.005)
+        return True
+
+    def wait(self, seconds: float = TIMEOUT) -> Ended:
+        """Wait for its end."""
+        self.process.join(seconds)
+        if self.process.is_alive():
+            self.signal(signal.SIGKILL)
+            self.process.join()
+            raise AssertionError(
+                f"it has not ended within {seconds} s\n{self.out[-2000:]}\n{self.err[-2000:]}"
+            )
+        return Ended(self.process.exitcode, self.out, self.err)
+
+
+class Commands:
+    """Starts commands in forked processes.
+
+    Args:
+        folder: Receives what they write to standard output and error.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["imported"])
+        self._folder, self._count = folder, 0
+        inherited = dict(os.environ)
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), str(REPOSITORY)])
+        os.environ |= {"OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
+        try:
+            forkserver.ensure_running()  # it imports with these variables
+        finally:
+            os.environ.clear()
+            os.environ |= inherited
+
+    def start(self, *arguments: object, cwd: Path = REPOSITORY, **environment: str) -> Started:
+        """Start `train.py` or `reid` (the first argument) with further arguments.
+
+        Args:
+            *arguments: Such as `"train.py", "seed=1"` or `"reid", "evaluate", checkpoint`.
+            cwd: Working directory.
+            **environment: Variables to set.
+        """
+        self._count += 1
+        out, err = (self._folder / f"{self._count}.{name}" for name in ("out", "err"))
+        for file in (out, err):
+            file.touch()
+        variables = {"WANDB_MODE": "offline", "NO_ALBUMENTATIONS_UPDATE": "1", "OMP_NUM_THREADS": "1"}
+        variables |= {name: value for name, value in os.environ.items() if name.startswith("REID_")}
+        process = self._context.Process(
+            target=_run, args=([*map(os.fspath, map(str, arguments))], cwd, variables | environment, out, err)
+        )
+        process.start()
+        return Started(process, out, err)
+
+    def run(self, *arguments: object, cwd: Path = REPOSITORY, **environment: str) -> Ended:
+        """Run a command to its end; see `start`."""
+        return self.start(*arguments, cwd=cwd, **environment).wait()
+
+
+def _run(arguments: Sequence[str], cwd: Path, environment: dict[str, str], out: Path, err: Path) -> None:
+    """Be the command; runs in the forked process."""
+    os.setsid()
+    os.chdir(cwd)
+    os.environ.update(environment)
+    for stream, file in ((1, out), (2, err)):
+        handle = os.open(file, os.O_WRONLY | os.O_APPEND)
+        os.dup2(handle, stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    program, *sys.argv[1:] = arguments
+    sys.argv[0] = program
+    code: Any = 0
+    try:
+        if program == "train.py":
+            sys.argv[0] = str(REPOSITORY / "train.py")
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        else:
+            from reid_lightning.cli.main import main
+
+            main()
+    except SystemExit as ended:
+        code = ended.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
