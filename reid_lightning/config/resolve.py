@@ -16,30 +16,6 @@ from reid_lightning.errors import InputError
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
-TRUSTED_ROOTS = (
-    "reid_lightning",
-    "lightning",
-    "torch",
-    "torchvision",
-    "timm",
-    "albumentations",
-    "pytorch_metric_learning",
-    "torchmetrics",
-)
-# Inside trusted packages: what loads or runs code from elsewhere.
-REFUSED_PREFIXES = (
-    "torch.load",
-    "torch.hub",
-    "torch.jit",
-    "torch.package",
-    "torch.serialization",
-    "torch.utils",
-    "torch.distributed",
-    "torch.multiprocessing",
-    "torch._",
-    "lightning.pytorch.cli",
-    "lightning.fabric",
-)
 OBJECT_CALLS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 
 # `${if_set:${backbone.weights},7,0}` is 7 where weights are given and 0 where they are null.
@@ -205,30 +181,6 @@ def targets(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(config, list | tuple):
         for position, value in enumerate(config):
             yield from targets(value, f"{path}[{position}]")
-
-
-def check_targets(config: Any, trusted: tuple[str, ...] = ()) -> None:
-    """Refuse a config from a file when it names code outside the trusted packages.
-
-    A checkpoint may come from a stranger, and instantiating a config runs what it names.
-
-    Args:
-        config: Plain containers.
-        trusted: Further package names that the caller vouches for.
-
-    Raises:
-        InputError: Names the first config key whose target is not trusted.
-    """
-    for key, target in targets(config):
-        root = target.split(".", 1)[0]
-        refused = any(
-            target == prefix or target.startswith((f"{prefix}.", prefix)) for prefix in REFUSED_PREFIXES
-        )
-        if root not in TRUSTED_ROOTS + trusted or refused:
-            raise InputError(
-                f"the checkpoint's config names {target!r} at {key}, which is outside the trusted packages; "
-                f"pass trusted=({root!r},) only if you know where the file comes from"
-            )
 
 
 def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:

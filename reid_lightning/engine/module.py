@@ -266,6 +266,15 @@ class ReIDModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the best validation of the run that is resumed."""
         update_checkpoint(checkpoint)
+        own, state = self.state_dict(), checkpoint["state_dict"]
+        wrong = sorted(own.keys() ^ state.keys()) or [
+            key for key in own if own[key].shape != state[key].shape
+        ]
+        if wrong:
+            raise InputError(
+                f"the weights of the checkpoint are not those of this run: {wrong[0]} is missing or has another shape; use "
+                "a checkpoint of the same network and losses"
+            )
         entry = checkpoint[CHECKPOINT_KEY]
         if self.identity_labels and entry["identity_labels"] != self.identity_labels:
             raise InputError(

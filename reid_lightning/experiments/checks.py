@@ -29,6 +29,7 @@ def check_run(config: Mapping[str, Any]) -> None:
     for task, _ in tasks_of(config).values():
         task.check(config)
     check_evaluation(config)
+    _check_branches(config)
     _check_triplets(config["loss"] or {}, config["miner"], config["sampler"])
 
 
@@ -44,7 +45,7 @@ def check_evaluation(config: Mapping[str, Any]) -> None:
 
 
 def _check_fields(config: Mapping[str, Any]) -> None:
-    """Refuse fields of the features that are read but not given, and those that nothing would train."""
+    """Refuse fields of the features that are read but not given."""
     given = dict(_branches(config))
     for reader, field in _read(config):
         if field not in FIELDS and field not in given:
@@ -57,8 +58,12 @@ def _check_fields(config: Mapping[str, Any]) -> None:
             raise InputError(
                 f"{reader} reads the {field} of a network, which this one does not give; {way_out}"
             )
+
+
+def _check_branches(config: Mapping[str, Any]) -> None:
+    """Refuse fields of the features that nothing would train."""
     read = {field for _, field in _read(config, losses_only=True)}
-    for field, branch in given.items():
+    for field, branch in _branches(config):
         if branch.needs_loss and field not in read:
             fitting = _options(partial(_does_read, field))
             raise InputError(

@@ -1,11 +1,13 @@
 """A trained model evaluated on its own data or on any other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
+from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import load_module
 from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.quiet import quiet
@@ -19,6 +21,7 @@ def evaluate(
     output_dir: str | Path,
     overrides: Sequence[str] = (),
     embeddings: str | Path | None = None,
+    trust: Sequence[str] = (),
 ) -> RunResult:
     """Rank a test set with the model of a checkpoint and write the run's pages.
 
@@ -27,12 +30,14 @@ def evaluate(
         output_dir: Receives metrics, per-query results and pictures.
         overrides: Hydra overrides; `data=market1501 data.root=DIR` evaluates on another data set.
         embeddings: `.npz` file for what was ranked: vectors, paths, people and cameras (see `Embeddings`).
+        trust: Packages of your own that the checkpoint's config may name; their code is run.
     """
     quiet()
     watch = Stopwatch()
-    module, config = load_module(path, overrides)
+    module, config = load_module(path, overrides, trust)
     config["output_dir"] = str(output_dir)
     config["data"] = config["data"] | {"validation": None}  # nothing is trained
+    _check_sources(config["data"]["sources"])
     with watch.stage("data"):
         datamodule = build_datamodule(config)
         datamodule.prepare_data()
@@ -52,3 +57,17 @@ def evaluate(
         embeddings_of(module.evaluated[1], datamodule.table, module.protocol.distance).save(embeddings)
     run = run_of(trainer, module, datamodule, Path(output_dir), config, watch)
     return write_results(run, trainer, module, watch.seconds)
+
+
+def _check_sources(sources: Mapping[str, Any]) -> None:
+    """Refuse data that is not there: a generated set is written into its root, which the checkpoint may have named."""
+    for name, node in sources.items():
+        root = node.get("root")
+        if root is None:
+            continue
+        place = Path(str(root)).expanduser()
+        if not (place.is_file() or (place.is_dir() and any(place.iterdir()))):
+            raise InputError(
+                f"the data of the checkpoint, data.sources.{name}.root={root}, is not there: name its place with "
+                f"data.sources.{name}.root=DIR, or evaluate on other data, as with data=market1501 data.root=DIR"
+            )

@@ -24,9 +24,9 @@ from reid_lightning.distributed.ddp_launcher import Children, JobDDPStrategy, pr
 from reid_lightning.engine import loggers as loggers_
 from reid_lightning.engine.callbacks.freeze_backbone import FreezeBackbone
 from reid_lightning.engine.callbacks.time_limit import StopAfter, TimeLimit
-from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
+from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
-from reid_lightning.experiments.checkpoint import completed
+from reid_lightning.experiments.checkpoint import read_resumable
 from reid_lightning.experiments.checks import check_run
 from reid_lightning.experiments.factory import build_datamodule, build_module
 from reid_lightning.experiments.malloc import keep_freed_memory
@@ -36,7 +36,7 @@ from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.files import atomic_path
 from reid_lightning.results.run_result import run_of, write_results
 from reid_lightning.results.summary import RunResult, Stopwatch
-from reid_lightning.systems.task import Run
+from reid_lightning.systems.task import Run, Task, task_nodes
 
 log = logging.getLogger("reid_lightning")
 
@@ -95,7 +95,9 @@ def run_job(config: dict[str, Any], tables: SourceTables | None = None) -> RunRe
             best = None if config["trainer"]["fast_dev_run"] else fitted.checkpoint
             if fitted.datamodule.has_test:
                 with _uncompiled(config):
-                    fitted.trainer.test(fitted.module, fitted.datamodule, ckpt_path=best, verbose=False)
+                    fitted.trainer.test(
+                        fitted.module, fitted.datamodule, ckpt_path=best, verbose=False, weights_only=True
+                    )
             else:
                 log.info("the data has no query and gallery rows: nothing is tested")
         run = run_of(fitted.trainer, fitted.module, fitted.datamodule, output_dir, config, watch)
@@ -151,7 +153,7 @@ def _fit(
     run = run_of(trainer, module, datamodule, Path(config["output_dir"]), config, watch)
     _prepare(module, replace(run, resumed=resume is not None))
     with watch.stage("fit"):
-        trainer.fit(module, datamodule, ckpt_path=resume)
+        trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if any(isinstance(callback, TimeLimit) and callback.ended for callback in callbacks):
@@ -240,20 +242,16 @@ def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]
             f"there is no checkpoint {path} to resume from ({where}); name the folder of the run to continue with "
             "hydra.run.dir=DIR, or the file itself with resume=FILE"
         )
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        saved = completed(checkpoint[CHECKPOINT_KEY]["config"])
-    except Exception as error:
-        raise InputError(
-            f"{path} is not a checkpoint of reid-lightning; to start from its weights use backbone.weights={path}"
-        ) from error
+    checkpoint, entry = read_resumable(path)
+    saved = entry["config"]
     untested = resume == "last" and not (output_dir / "metrics.json").exists()
     if checkpoint["epoch"] + 1 >= config["trainer"]["max_epochs"] and not untested:
         raise InputError(
             f"{path} has already been trained for its {checkpoint['epoch'] + 1} epochs; "
             "raise trainer.max_epochs to continue it"
         )
-    for line in differences(_of_network(saved), _of_network(config)):
+    tasks = {name: task for name, (task, _) in tasks_of(config).items()}
+    for line in differences(_of_network(saved, tasks), _of_network(config, tasks)):
         raise InputError(
             f"the network of {path} is another one ({line}); drop the override, or start in a new folder"
         )
@@ -262,13 +260,20 @@ def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]
     return str(path)
 
 
-def _of_network(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a config says about the network."""
-    described = of_network(config)
-    tasks = tasks_of(config)
-    for task, settings in tasks.values():
-        described |= task.of_network(settings, config)
-    return described | {"tasks": {name: task.__name__ for name, (task, _) in tasks.items()}}
+def _of_network(config: Mapping[str, Any], tasks: Mapping[str, type[Task]]) -> dict[str, Any]:
+    """Return what a config says about the network.
+
+    Args:
+        config: Of the run, or of a file, which may name anything: nothing that it names is imported.
+        tasks: Classes of the run's tasks.
+    """
+    described, targets = of_network(config), {}
+    for name, node in task_nodes(config):
+        targets[name] = str(node["_target_"]).rpartition(".")[2]
+        if name in tasks and targets[name] == tasks[name].__name__:
+            settings = {key: value for key, value in node.items() if key != "_target_"}
+            described |= tasks[name].of_network(settings, config)
+    return described | {"tasks": targets}
 
 
 def _epochs_of(checkpoint: Path) -> int:

@@ -17,7 +17,7 @@ from reid_lightning.data.image_cache import decode_image
 from reid_lightning.data.readers.identity_folder import images_below
 from reid_lightning.data.readers.table_file import read_columns
 from reid_lightning.errors import InputError
-from reid_lightning.experiments.checkpoint import load_module
+from reid_lightning.experiments.checkpoint import load_embedding_module
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.retrieval.embeddings import Embeddings
 
@@ -30,10 +30,13 @@ class Embedder:
     Args:
         checkpoint: A checkpoint file written by a run.
         overrides: Hydra overrides of its config, such as `evaluation.flip=true`.
+        trust: Packages of your own that the checkpoint's config may name; their code is run.
     """
 
-    def __init__(self, checkpoint: str | Path, overrides: Sequence[str] = ()) -> None:
-        self.module, config = load_module(checkpoint, overrides)
+    def __init__(
+        self, checkpoint: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()
+    ) -> None:
+        self.module, config = load_embedding_module(checkpoint, overrides, trust)
         self.protocol = self.module.protocol
         height, width = config["data"]["image_size"]
         self.image_size = (int(height), int(width))
@@ -71,7 +74,13 @@ class Embedder:
         return image if self.transform is None else self.transform(image=image)["image"]
 
 
-def embed(checkpoint: Path, images: Path, output: Path, overrides: Sequence[str] = ()) -> None:
+def embed(
+    checkpoint: Path,
+    images: Path,
+    output: Path,
+    overrides: Sequence[str] = (),
+    trust: Sequence[str] = (),
+) -> None:
     """Write the embeddings of images that belong to no data set, such as the faces found in another's images.
 
     Args:
@@ -79,9 +88,10 @@ def embed(checkpoint: Path, images: Path, output: Path, overrides: Sequence[str]
         images: An image, a folder, or a table with a column `path` and, where known, `person_id`.
         output: The `.npz` file.
         overrides: Hydra overrides of the checkpoint's config.
+        trust: Packages of your own that the checkpoint's config may name; their code is run.
     """
     quiet()
-    table, embedder = list_images(images), Embedder(checkpoint, overrides)
+    table, embedder = list_images(images), Embedder(checkpoint, overrides, trust)
     unknown, no = np.full(len(table), ""), np.zeros(len(table), bool)
     Embeddings(
         embedder(table["path"].tolist()),

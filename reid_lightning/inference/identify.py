@@ -22,7 +22,12 @@ UNKNOWN = "unknown"
 
 
 def enrol(
-    checkpoint: Path, images: Path, people: Path, overrides: Sequence[str] = (), name: str | None = None
+    checkpoint: Path,
+    images: Path,
+    people: Path,
+    overrides: Sequence[str] = (),
+    name: str | None = None,
+    trust: Sequence[str] = (),
 ) -> Enrolment:
     """Add people to a file of enrolled people, which is made if it is not there.
 
@@ -32,13 +37,14 @@ def enrol(
         people: The `.npz` file.
         overrides: Hydra overrides of the checkpoint's config.
         name: Whom all images show; then `images` may be any folder or a single image.
+        trust: Packages of your own that the checkpoint's config may name; their code is run.
 
     Raises:
         InputError: An image is enrolled already, or the file holds vectors of another model.
     """
     quiet()
     table = list_images(images, name, people=True)
-    embedder = Embedder(checkpoint, overrides)
+    embedder = Embedder(checkpoint, overrides, trust)
     if people.exists():
         enrolment = Enrolment.load(people)
         _check_model(enrolment, embedder, people)
@@ -79,6 +85,7 @@ def identify(
     search: IndexKind = "exact",
     output: Path | None = None,
     sheet: Path | None = None,
+    trust: Sequence[str] = (),
 ) -> Identification:
     """Name the people of images, a line each, and draw them beside their candidates.
 
@@ -92,6 +99,7 @@ def identify(
         search: How neighbours are found, see `neighbour_index.build_index`.
         output: A `.csv` file, or any other for JSON lines; None prints JSON lines.
         sheet: Picture of the first queries with their candidates.
+        trust: Packages of your own that the checkpoint's config may name; their code is run.
 
     Raises:
         InputError: The file holds vectors of another model, there are no images, or k or the threshold is too small.
@@ -103,7 +111,7 @@ def identify(
     quiet()
     paths = list_images(images)["path"].tolist()
     enrolment = Enrolment.load(people, search)
-    embedder = Embedder(checkpoint, overrides)
+    embedder = Embedder(checkpoint, overrides, trust)
     _check_model(enrolment, embedder, people)
     found = enrolment.identify(embedder(paths), k, threshold)
     answers = _answers(paths, found)

@@ -160,7 +160,7 @@ def _facts(
     facts = {
         "Data": ", ".join(config["data"]["sources"]),
         "Parameters": f"{cost['parameters'] / 1e6:.2f} M",
-        "Losses": ", ".join(terms),
+        **({"Losses": ", ".join(terms)} if terms else {}),  # none where nothing is trained
         "Seed": str(config["seed"]),
         "Time": ", ".join(f"{stage} {value:.0f} s" for stage, value in cost["seconds"].items()),
     }

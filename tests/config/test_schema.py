@@ -97,7 +97,8 @@ def test_values_of_earlier_versions_are_not_shared():
 
 def test_an_evaluation_leaves_the_training_behind():
     assert schema.as_evaluated() == {
-        "resume": None, "refit": False, "compile": False, "callbacks": {}, "logger": {},
+        "resume": None, "refit": False, "compile": False, "callbacks": {}, "logger": {}, "loss": {}, "miner": None,
+        "sampler": None, "augmentation": None, "optimizer": None, "scheduler": None, "pretraining": None,
     }  # fmt: skip
 
 
