@@ -69,6 +69,11 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         )
     check_plain(entry.get("config"), f"the config of {path}")
     check_checkpoint(checkpoint, path)
+    for name, tensor in checkpoint["state_dict"].items():
+        if name.startswith("network.") and tensor.is_floating_point() and not tensor.isfinite().all():
+            raise InputError(
+                f"the weights of {path} are damaged: {name} holds values that are not finite; use another checkpoint"
+            )
     with _reading(path, entry):
         entry["config"] = completed(entry["config"])
         entry["tasks"] = task_facts(entry)
@@ -178,11 +183,6 @@ def _load_weights(module: ReIDModule, state: Mapping[str, Any], path: Path, over
         raise InputError(
             f"the weights of {path} do not fit the network of its config: the file is damaged or was changed"
         ) from error
-    for name, parameter in module.network.named_parameters():
-        if not parameter.isfinite().all():
-            raise InputError(
-                f"the weights of {path} are damaged: {name} holds values that are not finite; use another checkpoint"
-            )
 
 
 def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

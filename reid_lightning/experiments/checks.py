@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from reid_lightning.config.resolve import CONF, class_of, says, targets
+from reid_lightning.config.resolve import CONF, class_of, instantiate, says, targets
 from reid_lightning.config.validate import check_config
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.tasks import tasks_of
@@ -31,6 +31,25 @@ def check_run(config: Mapping[str, Any]) -> None:
     check_evaluation(config)
     _check_branches(config)
     _check_triplets(config["loss"] or {}, config["miner"], config["sampler"])
+
+
+def check_weights(config: Mapping[str, Any]) -> None:
+    """Refuse weights of backbone and parts that cannot be loaded, before images are decoded: build both once, for nothing.
+
+    Raises:
+        InputError: Names the key, and the file or download.
+    """
+    nodes = {name: config.get(name) or {} for name in ("backbone", "parts")}
+    if not any(node.get("weights") for node in nodes.values()):
+        return
+    level = log.level
+    log.setLevel(logging.WARNING)  # how well they fit is said by those that are used
+    try:
+        backbone = instantiate(nodes["backbone"], "backbone")
+        if nodes["parts"].get("weights"):
+            instantiate(nodes["parts"], "parts")(int(backbone.out_channels))
+    finally:
+        log.setLevel(level)
 
 
 def check_evaluation(config: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ from reid_lightning.engine.callbacks.time_limit import StopAfter, TimeLimit
 from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import read_resumable
-from reid_lightning.experiments.checks import check_run
+from reid_lightning.experiments.checks import check_run, check_weights
 from reid_lightning.experiments.factory import build_datamodule, build_module
 from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.experiments.quiet import quiet
@@ -73,6 +73,8 @@ def run_job(config: dict[str, Any], tables: SourceTables | None = None) -> RunRe
     check_run(config)
     output_dir = Path(config["output_dir"])
     checkpoint = _resume_path(config["resume"], output_dir, config)
+    if checkpoint is None:
+        check_weights(config)
     output_dir.mkdir(parents=True, exist_ok=True)
     _write_config(config, output_dir / "config.yaml")
     watch = Stopwatch()
