@@ -119,6 +119,7 @@ KEYS = (
     _key("data.cache", "Whether images are decoded once.", "machine"),
     _key("data.cache_limit", "Gigabytes of decoded images.", "machine"),
     _key("data.batch_size", "Images in a batch of an evaluation.", "machine"),
+    _key("data.damaged", "Whether missing and damaged images are an error or left out."),
     _key("data.sources.*.processes", "Processes that draw generated people.", "machine"),
     # The data count by what they hold.
     _key("data.root", "File or folder of the data.", "place", hint=True, optional=True),

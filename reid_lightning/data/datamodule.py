@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
+from typing import Literal
 
 import albumentations as A
 import numpy as np
@@ -16,7 +17,9 @@ from torch.utils.data import DataLoader
 from reid_lightning.config.declared import ignores
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.data.dataset import FIELDS, Annotations, Columns, ReIDDataset, keep_batch
-from reid_lightning.data.image_cache import CachedImages, DecodedImages, open_images
+from reid_lightning.data.cache_file import CachedImages
+from reid_lightning.data.content import Content, compare_content
+from reid_lightning.data.image_cache import DecodedImages, missing_images, open_images, refuse_damaged
 from reid_lightning.data.readers.table_file import read_table_file
 from reid_lightning.data.samplers import EpochSampler, PKSampler, ShardSampler
 from reid_lightning.data.splits import choose_identities, choose_queries, draw_queries
@@ -48,6 +51,8 @@ class ReIDDataModule(LightningDataModule):
             training; up to eight per GPU.
         cache: Whether images are decoded once into the image cache.
         cache_limit: Gigabytes that all files of the image cache together may take.
+        damaged: "error" refuses missing and damaged images, "skip" leaves them out. Without the cache a damaged image is
+            known when it is decoded, and refused.
         validation: Share of the training identities held out for validation, 0 to 1; None or "none" trains on
             all of them, those of the split `val` included. A table's own split `val` takes precedence over a
             share.
@@ -67,6 +72,7 @@ class ReIDDataModule(LightningDataModule):
         has_validation: Whether there are validation rows.
         has_test: Whether there are query and gallery rows.
         attribute_counts: Training images of each attribute class, attributes one after the other.
+        left_out: `path` and `reason` of each image that is left out because it is missing or damaged.
     """
 
     table: pd.DataFrame
@@ -87,6 +93,7 @@ class ReIDDataModule(LightningDataModule):
         num_workers: int | None = None,
         cache: bool = True,
         cache_limit: float = 20.0,
+        damaged: Literal["error", "skip"] = "error",
         validation: float | str | None = 0.1,
         validation_queries: int | None = None,
         validation_seed: int = 0,
@@ -106,6 +113,10 @@ class ReIDDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.cache = cache
         self.cache_limit = cache_limit
+        if damaged not in ("error", "skip"):
+            raise ValueError(f"damaged must be error or skip, got {damaged!r}")
+        self.damaged = damaged
+        self.left_out = pd.DataFrame({"path": [], "reason": []}, dtype="string")
         self.validation = _share(validation)
         self.validation_queries = validation_queries
         self.validation_seed = validation_seed
@@ -119,6 +130,7 @@ class ReIDDataModule(LightningDataModule):
         self._source_table: pd.DataFrame | None = None
         self._images: CachedImages | DecodedImages | None = None
         self._annotations: Annotations | None = None
+        self._content: Content | None = None
         self._train_batches: EpochSampler | None = None
 
     def prepare_data(self) -> None:
@@ -134,6 +146,8 @@ class ReIDDataModule(LightningDataModule):
         """
         if self._annotations is not None:
             return
+        if self.damaged == "skip":
+            self._open_images()  # what is left out counts nowhere
         table = self._read().copy()
         if self.validation is None:
             table["split"] = table["split"].replace("val", "train")
@@ -239,13 +253,35 @@ class ReIDDataModule(LightningDataModule):
 
     def _open_images(self) -> CachedImages | DecodedImages:
         if self._images is None:
-            paths = self._read()["path"].tolist()
-            self._images = (
-                open_images(paths, self.image_size, self.cache_limit)
-                if self.cache
-                else DecodedImages(paths, self.image_size)
-            )
+            paths, skip = self._read()["path"].tolist(), self.damaged == "skip"
+            if self.cache:
+                images = open_images(paths, self.image_size, self.cache_limit, skip_damaged=skip)
+            else:
+                images = DecodedImages(paths, self.image_size, missing_images(paths))
+                if not skip:
+                    refuse_damaged(images.damaged, len(paths))
+            self._images = self._without_damaged(images) if images.damaged else images
         return self._images
+
+    def _without_damaged(self, images: CachedImages | DecodedImages) -> CachedImages | DecodedImages:
+        """Leave rows without an image out of the table."""
+        table, rows = self._read(), sorted(images.damaged)
+        reasons = [images.damaged[row] for row in rows]
+        self.left_out = pd.DataFrame({"path": table["path"].iloc[rows].tolist(), "reason": reasons})
+        if len(rows) == len(table):
+            raise InputError(
+                f"All {len(rows):,} images are missing or damaged; the first: {images.damaged[rows[0]]}"
+            )
+        kept = np.setdiff1d(np.arange(len(table)), rows)
+        self._source_table = table.iloc[kept].reset_index(drop=True)
+        return images.select(kept)
+
+    @property
+    def content(self) -> Content:
+        """Which images of the table occur twice; known after `setup`."""
+        if self._content is None:
+            self._content = compare_content(self.table, self._open_images().checksums)
+        return self._content
 
     def _mark_validation_queries(self, annotations: Annotations, rows: np.ndarray) -> None:
         seed = self.validation_seed

@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.data.augmentation import SampleRandomness
-from reid_lightning.data.image_cache import CachedImages, DecodedImages
+from reid_lightning.data.cache_file import CachedImages
+from reid_lightning.data.image_cache import DecodedImages
 from reid_lightning.data.table import camera_keys, identity_keys, tracklet_keys
 from reid_lightning.errors import InputError
 

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from reid_lightning.experiments.checkpoint import load_module
 from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.quiet import quiet
+from reid_lightning.results.data_facts import warn_of_images
 from reid_lightning.results.ranked_embeddings import embeddings_of
 from reid_lightning.results.run_result import run_of, write_results
 from reid_lightning.results.summary import RunResult, Stopwatch
@@ -37,6 +38,7 @@ def evaluate(
         datamodule = build_datamodule(config)
         datamodule.prepare_data()
         datamodule.setup("test")
+        warn_of_images(datamodule, Path(output_dir))
     trainer = Trainer(
         accelerator=config["trainer"]["accelerator"],
         devices=1,

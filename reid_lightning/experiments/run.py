@@ -41,6 +41,7 @@ from reid_lightning.experiments.resume import Resumed, resumed_from
 from reid_lightning.experiments.source_tables import SourceTables
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.files import atomic_path, file_lock, require_writable
+from reid_lightning.results.data_facts import warn_of_images
 from reid_lightning.results.finished import mark
 from reid_lightning.results.run_result import run_of, write_results
 from reid_lightning.results.summary import RunResult, Stopwatch
@@ -185,6 +186,7 @@ def _fit(
             datamodule.sources = dict(tables.readers(config))
         datamodule.prepare_data()
         datamodule.setup("fit")
+        warn_of_images(datamodule, Path(config["output_dir"]))
         for kind, settings in tasks_of(config).values():
             kind.check_data(settings, config, datamodule)
     with watch.stage("build"):

@@ -20,6 +20,7 @@ from reid_lightning.files import atomic_path
 from reid_lightning.models.flops import forward_gflops
 from reid_lightning.reporting.page import Picture
 from reid_lightning.results.console import print_result
+from reid_lightning.results.data_facts import describe_left_out, facts_of_images
 from reid_lightning.results.run_page import draw_pictures, write_page
 from reid_lightning.results.summary import RunResult, Stopwatch
 from reid_lightning.retrieval.evaluation import EvaluationRows
@@ -73,14 +74,15 @@ def write_results(
     """
     reports: list[Report] = [*module.tasks, *reports_of(run.config)] if trainer.is_global_zero else []
     scores = {report.name: report.scores(run) for report in reports}
-    table = run.datamodule.table
+    table, left_out = run.datamodule.table, describe_left_out(run.datamodule)
     result = RunResult(
         score=score,
         validation=dict(validation or {}),
         test=run.ranking.summary(run.protocol.ranks) if run.datamodule.has_test and run.ranking else {},
-        protocol="; ".join([*describe_protocols(table), run.protocol.describe()]),
+        protocol="; ".join(filter(None, [*describe_protocols(table), left_out, run.protocol.describe()])),
         cost=_cost(run, trainer, module, seconds),
         people={name: _people(table, splits) for name, splits in PEOPLE_OF.items()},
+        data=facts_of_images(run.datamodule),
         reports={name: numbers for name, numbers in scores.items() if numbers},
     )
     if trainer.is_global_zero:
@@ -143,6 +145,9 @@ def _write(
         log_images(trainer.loggers, {f"test/{picture.path.stem}": picture.path for picture in pictures})
     scores = {"validation": result.validation, "test": result.test}
     facts = _facts(result, run.config, lines, terms)
+    facts["Repeated images"] = run.datamodule.content.describe()
+    if left_out := describe_left_out(run.datamodule):
+        facts["Left out"] = left_out
     write_page(run.output_dir, result.protocol, scores, facts, pictures, run.config)
 
 
