@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from reid_lightning.experiments.checkpoint import load_module
 from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.quiet import quiet
+from reid_lightning.files import require_output, require_writable
 from reid_lightning.results.data_facts import warn_of_images
 from reid_lightning.results.ranked_embeddings import embeddings_of
 from reid_lightning.results.run_result import run_of, write_results
@@ -28,8 +29,14 @@ def evaluate(
         output_dir: Receives metrics, per-query results and pictures.
         overrides: Hydra overrides; `data=market1501 data.root=DIR` evaluates on another data set.
         embeddings: `.npz` file for what was ranked: vectors, paths, people and cameras (see `Embeddings`).
+
+    Raises:
+        InputError: The checkpoint or the data cannot be used, or a result cannot be written.
     """
     quiet()
+    require_writable(output_dir)
+    if embeddings is not None:
+        require_output(embeddings, (".npz",))
     watch = Stopwatch()
     module, config = load_module(path, overrides)
     config["output_dir"] = str(output_dir)

@@ -18,6 +18,7 @@ from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.models.flops import forward_gflops
+from reid_lightning.reporting.cells import write_csv
 from reid_lightning.reporting.page import Picture
 from reid_lightning.results.console import print_result
 from reid_lightning.results.data_facts import describe_left_out, facts_of_images
@@ -135,8 +136,7 @@ def _write(
 ) -> None:
     pictures: list[Picture] = []
     if run.ranking is not None and run.rows is not None:
-        with atomic_path(run.output_dir / "queries.csv") as temporary:
-            per_query(run.ranking, run.rows, run.datamodule.table).to_csv(temporary, index=False)
+        write_csv(per_query(run.ranking, run.rows, run.datamodule.table), run.output_dir / "queries.csv")
         pictures = draw_pictures(run.ranking, run.rows, run.protocol, run.datamodule.table, run.output_dir)
         for report in reports:
             numbers = result.reports.get(report.name, {})
