@@ -169,7 +169,9 @@ def _named(value: Any) -> tuple[str | None, str | None]:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value))
+    return (
+        value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value))
+    )
 
 
 def _is_foreign(value: Any) -> bool:

@@ -59,7 +59,9 @@ def read_delimited(path: Path, separator: str = ",") -> pd.DataFrame:
                 "holds a separator needs quotes."
             )
     names = [name.strip() for name in header]
-    columns = [[cell.strip() or None for cell in cells] for cells in zip(*rows, strict=True)] or [[]] * len(names)
+    columns = [[cell.strip() or None for cell in cells] for cells in zip(*rows, strict=True)] or [[]] * len(
+        names
+    )
     kept = [place for place, name in enumerate(names) if name or any(columns[place])]
     data = {place: pd.Series(columns[place], dtype="str") for place in kept}
     table = pd.DataFrame(data, index=pd.RangeIndex(len(rows)))

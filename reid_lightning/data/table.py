@@ -18,8 +18,9 @@
 | any other | anything | kept as it stands, missing where a source has no such column, see `numbers_of` |
 
 A reader is a function that returns such a table. Images of unknown people stay in it: a training on identities leaves
-them out, and so does a ranking, where they would count as neither right nor wrong (junk). A `person_id` of -1, as Market-1501
-calls its junk, is unknown too. The columns that are attributes are joined and checked when a run puts its tables together.
+them out, and so does a ranking, in which they are neither right nor wrong (junk). A `person_id` of -1, which is what
+Market-1501 calls its junk, is unknown too. The columns that are attributes are joined and checked when a run puts its
+tables together.
 """
 
 from collections.abc import Mapping
@@ -115,7 +116,7 @@ def concatenate_tables(
 
 
 def identity_keys(table: pd.DataFrame) -> pd.Series:
-    """Return `source/person_id` of each row, which is unique over all sources."""
+    """Return `source/person_id` of each row, which is unique over all sources, missing where the person is unknown."""
     return table["source"] + "/" + table["person_id"]
 
 
@@ -125,7 +126,9 @@ def camera_keys(table: pd.DataFrame) -> pd.Series:
 
 
 def describe_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Count images, identities, cameras and distractors of each split (distractors are no identity).
+    """Count images, identities, cameras and distractors of each split (distractors are not identities).
+
+    Where people are unknown, their images are counted too.
 
     Returns:
         A row per split that occurs, in the order train, val, query, gallery.
@@ -141,6 +144,8 @@ def describe_table(table: pd.DataFrame) -> pd.DataFrame:
                 "cameras": camera_keys(rows).nunique(),
                 "distractors": int(rows["distractor"].sum()),
             }
+            if table["person_id"].isna().any():
+                counts[split]["unknown"] = int(rows["person_id"].isna().sum())
     return pd.DataFrame.from_dict(counts, orient="index").rename_axis("split")
 
 

@@ -39,7 +39,9 @@ def read_table_file(root: str | Path, columns: Mapping[str, str] | None = None) 
     check_names(table, str(path), "data.sources.table.columns")
     others = [str(name) for name in table.columns if name not in _KNOWN]
     if others:
-        log.info("%s has further columns, which are read where a setting names them: %s", path, ", ".join(others))
+        log.info(
+            "%s has further columns, which are read where a setting names them: %s", path, ", ".join(others)
+        )
     folder = str(path.parent.absolute())
     for name in _PATHS:
         if name in table.columns:
