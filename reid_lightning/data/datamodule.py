@@ -1,5 +1,6 @@
 """From the chosen data sets to the loaders of training, validation and test."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -10,7 +11,7 @@ import albumentations as A
 import numpy as np
 import pandas as pd
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -24,8 +25,11 @@ from reid_lightning.data.readers.table_file import read_table_file
 from reid_lightning.data.samplers import EpochSampler, PKSampler, ShardSampler
 from reid_lightning.data.splits import choose_identities, choose_queries, draw_queries
 from reid_lightning.data.table import concatenate_tables, describe_table, identity_keys
+from reid_lightning.data.table_checks import remarks, require_images
 from reid_lightning.data.triplet_sampler import TripletSampler
 from reid_lightning.errors import InputError
+
+log = logging.getLogger("reid_lightning")
 
 Loader = DataLoader[dict[str, Tensor]]
 PK_16_4 = partial(PKSampler, 16, 4)
@@ -134,7 +138,14 @@ class ReIDDataModule(LightningDataModule):
         self._train_batches: EpochSampler | None = None
 
     def prepare_data(self) -> None:
-        """Let the sources generate what they generate, and build the image cache; one process per machine."""
+        """Let the sources generate what they generate, and build the image cache; one process per machine.
+
+        Raises:
+            InputError: The tables cannot be used, an image is missing or cannot be decoded.
+        """
+        if self.trainer is not None and self.trainer.state.fn is not None:
+            self.setup(self.trainer.state.fn.value)  # what the tables alone tell comes before any image
+        require_images(self._read())
         self._open_images()
 
     def setup(self, stage: str | None = None) -> None:
@@ -148,42 +159,28 @@ class ReIDDataModule(LightningDataModule):
             return
         if self.damaged == "skip":
             self._open_images()  # what is left out counts nowhere
-        table = self._read().copy()
-        if self.validation is None:
-            table["split"] = table["split"].replace("val", "train")
-        elif not (table["split"] == "val").any():
-            table = _hold_out(table, self.validation, self.validation_seed)
-        splits = set(table["split"].unique())
+        table = self._held_out()
+        splits = set(table.loc[table["person_id"].notna(), "split"].unique())
         if stage in (None, "fit") and "train" not in splits:
-            raise InputError("The data has no rows of split train: there is nothing to train on.")
-        if ("query" in splits) != ("gallery" in splits):
-            raise InputError(
-                "The data has rows of only one of the splits query and gallery: a test needs both, and a "
-                "training without a test neither."
-            )
-        self.has_test = "query" in splits
-        if self.has_test:
-            keys = identity_keys(table)
-            asked, known = (keys[table["split"] == split].unique() for split in ("query", "gallery"))
-            if not set(asked) & set(known):
-                raise InputError(
-                    "None of the queries has its person in the gallery: check that both name their identities alike."
-                )
-        self.has_validation = "val" in splits
-        trained = identity_keys(table[["source", "person_id"]][table["split"] == "train"]).unique()
+            unknown = " whose person is known" if (table["split"] == "train").any() else ""
+            raise InputError(f"The data has no rows of split train{unknown}: there is nothing to train on.")
+        _check_test(table)
+        self.has_test, self.has_validation = "query" in splits, "val" in splits
+        self.table = table
+        train = self._rows("train")
+        trained = identity_keys(table.iloc[train][["source", "person_id"]]).unique()
         self.identity_labels = {key: label for label, key in enumerate(sorted(trained))}
         self.num_identities = len(self.identity_labels)
         is_query = (table["split"] == "query").to_numpy()
         annotations = Annotations.from_table(
             table, self.identity_labels, is_query, self.attributes, self.columns
         )
-        self.attribute_counts = _count_classes(
-            annotations.attributes[np.flatnonzero(table["split"] == "train")], self.attributes
-        )
+        self.attribute_counts = _count_classes(annotations.attributes[train], self.attributes)
         if self.has_validation:
-            self._mark_validation_queries(annotations, np.flatnonzero(table["split"] == "val"))
-        self.table, self._annotations = table, annotations
+            self._mark_validation_queries(annotations, self._rows("val"))
+        self._annotations = annotations
         rank_zero_info(f"{describe_table(table).to_string()}")
+        _say(remarks(self._read()))
 
     def train_dataloader(self) -> Loader:
         """Return batches of training identities; the sampler draws a new epoch each time."""
@@ -251,6 +248,15 @@ class ReIDDataModule(LightningDataModule):
             self._source_table = concatenate_tables(tables, self.attributes)
         return self._source_table
 
+    def _held_out(self) -> pd.DataFrame:
+        """Return the table with the validation identities held out."""
+        table = self._read().copy()
+        if self.validation is None:
+            table["split"] = table["split"].replace("val", "train")
+        elif not (table["split"] == "val").any():
+            table = _hold_out(table, self.validation, self.validation_seed)
+        return table
+
     def _open_images(self) -> CachedImages | DecodedImages:
         if self._images is None:
             paths, skip = self._read()["path"].tolist(), self.damaged == "skip"
@@ -307,7 +313,8 @@ class ReIDDataModule(LightningDataModule):
         return self._annotations
 
     def _rows(self, *splits: str) -> np.ndarray:
-        return np.flatnonzero(self.table["split"].isin(splits))
+        """Return the rows of some splits whose person is known."""
+        return np.flatnonzero(self.table["split"].isin(splits) & self.table["person_id"].notna())
 
     def _evaluation_loader(self, *splits: str) -> Loader:
         dataset = self._plain_images(evaluation=True)
@@ -366,10 +373,10 @@ def _share(validation: float | str | None) -> float | None:
 
 def _hold_out(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     """Turn the training rows of a share of the training identities into validation rows."""
-    train = table["split"] == "train"
+    keys = identity_keys(table)
+    train = (table["split"] == "train") & keys.notna()
     if not train.any():
         return table
-    keys = identity_keys(table)
     chosen = choose_identities(keys[train], share, seed)
     if len(chosen) < 2:
         raise InputError(
@@ -379,6 +386,27 @@ def _hold_out(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
         )
     table["split"] = table["split"].mask(train & keys.isin(chosen), "val")
     return table
+
+
+def _check_test(table: pd.DataFrame) -> None:
+    """Refuse queries without a gallery, the other way round, and a gallery without anybody of the queries."""
+    keys = identity_keys(table)
+    asked, known = (set(keys[table["split"] == split].dropna()) for split in ("query", "gallery"))
+    if bool(asked) != bool(known):
+        raise InputError(
+            "The data has rows of only one of the splits query and gallery whose person is known: a test "
+            "needs both, and a training without a test neither."
+        )
+    if asked and not asked & known:
+        raise InputError(
+            "None of the queries has its person in the gallery: check that both name their identities alike."
+        )
+
+
+@rank_zero_only
+def _say(sentences: list[str]) -> None:
+    for sentence in sentences:
+        log.warning(sentence)
 
 
 def _workers_per_gpu(gpus: int) -> int:

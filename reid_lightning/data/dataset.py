@@ -31,7 +31,7 @@ class Annotations:
 
     Attributes:
         labels: Contiguous over the training identities, -1 elsewhere, (N,).
-        person_ids: Identity over all rows and sources, (N,).
+        person_ids: Identity over all rows and sources, -1 where unknown, (N,).
         camera_ids: Camera over all sources, -1 where unknown, (N,).
         attributes: Classes of the schema's attributes, -1 where unknown, (N, attributes).
         is_query: Whether an evaluation row is a query, (N,).

@@ -43,8 +43,8 @@ def evaluate(
     config["data"] = config["data"] | {"validation": None}  # nothing is trained
     with watch.stage("data"):
         datamodule = build_datamodule(config)
-        datamodule.prepare_data()
         datamodule.setup("test")
+        datamodule.prepare_data()  # decodes images, so it comes after what the tables alone tell
         warn_of_images(datamodule, Path(output_dir))
     trainer = Trainer(
         accelerator=config["trainer"]["accelerator"],

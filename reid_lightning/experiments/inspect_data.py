@@ -17,6 +17,7 @@ from reid_lightning.data.table import (
     describe_table,
     identity_keys,
 )
+from reid_lightning.data.table_checks import remarks, require_images
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.compose import compose
 from reid_lightning.reporting.contact_sheet import contact_sheet
@@ -38,7 +39,11 @@ def read_table(overrides: Sequence[str]) -> tuple[pd.DataFrame, AttributeSchema]
 
 
 def print_counts(overrides: Sequence[str]) -> None:
-    """Print images, identities, cameras and distractors of every split, and how many people's attributes are known."""
+    """Print images, identities, cameras and distractors of every split, and how many people's attributes are known.
+
+    Raises:
+        InputError: A table cannot be used, or images are missing (after the counts).
+    """
     table, schema = read_table(overrides)
     for source, rows in table.groupby("source"):
         counts = describe_table(rows)
@@ -54,6 +59,9 @@ def print_counts(overrides: Sequence[str]) -> None:
             f"{schema.name} attributes of {count_annotated(rows, schema):,} of {people:,} identities{files}"
         )
         Console().print(page)
+    for sentence in remarks(table):
+        Console(stderr=True).print(sentence, highlight=False, markup=False, soft_wrap=True)
+    require_images(table)
 
 
 def draw_sheet(path: str | Path, overrides: Sequence[str], people: int) -> None:

@@ -184,11 +184,11 @@ def _fit(
         datamodule = build_datamodule(config)
         if tables is not None:
             datamodule.sources = dict(tables.readers(config))
-        datamodule.prepare_data()
         datamodule.setup("fit")
         warn_of_images(datamodule, Path(config["output_dir"]))
         for kind, settings in tasks_of(config).values():
             kind.check_data(settings, config, datamodule)
+        datamodule.prepare_data()  # decodes images, so it comes after what the tables alone tell
     with watch.stage("build"):
         module = build_module(config, datamodule.num_identities, datamodule.identity_labels, datamodule)
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)

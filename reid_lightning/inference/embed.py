@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reid_lightning.config.resolve import instantiate
 from reid_lightning.data.decoding import decode_image
-from reid_lightning.data.readers.identity_folder import images_below
+from reid_lightning.data.readers.image_files import images_below
 from reid_lightning.data.readers.table_file import read_columns
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import load_module
