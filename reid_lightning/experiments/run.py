@@ -20,6 +20,7 @@ from reid_lightning.config.resolve import instantiate
 from reid_lightning.config.schema import of_network
 from reid_lightning.config.validate import differences
 from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.distributed.batch_norm import SynchronizedBatchNorm
 from reid_lightning.distributed.ddp_launcher import Children, JobDDPStrategy, processes_of_one_job, world_size
 from reid_lightning.engine import loggers as loggers_
 from reid_lightning.engine.callbacks.freeze_backbone import FreezeBackbone
@@ -212,7 +213,9 @@ def _trainer(
     ranks = world_size(node["devices"], node["num_nodes"], node["accelerator"])
     if not has_validation:
         node["limit_val_batches"] = 0
-    node["sync_batchnorm"] = node["sync_batchnorm"] and ranks > 1 and torch.cuda.is_available()
+    if node.pop("sync_batchnorm") and ranks > 1:
+        on_gpu = node["accelerator"] != "cpu" and torch.cuda.is_available()
+        node["plugins"] = [*(node.get("plugins") or []), SynchronizedBatchNorm(on_gpu)]
     strategy = JobDDPStrategy(Path(config["output_dir"]) / "config.yaml", children) if ranks > 1 else "auto"
     return instantiate(
         node,
