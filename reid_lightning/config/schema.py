@@ -35,6 +35,7 @@ class Key:
         before: How runs of earlier versions, whose configs lack it, were trained.
         evaluated_as: The value that an evaluation of a checkpoint takes in place of the training's.
         follows: The key of `data` whose value suits it; an evaluation of other data takes that.
+        of_model: Whether it belongs to the model although it stands among the data: an evaluation of other data keeps it.
         hint: Whether only other settings refer to it (`${data.weights}`), and the data module does not take it.
         repeats: Whether another value repeats a run, so that results are averaged over it.
         optional: Whether it may stay unset (`???`).
@@ -50,6 +51,7 @@ class Key:
     before: Any = _UNSET
     evaluated_as: Any = _UNSET
     follows: str | None = None
+    of_model: bool = False
     hint: bool = False
     repeats: bool = False
     optional: bool = False
@@ -116,6 +118,7 @@ KEYS = (
     _key("trainer.log_every_n_steps", "Steps between two entries in the logs.", "machine"),
     _key("trainer.max_epochs", "Epochs.", resumable=True),
     _key("data.num_workers", "Loader processes per process.", "machine"),
+    _key("data.image_size", "Height and width that the network sees.", of_model=True),
     _key("data.cache", "Whether images are decoded once.", "machine"),
     _key("data.cache_limit", "Gigabytes of decoded images.", "machine"),
     _key("data.batch_size", "Images in a batch of an evaluation.", "machine"),
@@ -193,6 +196,16 @@ def follows_data() -> dict[str, str]:
         'data.tracklets'
     """
     return {key.name: key.follows for key in KEYS if key.follows is not None}
+
+
+def of_model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a plain config says of the model among its data, by key.
+
+    Examples:
+        >>> of_model({"data": {"image_size": [64, 32], "batch_size": 8}})
+        {'data.image_size': [64, 32]}
+    """
+    return {key.name: _select(config, key.name) for key in KEYS if key.of_model}
 
 
 def hints() -> tuple[str, ...]:

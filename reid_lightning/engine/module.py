@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reid_lightning import __version__
 from reid_lightning.config.renamed import task_facts, update_checkpoint
-from reid_lightning.distributed.gather import all_gather_with_grad
+from reid_lightning.distributed.gather import all_gather_with_grad, mean_over_processes
 from reid_lightning.engine.batch import Batch
 from reid_lightning.engine.collapse import CollapseWatch, watch_for_collapse
 from reid_lightning.engine.defaults import default_objective, default_schedule
@@ -107,7 +107,8 @@ class ReIDModule(LightningModule):
         values = {"loss": outcome.total, **outcome.terms, **outcome.diagnostics}
         for task in self.tasks:
             values |= task.diagnostics(self.network, features, batch)
-        on_host = torch.stack([value.detach().float() for value in values.values()]).cpu()
+        stacked = torch.stack([value.detach().float() for value in values.values()])
+        on_host = mean_over_processes(stacked).cpu()
         logged = {f"train/{name}": value for name, value in zip(values, on_host, strict=True)}
         self.log("train/loss", logged.pop("train/loss"), prog_bar=True)
         rates = [group["lr"] for group in self._torch_optimizer().param_groups]
@@ -245,11 +246,20 @@ class ReIDModule(LightningModule):
         summary = ranking.summary(self.protocol.ranks)
         if stage == "val" and summary["mAP"] > self.validation_summary.get("mAP", -1.0):
             self.validation_summary = summary
-        self.log_dict({f"{stage}/{name}": value for name, value in summary.items()})
+        self._log_evaluation({f"{stage}/{name}": value for name, value in summary.items()})
 
     def _score_tasks(self, stage: str) -> None:
         for task in self.tasks:
-            self.log_dict({f"{stage}/{task.name}/{name}": value for name, value in task.compute().items()})
+            self._log_evaluation(
+                {f"{stage}/{task.name}/{name}": value for name, value in task.compute().items()}
+            )
+
+    def _log_evaluation(self, values: dict[str, float]) -> None:
+        """Log numbers that all processes have computed from the rows of all of them.
+
+        Lightning warns about numbers that are not reduced over processes; the maximum of equal ones changes no digit.
+        """
+        self.log_dict(values, sync_dist=True, reduce_fx="max")
 
     # -------------------------------------------------------------- checkpoint
 
