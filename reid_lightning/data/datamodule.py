@@ -265,6 +265,11 @@ class ReIDDataModule(LightningDataModule):
             )
         annotations.is_query[rows] = chosen
 
+    @property
+    def annotations(self) -> Annotations:
+        """What the table says about each row, as codes. Known after `setup`."""
+        return self._coded()
+
     def _coded(self) -> Annotations:
         if self._annotations is None:
             raise RuntimeError("setup() comes before the loaders")

@@ -21,7 +21,7 @@ from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
 from reid_lightning.errors import InputError
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
-from reid_lightning.retrieval.evaluation import EvaluationRows, embed
+from reid_lightning.retrieval.evaluation import EvaluationRows, embed, map_interval
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
 from reid_lightning.systems.task import Task
@@ -71,6 +71,7 @@ class ReIDModule(LightningModule):
         self.test = RetrievalEvaluation(protocol)
         self.evaluated: tuple[Ranking, EvaluationRows] | None = None  # the last evaluation, for reports
         self.validation_summary: dict[str, float] = {}  # of the best validation so far
+        self.validation_interval: list[float] | None = None  # of its mAP
 
     @property
     def tasks(self) -> list[Task]:
@@ -246,6 +247,7 @@ class ReIDModule(LightningModule):
         summary = ranking.summary(self.protocol.ranks)
         if stage == "val" and summary["mAP"] > self.validation_summary.get("mAP", -1.0):
             self.validation_summary = summary
+            self.validation_interval = map_interval(ranking, metric.rows)
         self._log_evaluation({f"{stage}/{name}": value for name, value in summary.items()})
 
     def _score_tasks(self, stage: str) -> None:
@@ -270,6 +272,7 @@ class ReIDModule(LightningModule):
             "config": self.config,
             "identity_labels": self.identity_labels,
             "validation": self.validation_summary,
+            "validation_interval": self.validation_interval,
             "tasks": {task.name: task.saved() for task in self.tasks},
         }
 
@@ -285,6 +288,7 @@ class ReIDModule(LightningModule):
         self.config = self.config or entry["config"]
         self.identity_labels = self.identity_labels or entry["identity_labels"]
         self.validation_summary = entry["validation"]
+        self.validation_interval = entry.get("validation_interval")
         for task in self.tasks:
             task.restore(task_facts(entry).get(task.name, {}))
 

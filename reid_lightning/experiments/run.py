@@ -35,6 +35,7 @@ from reid_lightning.experiments.quiet import quiet
 from reid_lightning.experiments.source_tables import SourceTables
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.files import atomic_path
+from reid_lightning.results.protocol_line import warn_of_small_validation
 from reid_lightning.results.run_result import run_of, write_results
 from reid_lightning.results.summary import RunResult, Stopwatch
 from reid_lightning.systems.task import Run
@@ -80,6 +81,7 @@ def run_job(config: dict[str, Any], tables: SourceTables | None = None) -> RunRe
     with processes_of_one_job() as children:
         fitted = _fit(config, output_dir, children, watch, tables, resume=checkpoint)
         score, validation = fitted.score, fitted.module.validation_summary
+        interval = fitted.module.validation_interval
         if fitted.unfinished:
             _say_how_to_continue(fitted.trainer, output_dir)
             return None
@@ -100,7 +102,7 @@ def run_job(config: dict[str, Any], tables: SourceTables | None = None) -> RunRe
             else:
                 log.info("the data has no query and gallery rows: nothing is tested")
         run = run_of(fitted.trainer, fitted.module, fitted.datamodule, output_dir, config, watch)
-        result = write_results(run, fitted.trainer, fitted.module, watch.seconds, score, validation)
+        result = write_results(run, fitted.trainer, fitted.module, watch.seconds, score, validation, interval)
         for sentence in loggers_.finish(fitted.trainer.loggers):
             log.info(sentence)
     return result
@@ -140,6 +142,7 @@ def _fit(
             datamodule.sources = dict(tables.readers(config))
         datamodule.prepare_data()
         datamodule.setup("fit")
+        warn_of_small_validation(datamodule, instantiate(config["evaluation"], "evaluation"))
         for kind, settings in tasks_of(config).values():
             kind.check_data(settings, config, datamodule)
     with watch.stage("build"):
