@@ -37,6 +37,7 @@ class Key:
         before: How runs of earlier versions, whose configs lack it, were trained.
         evaluated_as: The value that an evaluation of a checkpoint takes in place of the training's.
         follows: The key of `data` whose value suits it; an evaluation of other data takes that.
+        of_model: Whether it belongs to the model although it stands among the data: an evaluation of other data keeps it.
         hint: Whether only other settings refer to it (`${data.weights}`), and the data module does not take it.
         repeats: Whether another value repeats a run, so that results are averaged over it.
         optional: Whether it may stay unset (`???`).
@@ -53,6 +54,7 @@ class Key:
     before: Any = _UNSET
     evaluated_as: Any = _UNSET
     follows: str | None = None
+    of_model: bool = False
     hint: bool = False
     repeats: bool = False
     optional: bool = False
@@ -181,7 +183,7 @@ KEYS = (
     _key("data.sources", "Readers of the data sets, by name.", takes=mapping(filled=True)),
     _key("data.sources.*", "One of them.", takes=_GROUP),
     _key("data.sources.*.seed", "What is random in a source.", takes=whole(0)),
-    _key("data.image_size", "Height and width in pixels.", takes=image_size(8, 4096)),
+    _key("data.image_size", "Height and width in pixels.", takes=image_size(8, 4096), of_model=True),
     _key("data.validation_queries", "Validation images that are queries.", takes=whole(1, null=True)),
     _key("data.validation_seed", "Which identities are held out.", takes=_SEED),
     _key("data.num_workers", "Loader processes per process.", "machine", takes=whole(0, 1024, null=True)),
@@ -274,6 +276,16 @@ def follows_data() -> dict[str, str]:
         'data.tracklets'
     """
     return {key.name: key.follows for key in KEYS if key.follows is not None}
+
+
+def of_model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a plain config says of the model among its data, by key.
+
+    Examples:
+        >>> of_model({"data": {"image_size": [64, 32], "batch_size": 8}})
+        {'data.image_size': [64, 32]}
+    """
+    return {key.name: _select(config, key.name) for key in KEYS if key.of_model}
 
 
 def hints() -> tuple[str, ...]:

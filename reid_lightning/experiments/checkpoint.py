@@ -17,7 +17,7 @@ from reid_lightning.config.renamed import (
     with_tasks,
 )
 from reid_lightning.config.resolve import CONF, check_targets, nearest_key, plain
-from reid_lightning.config.schema import added_later, as_evaluated, follows_data
+from reid_lightning.config.schema import added_later, as_evaluated, follows_data, of_model
 from reid_lightning.config.suggest import FILLS
 from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.errors import InputError
@@ -106,8 +106,8 @@ def load_module(
 def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Apply command-line overrides to a plain, resolved config.
 
-    A group choice (`data=market1501`, `evaluation/rerank=none`) takes the whole group as it is composed today; any other
-    key must exist.
+    A group choice (`data=market1501`, `evaluation/rerank=none`) takes the whole group as it is composed today, but for
+    what belongs to the model (`data.image_size`); any other key must exist.
 
     Raises:
         InputError: A key or option does not exist.
@@ -124,11 +124,15 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
         result = dict(config)
         if chosen:
             with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-                composed = hydra.compose("config", [*(str(o.input_line) for o in inside), "output_dir=none"])
+                lines = [*(str(o.input_line) for o in inside), "output_dir=none"]
+                composed = OmegaConf.create(plain(hydra.compose("config", lines)))
+            given = {o.key_or_group for o in parsed}
+            kept = {key: value for key, value in of_model(config).items() if key not in given}
             for key in sorted(chosen):  # an outer group before those in it
                 _set(result, key, plain(OmegaConf.select(composed, key)))
+            for key, value in kept.items():
+                _set(result, key, value)
             if {"data", "evaluation"} & set(chosen):
-                given = {o.key_or_group for o in parsed}
                 for key, suits in follows_data().items():
                     if key not in given:
                         group, name = key.split(".")

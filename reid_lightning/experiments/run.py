@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning.config.resolve import instantiate
 from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.distributed.batch_norm import SynchronizedBatchNorm
 from reid_lightning.distributed.ddp_launcher import (
     Children,
     JobDDPStrategy,
@@ -43,6 +44,7 @@ from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.files import atomic_path, file_lock, require_writable
 from reid_lightning.results.data_facts import warn_of_images
 from reid_lightning.results.finished import mark
+from reid_lightning.results.protocol_line import warn_of_small_validation
 from reid_lightning.results.run_result import run_of, write_results
 from reid_lightning.results.summary import RunResult, Stopwatch
 from reid_lightning.systems.task import Run
@@ -104,6 +106,7 @@ def _run(
     with processes_of_one_job() as children:
         fitted = _fit(config, output_dir, children, watch, tables, resumed=resumed)
         score, validation = fitted.score, fitted.module.validation_summary
+        interval = fitted.module.validation_interval
         if fitted.unfinished:
             _say_how_to_continue(fitted.trainer, output_dir)
             return None
@@ -124,7 +127,7 @@ def _run(
             else:
                 log.info("the data has no query and gallery rows: nothing is tested")
         run = run_of(fitted.trainer, fitted.module, fitted.datamodule, output_dir, config, watch)
-        result = write_results(run, fitted.trainer, fitted.module, watch.seconds, score, validation)
+        result = write_results(run, fitted.trainer, fitted.module, watch.seconds, score, validation, interval)
         for sentence in loggers_.finish(fitted.trainer.loggers):
             log.info(sentence)
     if run.steps is None:
@@ -186,6 +189,7 @@ def _fit(
             datamodule.sources = dict(tables.readers(config))
         datamodule.setup("fit")
         warn_of_images(datamodule, Path(config["output_dir"]))
+        warn_of_small_validation(datamodule, instantiate(config["evaluation"], "evaluation"))
         for kind, settings in tasks_of(config).values():
             kind.check_data(settings, config, datamodule)
         datamodule.prepare_data()  # decodes images, so it comes after what the tables alone tell
@@ -260,8 +264,10 @@ def _trainer(
     ranks = world_size(node["devices"], node["num_nodes"], node["accelerator"])
     if not has_validation:
         node["limit_val_batches"] = 0
-    node["sync_batchnorm"] = node["sync_batchnorm"] and ranks > 1 and torch.cuda.is_available()
-    plugins: list[Any] = [AtomicCheckpointIO()]
+    plugins: list[Any] = [*(node.get("plugins") or []), AtomicCheckpointIO()]
+    if node.pop("sync_batchnorm") and ranks > 1:
+        on_gpu = node["accelerator"] != "cpu" and torch.cuda.is_available()
+        plugins.append(SynchronizedBatchNorm(on_gpu))
     if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # submitit queues a job again
     strategy = JobDDPStrategy(Path(config["output_dir"]) / "config.yaml", children) if ranks > 1 else "auto"

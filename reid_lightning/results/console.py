@@ -33,6 +33,12 @@ def print_result(result: RunResult, lines: Iterable[str], output_dir: Path) -> N
             "dim",
             console,
         )
+    if result.intervals:
+        console.print(
+            f"[dim]95 % interval of mAP over people: {intervals_text(result)}[/dim]",
+            highlight=False,
+            soft_wrap=True,
+        )
     for line in lines:
         say(line, console=console)
     say(
@@ -42,6 +48,19 @@ def print_result(result: RunResult, lines: Iterable[str], output_dir: Path) -> N
         console,
     )
     say(f"report: {output_dir / 'report.html'}", console=console)
+
+
+def intervals_text(result: RunResult) -> str:
+    """Return the intervals of the mAP in percent, by stage.
+
+    Examples:
+        >>> result = RunResult(None, {}, {}, "", {}, intervals={"validation": [0.1, 0.52], "test": [0.2, 0.3]})
+        >>> intervals_text(result)
+        'validation 10.0 to 52.0, test 20.0 to 30.0'
+    """
+    return ", ".join(
+        f"{stage} {100 * low:.1f} to {100 * high:.1f}" for stage, (low, high) in result.intervals.items()
+    )
 
 
 def _spread(numbers: Mapping[str, float]) -> str:

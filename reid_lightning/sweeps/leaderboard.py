@@ -194,7 +194,15 @@ def finished_line(jobs: pd.DataFrame, summary: pd.DataFrame) -> str:
     """Say how many jobs have finished, over how many seeds, and what orders them."""
     finished = int(jobs["failure"].isna().sum())
     spread = _seeds(_counts(summary), counted_of(jobs))
-    return f"{finished} of {len(jobs)} jobs finished; {spread}; ordered by validation mAP"
+    return f"{finished} of {len(jobs)} jobs finished; {spread}; ordered by validation mAP{_protocol(jobs)}"
+
+
+def _protocol(jobs: pd.DataFrame) -> str:
+    """Name the protocol that all jobs share, or say that they do not."""
+    found = list(jobs["protocol"].dropna().unique()) if "protocol" in jobs else []
+    if len(found) > 1:
+        return f"; the jobs have {len(found)} evaluation protocols, which their own pages name"
+    return f"; {found[0]}" if found else ""
 
 
 def counted_of(jobs: pd.DataFrame) -> str:
