@@ -188,11 +188,11 @@ def _fit(
         if tables is not None:
             datamodule.sources = dict(tables.readers(config))
         datamodule.setup("fit")
-        warn_of_images(datamodule, Path(config["output_dir"]))
         warn_of_small_validation(datamodule, instantiate(config["evaluation"], "evaluation"))
         for kind, settings in tasks_of(config).values():
             kind.check_data(settings, config, datamodule)
         datamodule.prepare_data()  # decodes images, so it comes after what the tables alone tell
+        warn_of_images(datamodule, Path(config["output_dir"]))
     with watch.stage("build"):
         module = build_module(config, datamodule.num_identities, datamodule.identity_labels, datamodule)
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
