@@ -19,6 +19,7 @@ from reid_lightning.config import options  # noqa: F401  the resolver of the hel
 from reid_lightning.config.resolve import CONF, plain
 from reid_lightning.config.suggest import hints, settled_per_job
 from reid_lightning.errors import InputError
+from reid_lightning.signals import Stopped, stopped_by_signals
 from reid_lightning.sweeps.folders import with_folder
 from reid_lightning.sweeps.launchers import prefer_own_options
 
@@ -31,6 +32,8 @@ def _main(config: DictConfig) -> float | None:
     returns NaN, so that the others run.
     """
     from reid_lightning.config.no_effect import say_without_effect
+    from reid_lightning.distributed.ddp_launcher import is_first_process
+    from reid_lightning.experiments.resume import how_to_continue
     from reid_lightning.experiments.run import run_job
     from reid_lightning.sweeps.job import run_in_sweep
     from reid_lightning.sweeps.reader import forget_failure
@@ -39,14 +42,15 @@ def _main(config: DictConfig) -> float | None:
     try:
         if "LOCAL_RANK" not in os.environ:
             say_without_effect(config, HydraConfig.get().overrides.task)
-        if sweeping:
-            score = run_in_sweep(config)
-        else:
-            result = run_job(plain(config))
-            score = result.score if result else None
-    except (KeyboardInterrupt, SystemExit):  # Lightning makes the one the other
-        goes_on = "the same command" if sweeping else f"hydra.run.dir={_folder()} resume=last"
-        print(f"interrupted; {goes_on} continues after the last whole epoch", file=sys.stderr)
+        with stopped_by_signals():
+            if sweeping:
+                score = run_in_sweep(config)
+            else:
+                result = run_job(plain(config))
+                score = result.score if result else None
+    except (KeyboardInterrupt, SystemExit):  # submitit exits, too
+        if is_first_process():
+            print(how_to_continue(_folder(), sweeping), file=sys.stderr)
         raise
     except Exception as error:
         if sweeping:
@@ -59,10 +63,8 @@ def _main(config: DictConfig) -> float | None:
 
 
 def _failed(error: Exception) -> float:
-    from reid_lightning.engine.loggers import abandon
     from reid_lightning.sweeps.reader import record_failure
 
-    abandon()
     record_failure(_folder(), error)
     return math.nan
 
@@ -76,7 +78,10 @@ def main() -> None:
     sys.argv[1:] = settled_per_job(with_folder(sys.argv[1:]))
     prefer_own_options()
     try:
-        _main()
+        with stopped_by_signals():
+            _main()
+    except Stopped:
+        raise
     except SystemExit as error:
         if error.code not in (0, None):
             for hint in hints(sys.argv[1:]):

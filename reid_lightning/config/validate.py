@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reid_lightning.config.schema import matches, resumable
+from reid_lightning.config.typed import check_values
 from reid_lightning.errors import InputError
 
 log = logging.getLogger("reid_lightning")
@@ -16,9 +17,8 @@ def check_config(config: Mapping[str, Any]) -> None:
     Raises:
         InputError: Names the keys and what to change.
     """
+    check_values(config)
     trainer = config["trainer"]
-    if not isinstance(config["seed"], int) or config["seed"] < 0:
-        raise InputError(f"seed={config['seed']} must be a whole number, 0 or more")
     if not config["loss"] and not config["classifier"] and set(config["tasks"] or {}) <= {"identity"}:
         raise InputError("loss=none and classifier=none leave nothing to train: choose one of them")
     if config["classifier"] and "identity" not in (config["tasks"] or {}):
@@ -31,17 +31,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         )
     if config["refit"] and config["resume"]:
         raise InputError("resume cannot be combined with refit=true; resume the first fit alone, then refit")
-    if config["time_limit"] is not None:
-        if config["time_limit"] <= 0:
-            raise InputError(
-                f"time_limit={config['time_limit']} must be minutes above 0, or null for no limit"
-            )
-        if config["refit"]:
-            raise InputError(
-                "time_limit cannot be combined with refit=true, which cannot be continued; drop one"
-            )
-    if (trainer["max_epochs"] or 0) < 1:
-        raise InputError(f"trainer.max_epochs is {trainer['max_epochs']}: give at least 1 epoch")
+    if config["time_limit"] is not None and config["refit"]:
+        raise InputError("time_limit cannot be combined with refit=true, which cannot be continued; drop one")
     if "16" in str(trainer["precision"]) and "true" in str(trainer["precision"]):
         raise InputError(
             f"trainer.precision={trainer['precision']} keeps the weights in 16 bits, where small steps vanish; "

@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from reid_lightning.data.image_cache import sizes_and_times
@@ -12,16 +11,17 @@ from reid_lightning.data.image_cache import sizes_and_times
 _FILES = ("keypoints", "attribute_file")  # columns that name a file beside the images
 
 
-def fingerprint(tables: Mapping[str, pd.DataFrame]) -> str:
+def fingerprint(tables: Mapping[str, pd.DataFrame], missing_too: bool = False) -> str:
     """Return a hash of tables: every column, and size and modification time of every image.
 
     Paths count from the folder that the images of a table have in common, so that a data set may move.
 
     Args:
         tables: As readers return them, by source.
+        missing_too: Whether images may be missing.
 
     Raises:
-        InputError: An image is missing.
+        InputError: An image is missing, and `missing_too` is not set.
     """
     digest = hashlib.blake2b(digest_size=16)
     for source, table in sorted(tables.items()):
@@ -29,21 +29,17 @@ def fingerprint(tables: Mapping[str, pd.DataFrame]) -> str:
         paths = [os.path.abspath(path) for path in table["path"]]
         start = len(_common_folder(paths))
         digest.update("\n".join([path[start:] for path in paths]).encode(errors="surrogateescape"))
-        digest.update(_sizes_and_times(paths))
+        digest.update(sizes_and_times(paths, missing_too).tobytes())
         for name in sorted(set(table.columns) - {"path", "source", *_FILES}):
             digest.update(f"\n{name}\n".encode())
             digest.update(pd.util.hash_pandas_object(table[name], index=False).to_numpy().tobytes())
         for name in sorted(set(table.columns) & set(_FILES)):
             files = [os.path.abspath(file) for file in sorted(table[name].dropna().unique())]
             digest.update("\n".join([name, *map(os.path.basename, files)]).encode(errors="surrogateescape"))
-            digest.update(_sizes_and_times(files))
+            digest.update(sizes_and_times(files).tobytes())
     return digest.hexdigest()
 
 
 def _common_folder(paths: Sequence[str]) -> str:
     """Return the folder that all paths lie below."""
     return os.path.commonpath([os.path.dirname(min(paths)), os.path.dirname(max(paths))]) if paths else ""
-
-
-def _sizes_and_times(paths: Sequence[str]) -> bytes:
-    return np.fromiter(sizes_and_times(paths), np.int64, 2 * len(paths)).tobytes()

@@ -20,8 +20,10 @@ import torch
 from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning.config.resolve import quoted
+from reid_lightning.signals import EXIT_STATUS
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +58,30 @@ class JobLauncher(_SubprocessScriptLauncher):
         os.environ["LOCAL_RANK"] = str(environment.local_rank())
         os.environ["WORLD_SIZE"] = str(self.num_processes * self.num_nodes)
         command = child_command(self.config_file)
-        self.procs = [
-            subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(rank)})
-            for rank in range(1, self.num_processes)
-        ]
+        with _signals_ignored():
+            self.procs = [
+                subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(rank)})
+                for rank in range(1, self.num_processes)
+            ]
         self.children.processes.extend(self.procs)
+
+
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """Let processes that start here ignore the signals that end a job, which come to the whole group of processes.
+
+    The first process ends them. One that ended by itself would leave the first in a collective operation, where it sees no
+    signal.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in EXIT_STATUS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Children:
@@ -96,6 +117,11 @@ class Children:
                 process.kill()
             process.wait()
         self._over.set()
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the first process of its job, which writes for all."""
+    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
 
 
 def child_command(config_file: Path) -> list[str]:

@@ -36,10 +36,25 @@ def all_gather_with_grad(tensor: Tensor) -> Tensor:
     Returns:
         (processes x B, ...), differentiable.
     """
-    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+    if _alone():
         return tensor
     joined: Tensor = _Join.apply(tensor)
     return joined
+
+
+def mean_over_processes(tensor: Tensor) -> Tensor:
+    """Return the mean of a tensor that every process has, without gradients; alone, return it."""
+    if _alone():
+        return tensor
+    total = tensor.detach().clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
+
+
+def _alone() -> bool:
+    return (
+        not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1
+    )
 
 
 def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reid_lightning import __version__
 from reid_lightning.config.renamed import task_facts, update_checkpoint
-from reid_lightning.distributed.gather import all_gather_with_grad
+from reid_lightning.distributed.gather import all_gather_with_grad, mean_over_processes
 from reid_lightning.engine.batch import Batch
 from reid_lightning.engine.collapse import CollapseWatch, watch_for_collapse
 from reid_lightning.engine.defaults import default_objective, default_schedule
@@ -21,7 +21,7 @@ from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
 from reid_lightning.errors import InputError
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
-from reid_lightning.retrieval.evaluation import EvaluationRows, embed
+from reid_lightning.retrieval.evaluation import EvaluationRows, embed, map_interval
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
 from reid_lightning.systems.task import Task
@@ -71,6 +71,7 @@ class ReIDModule(LightningModule):
         self.test = RetrievalEvaluation(protocol)
         self.evaluated: tuple[Ranking, EvaluationRows] | None = None  # the last evaluation, for reports
         self.validation_summary: dict[str, float] = {}  # of the best validation so far
+        self.validation_interval: list[float] | None = None  # of its mAP
 
     @property
     def tasks(self) -> list[Task]:
@@ -107,7 +108,8 @@ class ReIDModule(LightningModule):
         values = {"loss": outcome.total, **outcome.terms, **outcome.diagnostics}
         for task in self.tasks:
             values |= task.diagnostics(self.network, features, batch)
-        on_host = torch.stack([value.detach().float() for value in values.values()]).cpu()
+        stacked = torch.stack([value.detach().float() for value in values.values()])
+        on_host = mean_over_processes(stacked).cpu()
         logged = {f"train/{name}": value for name, value in zip(values, on_host, strict=True)}
         self.log("train/loss", logged.pop("train/loss"), prog_bar=True)
         rates = [group["lr"] for group in self._torch_optimizer().param_groups]
@@ -245,11 +247,21 @@ class ReIDModule(LightningModule):
         summary = ranking.summary(self.protocol.ranks)
         if stage == "val" and summary["mAP"] > self.validation_summary.get("mAP", -1.0):
             self.validation_summary = summary
-        self.log_dict({f"{stage}/{name}": value for name, value in summary.items()})
+            self.validation_interval = map_interval(ranking, metric.rows)
+        self._log_evaluation({f"{stage}/{name}": value for name, value in summary.items()})
 
     def _score_tasks(self, stage: str) -> None:
         for task in self.tasks:
-            self.log_dict({f"{stage}/{task.name}/{name}": value for name, value in task.compute().items()})
+            self._log_evaluation(
+                {f"{stage}/{task.name}/{name}": value for name, value in task.compute().items()}
+            )
+
+    def _log_evaluation(self, values: dict[str, float]) -> None:
+        """Log numbers that all processes have computed from the rows of all of them.
+
+        Lightning warns about numbers that are not reduced over processes; the maximum of equal ones changes no digit.
+        """
+        self.log_dict(values, sync_dist=True, reduce_fx="max")
 
     # -------------------------------------------------------------- checkpoint
 
@@ -260,6 +272,7 @@ class ReIDModule(LightningModule):
             "config": self.config,
             "identity_labels": self.identity_labels,
             "validation": self.validation_summary,
+            "validation_interval": self.validation_interval,
             "tasks": {task.name: task.saved() for task in self.tasks},
         }
 
@@ -284,6 +297,7 @@ class ReIDModule(LightningModule):
         self.config = self.config or entry["config"]
         self.identity_labels = self.identity_labels or entry["identity_labels"]
         self.validation_summary = entry["validation"]
+        self.validation_interval = entry.get("validation_interval")
         for task in self.tasks:
             task.restore(task_facts(entry).get(task.name, {}))
 

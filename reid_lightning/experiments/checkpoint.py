@@ -19,7 +19,7 @@ from reid_lightning.config.renamed import (
     with_tasks,
 )
 from reid_lightning.config.resolve import CONF, nearest_key, plain
-from reid_lightning.config.schema import added_later, as_evaluated, follows_data
+from reid_lightning.config.schema import added_later, as_evaluated, follows_data, of_model
 from reid_lightning.config.suggest import FILLS
 from reid_lightning.config.trust import check_plain, check_trust
 from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
@@ -32,11 +32,12 @@ from reid_lightning.retrieval.protocol import EvaluationProtocol
 _LOSSES = "objective.losses."  # weights that only a training reads
 
 
-def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a checkpoint without running or importing anything that it names.
 
     Args:
         path: A checkpoint file written by a run.
+        mmap: Whether tensors stay in the file until they are used.
 
     Returns:
         The checkpoint, and its entry of ours: `version`, `config`, `identity_labels`.
@@ -50,7 +51,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:
         raise InputError(
             f"{path} cannot be read as a checkpoint: it is damaged, or it holds more than tensors and plain settings, "
@@ -86,7 +87,7 @@ def read_resumable(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         InputError: As there, or it lacks what a training continues with.
     """
-    checkpoint, entry = read_checkpoint(path)
+    checkpoint, entry = read_checkpoint(path, mmap=True)
     check_resumable(checkpoint, path)
     return checkpoint, entry
 
@@ -111,6 +112,7 @@ def _reading(path: Path, entry: Mapping[str, Any]) -> Iterator[None]:
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of an earlier version with what has been added since."""
     present = added_later() | with_reports(with_tasks(current_targets(config)))
+    present["data"] = {"damaged": "error"} | dict(present["data"])
     evaluation = present["evaluation"]
     if str(evaluation["_target_"]).endswith(f".{EvaluationProtocol.__name__}"):
         defaults = {field.name: field.default for field in fields(EvaluationProtocol)}
@@ -188,8 +190,8 @@ def _load_weights(module: ReIDModule, state: Mapping[str, Any], path: Path, over
 def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Apply command-line overrides to a plain, resolved config.
 
-    A group choice (`data=market1501`, `evaluation/rerank=none`) takes the whole group as it is composed today; any other
-    key must exist.
+    A group choice (`data=market1501`, `evaluation/rerank=none`) takes the whole group as it is composed today, but for
+    what belongs to the model (`data.image_size`); any other key must exist.
 
     Raises:
         InputError: A key or option does not exist.
@@ -206,11 +208,15 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
         result = dict(config)
         if chosen:
             with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-                composed = hydra.compose("config", [*(str(o.input_line) for o in inside), "output_dir=none"])
+                lines = [*(str(o.input_line) for o in inside), "output_dir=none"]
+                composed = OmegaConf.create(plain(hydra.compose("config", lines)))
+            given = {o.key_or_group for o in parsed}
+            kept = {key: value for key, value in of_model(config).items() if key not in given}
             for key in sorted(chosen):  # an outer group before those in it
                 _set(result, key, plain(OmegaConf.select(composed, key)))
+            for key, value in kept.items():
+                _set(result, key, value)
             if {"data", "evaluation"} & set(chosen):
-                given = {o.key_or_group for o in parsed}
                 for key, suits in follows_data().items():
                     if key not in given:
                         group, name = key.split(".")

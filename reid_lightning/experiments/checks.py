@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from reid_lightning.config.resolve import CONF, class_of, instantiate, says, targets
+from reid_lightning.config.typed import check_values
 from reid_lightning.config.validate import check_config
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.tasks import tasks_of
@@ -58,6 +59,7 @@ def check_evaluation(config: Mapping[str, Any]) -> None:
     Raises:
         InputError: Names the keys and what to change.
     """
+    check_values(config, ("data", "evaluation", "reports", "trainer"))
     for report in reports_of(config):
         report.check(config)
     _check_fields(config)

@@ -11,6 +11,8 @@ from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import load_module
 from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.quiet import quiet
+from reid_lightning.files import require_output, require_writable
+from reid_lightning.results.data_facts import warn_of_images
 from reid_lightning.results.ranked_embeddings import embeddings_of
 from reid_lightning.results.run_result import run_of, write_results
 from reid_lightning.results.summary import RunResult, Stopwatch
@@ -31,8 +33,14 @@ def evaluate(
         overrides: Hydra overrides; `data=market1501 data.root=DIR` evaluates on another data set.
         embeddings: `.npz` file for what was ranked: vectors, paths, people and cameras (see `Embeddings`).
         trust: Packages of your own that the checkpoint's config may name; their code is run.
+
+    Raises:
+        InputError: The checkpoint or the data cannot be used, or a result cannot be written.
     """
     quiet()
+    require_writable(output_dir)
+    if embeddings is not None:
+        require_output(embeddings, (".npz",))
     watch = Stopwatch()
     module, config = load_module(path, overrides, trust)
     config["output_dir"] = str(output_dir)
@@ -40,8 +48,9 @@ def evaluate(
     _check_sources(config["data"]["sources"])
     with watch.stage("data"):
         datamodule = build_datamodule(config)
-        datamodule.prepare_data()
         datamodule.setup("test")
+        datamodule.prepare_data()  # decodes images, so it comes after what the tables alone tell
+        warn_of_images(datamodule, Path(output_dir))
     trainer = Trainer(
         accelerator=config["trainer"]["accelerator"],
         devices=1,

@@ -9,19 +9,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from reid_lightning.config.resolve import instantiate
-from reid_lightning.data.image_cache import decode_image
-from reid_lightning.data.readers.identity_folder import images_below
+from reid_lightning.data.decoding import decode_image
+from reid_lightning.data.readers.image_files import images_below
 from reid_lightning.data.readers.table_file import read_columns
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import load_embedding_module
 from reid_lightning.experiments.quiet import quiet
+from reid_lightning.files import require_output
+from reid_lightning.reporting.cells import read_cell
+from reid_lightning.reporting.terminal import say
 from reid_lightning.retrieval.embeddings import Embeddings
 
 TABLES = (".csv", ".tsv", ".parquet")
+VECTORS = (".npz",)
 
 
 class Embedder:
@@ -89,9 +92,14 @@ def embed(
         output: The `.npz` file.
         overrides: Hydra overrides of the checkpoint's config.
         trust: Packages of your own that the checkpoint's config may name; their code is run.
+
+    Raises:
+        InputError: There are no images, one cannot be read, or the output cannot be written.
     """
     quiet()
-    table, embedder = list_images(images), Embedder(checkpoint, overrides, trust)
+    table = list_images(images)
+    require_output(output, VECTORS)
+    embedder = Embedder(checkpoint, overrides, trust)
     unknown, no = np.full(len(table), ""), np.zeros(len(table), bool)
     Embeddings(
         embedder(table["path"].tolist()),
@@ -102,7 +110,7 @@ def embed(
         no,
         embedder.protocol.distance,
     ).save(output)
-    Console(stderr=True).print(f"{output}: vectors of {len(table):,} images", highlight=False, soft_wrap=True)
+    say(f"{output}: vectors of {len(table):,} images")
 
 
 def list_images(where: str | Path, name: str | None = None, people: bool = False) -> pd.DataFrame:
@@ -122,21 +130,21 @@ def list_images(where: str | Path, name: str | None = None, people: bool = False
     """
     where = Path(where).expanduser()
     if where.is_dir():
-        table = pd.DataFrame({"path": images_below(where)})
+        table = pd.DataFrame({"path": images_below(where)}, dtype=object)  # names may be other than UTF-8
         if people and name is None:
-            table["person_id"] = [_folder_of(path, where) for path in table["path"]]
+            folders = [_folder_of(path, where) for path in table["path"]]
+            table["person_id"] = pd.Series(folders, table.index, dtype=object)
     elif where.suffix.lower() in TABLES and where.is_file():
         table = _of_table(where)
     elif where.is_file():
-        table = pd.DataFrame({"path": [str(where)]})
+        table = pd.DataFrame({"path": [str(where)]}, dtype=object)
     else:
-        raise InputError(
-            f"There is no {where}; give an image, a folder of images, or a table with a column path."
-        )
+        what = f"{where} is neither a file nor a folder" if os.path.lexists(where) else f"There is no {where}"
+        raise InputError(f"{what}; give an image, a folder of images, or a table with a column path.")
     if table.empty:
         raise InputError(f"{where} holds no images.")
     if name is not None:
-        table["person_id"] = name
+        table["person_id"] = pd.Series(name, table.index, dtype=object)
     if people and "person_id" not in table.columns:
         raise InputError(f"{where} does not say whom its images show; give --name, or a column person_id.")
     return table
@@ -160,4 +168,7 @@ def _of_table(file: Path) -> pd.DataFrame:
         empty = np.flatnonzero(table[column].isna())
         if len(empty):
             raise InputError(f"{file}, row {empty[0] + 1}: {column} is empty.")
-    return table.assign(path=[os.path.join(file.parent.absolute(), path) for path in table["path"]])
+    table = table.astype(object).map(read_cell)  # a run's queries.csv is such a table
+    folder = file.parent.absolute()
+    paths = [os.path.join(folder, path) for path in table["path"]]
+    return table.assign(path=pd.Series(paths, table.index, dtype=object))

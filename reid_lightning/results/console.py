@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from reid_lightning.reporting.terminal import say
 from reid_lightning.results.summary import RunResult
 
 
@@ -24,23 +25,42 @@ def print_result(result: RunResult, lines: Iterable[str], output_dir: Path) -> N
     console = Console()
     console.print()
     console.print(page)
-    console.print(f"[dim]{result.protocol}[/dim]", highlight=False, soft_wrap=True)
+    say(result.protocol, "dim", console)
     if numbers:
+        say(
+            f"{int(numbers['queries'])} queries, {int(numbers['queries_without_match'])} without a true match; "
+            f"AP by trapezoids: {100 * numbers['mAP_trapezoid']:.1f}{_spread(numbers)}",
+            "dim",
+            console,
+        )
+    if result.intervals:
         console.print(
-            f"[dim]{int(numbers['queries'])} queries, {int(numbers['queries_without_match'])} without a true match; "
-            f"AP by trapezoids: {100 * numbers['mAP_trapezoid']:.1f}{_spread(numbers)}[/dim]",
+            f"[dim]95 % interval of mAP over people: {intervals_text(result)}[/dim]",
             highlight=False,
             soft_wrap=True,
         )
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print(
-        f"[dim]{result.cost['parameters'] / 1e6:.2f} M parameters; "
-        f"{', '.join(f'{stage} {value:.0f} s' for stage, value in result.cost['seconds'].items())}[/dim]",
-        highlight=False,
-        soft_wrap=True,
+        say(line, console=console)
+    say(
+        f"{result.cost['parameters'] / 1e6:.2f} M parameters; "
+        f"{', '.join(f'{stage} {value:.0f} s' for stage, value in result.cost['seconds'].items())}",
+        "dim",
+        console,
     )
-    console.print(f"report: {output_dir / 'report.html'}", highlight=False, soft_wrap=True)
+    say(f"report: {output_dir / 'report.html'}", console=console)
+
+
+def intervals_text(result: RunResult) -> str:
+    """Return the intervals of the mAP in percent, by stage.
+
+    Examples:
+        >>> result = RunResult(None, {}, {}, "", {}, intervals={"validation": [0.1, 0.52], "test": [0.2, 0.3]})
+        >>> intervals_text(result)
+        'validation 10.0 to 52.0, test 20.0 to 30.0'
+    """
+    return ", ".join(
+        f"{stage} {100 * low:.1f} to {100 * high:.1f}" for stage, (low, high) in result.intervals.items()
+    )
 
 
 def _spread(numbers: Mapping[str, float]) -> str:

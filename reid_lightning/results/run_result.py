@@ -11,18 +11,20 @@ from lightning import Trainer
 from reid_lightning import __version__
 from reid_lightning.config.resolve import instantiate
 from reid_lightning.data.datamodule import ReIDDataModule
-from reid_lightning.data.table import describe_protocols
 from reid_lightning.engine.callbacks.throughput import Throughput
 from reid_lightning.engine.loggers import log_images
 from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.models.flops import forward_gflops
+from reid_lightning.reporting.cells import write_csv
 from reid_lightning.reporting.page import Picture
-from reid_lightning.results.console import print_result
+from reid_lightning.results.console import intervals_text, print_result
+from reid_lightning.results.data_facts import describe_left_out, facts_of_images
+from reid_lightning.results.protocol_line import protocol_line
 from reid_lightning.results.run_page import draw_pictures, write_page
 from reid_lightning.results.summary import RunResult, Stopwatch
-from reid_lightning.retrieval.evaluation import EvaluationRows
+from reid_lightning.retrieval.evaluation import EvaluationRows, map_interval
 from reid_lightning.retrieval.ranking import Ranking
 from reid_lightning.systems.task import Report, Run
 
@@ -60,6 +62,7 @@ def write_results(
     seconds: dict[str, float],
     score: float | None = None,
     validation: Mapping[str, float] | None = None,
+    validation_interval: list[float] | None = None,
 ) -> RunResult:
     """Write numbers, per-query results, pictures and the page of a run.
 
@@ -70,17 +73,23 @@ def write_results(
         seconds: Seconds per stage so far.
         score: Validation mAP of the chosen checkpoint.
         validation: Numbers of the best validation.
+        validation_interval: The 95 % interval of its mAP.
     """
     reports: list[Report] = [*module.tasks, *reports_of(run.config)] if trainer.is_global_zero else []
     scores = {report.name: report.scores(run) for report in reports}
     table = run.datamodule.table
+    tested = run.datamodule.has_test and run.ranking is not None and run.rows is not None
+    test_interval = map_interval(run.ranking, run.rows) if tested else None  # type: ignore[arg-type]
+    intervals = {"validation": validation_interval, "test": test_interval}
     result = RunResult(
         score=score,
         validation=dict(validation or {}),
         test=run.ranking.summary(run.protocol.ranks) if run.datamodule.has_test and run.ranking else {},
-        protocol="; ".join([*describe_protocols(table), run.protocol.describe()]),
+        protocol=protocol_line(run),
         cost=_cost(run, trainer, module, seconds),
         people={name: _people(table, splits) for name, splits in PEOPLE_OF.items()},
+        data=facts_of_images(run.datamodule),
+        intervals={stage: interval for stage, interval in intervals.items() if interval is not None},
         reports={name: numbers for name, numbers in scores.items() if numbers},
     )
     if trainer.is_global_zero:
@@ -133,8 +142,7 @@ def _write(
 ) -> None:
     pictures: list[Picture] = []
     if run.ranking is not None and run.rows is not None:
-        with atomic_path(run.output_dir / "queries.csv") as temporary:
-            per_query(run.ranking, run.rows, run.datamodule.table).to_csv(temporary, index=False)
+        write_csv(per_query(run.ranking, run.rows, run.datamodule.table), run.output_dir / "queries.csv")
         pictures = draw_pictures(run.ranking, run.rows, run.protocol, run.datamodule.table, run.output_dir)
         for report in reports:
             numbers = result.reports.get(report.name, {})
@@ -143,6 +151,9 @@ def _write(
         log_images(trainer.loggers, {f"test/{picture.path.stem}": picture.path for picture in pictures})
     scores = {"validation": result.validation, "test": result.test}
     facts = _facts(result, run.config, lines, terms)
+    facts["Repeated images"] = run.datamodule.content.describe()
+    if left_out := describe_left_out(run.datamodule):
+        facts["Left out"] = left_out
     write_page(run.output_dir, result.protocol, scores, facts, pictures, run.config)
 
 
@@ -162,6 +173,7 @@ def _facts(
         "Parameters": f"{cost['parameters'] / 1e6:.2f} M",
         **({"Losses": ", ".join(terms)} if terms else {}),  # none where nothing is trained
         "Seed": str(config["seed"]),
+        **({"95 % interval of mAP": intervals_text(result)} if result.intervals else {}),
         "Time": ", ".join(f"{stage} {value:.0f} s" for stage, value in cost["seconds"].items()),
     }
     for line in lines:

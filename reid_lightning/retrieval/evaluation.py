@@ -20,6 +20,7 @@ from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking, rank_pairs
 from reid_lightning.retrieval.similarities import Comparison, Similarities
 from reid_lightning.retrieval.single_shot import rank_single_shot
+from reid_lightning.retrieval.statistics import mean_interval
 from reid_lightning.retrieval.tracklets import pool_tracklets
 
 
@@ -120,6 +121,12 @@ def rank_rows(rows: EvaluationRows, protocol: EvaluationProtocol) -> Ranking:
     return rank_pairs(
         _comparison(query, gallery, protocol), Matches.of(query, gallery, protocol.camera_policy)
     )
+
+
+def map_interval(ranking: Ranking, rows: EvaluationRows) -> list[float] | None:
+    """Return the 95 % interval of the mAP over people (`statistics.mean_interval`); None where it shows fewer than two."""
+    found = mean_interval(ranking.average_precision.numpy(), rows.query.person_ids.cpu().numpy())
+    return None if found is None else list(found)
 
 
 def nearest_rows(

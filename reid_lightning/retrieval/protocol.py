@@ -108,8 +108,16 @@ class EvaluationProtocol:
         """Feature, normalisation and mirror image: vectors that were taken with other choices cannot be compared."""
         return self.feature, self.normalize, self.flip
 
-    def describe(self) -> str:
-        """Return one line that names every choice."""
+    def describe(self, known_cameras: float = 1.0) -> str:
+        """Return one line that names every choice.
+
+        Args:
+            known_cameras: Share of the evaluated images whose camera is known, 0 to 1.
+
+        Examples:
+            >>> EvaluationProtocol().describe(known_cameras=0.0).split("; ")[2]
+            'cameras unknown, so none excluded'
+        """
         return "; ".join(
             (
                 ", ".join(
@@ -122,12 +130,19 @@ class EvaluationProtocol:
                 ),
                 f"{self.distance} distance",
                 *([] if self.rerank is None else [self.rerank.describe()]),
-                f"same camera {'excluded' if self.camera_policy == 'exclude_same_camera' else 'allowed'}",
+                self._describe_cameras(known_cameras),
                 *([self._describe_draws()] if self.single_shot else []),
                 "AP as mean precision",
                 "ties against the query",
             )
         )
+
+    def _describe_cameras(self, known: float) -> str:
+        if self.camera_policy == "allow":
+            return "same camera allowed"
+        if known == 0:
+            return "cameras unknown, so none excluded"
+        return "same camera excluded" + (f" where known ({100 * known:.3g} % of images)" if known < 1 else "")
 
     def _describe_draws(self) -> str:
         draws = "1 draw" if self.single_shot == 1 else f"mean of {self.single_shot} draws"

@@ -83,6 +83,38 @@ def resample_people(scores: ArrayLike, people: ArrayLike, replicates: int = 2000
     return Resampled(table.mean(axis=1), (counts @ sums.T) / (counts @ queries)[:, None], number)
 
 
+def mean_interval(scores: ArrayLike, people: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
+    """Return the interval in which the mean over the queries of all such people lies, from those of one evaluation.
+
+    A person's queries are alike, so people are the sample: the variance is that of a ratio of sums over people, and the
+    interval that of Student's t with one degree less than there are people, kept between 0 and 1.
+
+    Args:
+        scores: (Q,) score of every query, from 0 to 1; NaN where it has no true match.
+        people: (Q,) whom each query shows, of any type that sorts.
+        level: Of the interval, below 1.
+
+    Returns:
+        Lower and upper end; None where the queries show fewer than two people.
+
+    Examples:
+        >>> low, high = mean_interval([0.2, 0.4, 0.6, 0.8], [1, 1, 2, 3])
+        >>> round(low, 3), round(high, 3)
+        (0.0, 1.0)
+    """
+    values, who = np.asarray(scores, dtype=np.float64), np.asarray(people)
+    known = np.isfinite(values)
+    values, who = values[known], np.unique(who[known], return_inverse=True)[1].reshape(-1)
+    number = int(who.max(initial=-1)) + 1
+    if number < 2:
+        return None
+    mean = float(values.mean())
+    apart = np.bincount(who, values - mean)  # (P,)
+    error = float((number / (number - 1) * np.square(apart).sum()) ** 0.5) / len(values)
+    reach = float(stdtrit(number - 1, 0.5 + level / 2)) * error
+    return max(0.0, mean - reach), min(1.0, mean + reach)
+
+
 def difference(
     resampled: Resampled, first: Sequence[int], second: Sequence[int], level: float = 0.95
 ) -> Difference:

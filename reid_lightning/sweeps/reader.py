@@ -27,7 +27,7 @@ def record_failure(folder: Path, error: Exception) -> None:
     reason = sentence if isinstance(error, InputError) else f"{type(error).__name__}: {sentence}"
     log.error("this job failed: %s", reason, exc_info=None if isinstance(error, InputError) else error)
     with atomic_path(folder / FAILURE) as temporary:
-        temporary.write_text(reason + "\n")
+        temporary.write_text(reason + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def forget_failure(folder: Path) -> None:
@@ -114,7 +114,7 @@ def _results(folder: Path) -> dict[str, Any]:
     written = _read(metrics, None)
     if not isinstance(written, dict) or not {"validation", "test"} & set(written):
         return {"failure": "metrics.json is broken: the sweep's command trains the job again"}
-    row: dict[str, Any] = {}
+    row: dict[str, Any] = {"protocol": written.get("protocol")}
     for part, values in written.items():  # also of tasks and reports
         if isinstance(values, dict):
             numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}

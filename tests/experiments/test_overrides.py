@@ -43,3 +43,20 @@ def test_reports_are_chosen(config):
 def test_what_does_not_exist_is_named(config, wrong):
     with pytest.raises(InputError, match=wrong.split("=")[0].replace(".", r"\.")):
         override(config, [wrong])
+
+
+@pytest.mark.parametrize("data", ["data=faces", "data=[pedestrians_hard,faces]"])
+def test_a_model_keeps_its_image_size_and_preprocessing_on_other_data(compose, data):
+    config = compose("data.image_size=[64,32]", "test_transform=rescale")
+    told = override(config, [data])
+    assert told["data"]["image_size"] == [64, 32]
+    assert "faces" in told["data"]["sources"]
+    assert told["test_transform"] == config["test_transform"]
+    for order in ([data, "data.image_size=[256,128]"], ["data.image_size=[256,128]", data]):
+        assert override(config, order)["data"]["image_size"] == [256, 128]
+    assert override(config, ["data.batch_size=8"])["data"]["image_size"] == [64, 32]
+
+
+def test_a_missing_root_is_named_with_its_group(config):
+    with pytest.raises(InputError, match=r"^data\.root is not set"):
+        override(config, ["data=table"])

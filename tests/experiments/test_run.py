@@ -182,6 +182,22 @@ def test_two_processes_end_where_one_does(tiny, tmp_path, mining):
         torch.testing.assert_close(value, weights(tmp_path / "two")[key], rtol=1e-4, atol=1e-5)
 
 
+def test_two_processes_train_what_one_does_with_batch_statistics_and_augmentation(tiny, tmp_path):
+    # In float64, because a training of float32 multiplies the rounding of its first step by a thousand in twenty others.
+    length = [*tiny, "trainer.precision=64-true", "trainer.max_epochs=2", "trainer.log_every_n_steps=1"]
+    train(*length, folder=tmp_path / "one")
+    done = train(*length, "trainer=ddp_cpu", folder=tmp_path / "two")
+    assert "sync_dist" not in done.stdout + done.stderr
+    first, second = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
+    assert second["test"] == pytest.approx(first["test"], abs=1e-9)
+    assert second["intervals"]["test"] == pytest.approx(first["intervals"]["test"], abs=1e-9)
+    logged = ["epoch", "step", "train/loss", "train/identity", "train/triplet", "val/mAP"]
+    one, two = (metrics(tmp_path / name)[logged] for name in ("one", "two"))
+    pd.testing.assert_frame_equal(two, one, rtol=0, atol=1e-6)
+    for key, value in weights(tmp_path / "one").items():
+        torch.testing.assert_close(value, weights(tmp_path / "two")[key], rtol=0, atol=1e-6)
+
+
 LOSSES = sorted(file.stem for file in (REPOSITORY / "conf" / "loss").glob("*.yaml"))
 
 

@@ -11,6 +11,7 @@ from reid_lightning.retrieval.statistics import (
     difference,
     difference_over_splits,
     holm,
+    mean_interval,
     resample_people,
     word,
 )
@@ -297,3 +298,34 @@ def test_a_difference_over_splits_by_hand():
 def test_splits_that_cannot_be_compared(gaps, ratio):
     with pytest.raises(InputError, match="differences over splits need finite gaps"):
         difference_over_splits(gaps, ratio)
+
+
+def test_the_interval_of_a_mean_is_over_people():
+    scores, people = [0.2, 0.4, 0.9, 0.5, float("nan")], ["a", "a", "b", "c", "d"]
+    low, high = mean_interval(scores, people)
+    apart = np.array(
+        [0.2 + 0.4 - 2 * 0.5, 0.9 - 0.5, 0.0]
+    )  # of each person's sum from what the mean makes expected
+    reach = 4.302653 * np.sqrt(3 / 2 * np.square(apart).sum()) / 4  # Student's t with two degrees
+    assert (low, high) == pytest.approx((max(0, 0.5 - reach), min(1, 0.5 + reach)))
+    repeated = mean_interval(np.repeat([0.2, 0.5, 0.8], 50), np.repeat([1, 2, 3], 50))
+    assert repeated == pytest.approx(
+        mean_interval([0.2, 0.5, 0.8], [1, 2, 3])
+    )  # more images are not more people
+
+
+def test_one_person_has_no_interval():
+    assert mean_interval([0.2, 0.4], ["a", "a"]) is None
+    assert mean_interval([0.2, float("nan")], ["a", "b"]) is None
+
+
+def test_the_interval_of_a_mean_covers_the_truth():
+    draws = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        counts = draws.integers(1, 6, 30)
+        people = np.repeat(np.arange(30), counts)
+        scores = np.clip(draws.beta(2, 2, 30)[people] + draws.normal(0, 0.1, len(people)), 0, 1)
+        low, high = mean_interval(scores, people)
+        covered += low <= 0.5 <= high
+    assert 0.92 <= covered / 400 <= 0.98

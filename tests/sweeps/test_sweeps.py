@@ -10,7 +10,7 @@ import yaml
 from helpers import run_python, train, write_job
 
 from reid_lightning.errors import InputError
-from reid_lightning.sweeps.leaderboard import summarise
+from reid_lightning.sweeps.leaderboard import finished_line, summarise
 from reid_lightning.sweeps.reader import forget_failure, read_sweep, record_failure
 from reid_lightning.sweeps.report import report_sweep
 
@@ -73,6 +73,20 @@ def test_a_row_holds_everything_about_its_job(sweep):
     assert first["override/a"] == "b"
     assert first["test/rank1"] == 0.60
     assert first["cost/parameters"] == 2_100_000
+
+
+def test_the_protocol_of_all_jobs_is_named(sweep):
+    def write(name, protocol):
+        file = sweep / name / "metrics.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"protocol": protocol}))
+
+    for name in "012345":
+        write(name, "96x48 pixels; cosine distance")
+    jobs = read_sweep(sweep)
+    assert finished_line(jobs, summarise(jobs)).endswith("validation mAP; 96x48 pixels; cosine distance")
+    write("3", "64x32 pixels; cosine distance")
+    jobs = read_sweep(sweep)
+    assert "the jobs have 2 evaluation protocols" in finished_line(jobs, summarise(jobs))
 
 
 def test_one_seed_has_no_spread(tmp_path, capsys):

@@ -59,7 +59,7 @@ class Throughput(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock and log the throughput."""
         self._pause()
-        pl_module.log("train/images_per_second", self.images_per_second, rank_zero_only=True)
+        pl_module.log("train/images_per_second", self.images_per_second, sync_dist=True)
 
     def _pause(self) -> None:
         if self._started is not None:
