@@ -65,7 +65,7 @@ def contact_sheet(
             cells += [_cell(file, width) for file in files] + [_cell(None, width)] * (places - len(files))
         rows.append(np.hstack(cells))
     with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), np.vstack(rows))
+        temporary.write_bytes(cv2.imencode(temporary.suffix, np.vstack(rows))[1])  # imwrite hides a full disk
     return Path(path)
 
 

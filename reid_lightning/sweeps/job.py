@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from reid_lightning import __version__
 from reid_lightning.config.resolve import plain
 from reid_lightning.distributed.ddp_launcher import is_first_process
+from reid_lightning.experiments.run_folder import LOCK
 from reid_lightning.experiments.source_tables import TABLES
 from reid_lightning.files import atomic_path, file_lock
 from reid_lightning.results.finished import is_finished, mark
@@ -91,7 +92,7 @@ def _write_identity(folder: Path, job: JobFingerprint, swept: Sequence[str]) -> 
 
 def _continued(folder: Path, can_resume: bool) -> str | None:
     """Return what `resume` is for a job that has been begun here; clear away what cannot be continued."""
-    whole = any(zipfile.is_zipfile(path) for path in (folder / "checkpoints").glob("*.ckpt"))
+    whole = any(zipfile.is_zipfile(path) for path in (folder / "checkpoints").glob("[!.]*.ckpt"))
     if can_resume and whole and (folder / "checkpoints" / "last.ckpt").is_file():
         log.info("%s: continued from its last checkpoint", folder)
         if is_first_process():
@@ -110,8 +111,6 @@ def _continued(folder: Path, can_resume: bool) -> str | None:
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Wait until nobody else works in a job's folder; of the processes of one job the first waits for all."""
-    from reid_lightning.experiments.run import LOCK
-
     if not is_first_process():
         yield
         return
