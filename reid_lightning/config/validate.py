@@ -29,8 +29,6 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise InputError(
             "refit=true needs a validation split to choose the number of epochs; set data.validation=0.1"
         )
-    if config["refit"] and config["resume"]:
-        raise InputError("resume cannot be combined with refit=true; resume the first fit alone, then refit")
     if config["time_limit"] is not None:
         if config["time_limit"] <= 0:
             raise InputError(
@@ -38,7 +36,7 @@ def check_config(config: Mapping[str, Any]) -> None:
             )
         if config["refit"]:
             raise InputError(
-                "time_limit cannot be combined with refit=true, which cannot be continued; drop one"
+                "time_limit cannot be combined with refit=true, whose second training cannot be continued; drop one"
             )
     if (trainer["max_epochs"] or 0) < 1:
         raise InputError(f"trainer.max_epochs is {trainer['max_epochs']}: give at least 1 epoch")

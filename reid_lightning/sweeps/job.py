@@ -61,7 +61,7 @@ def run_in_sweep(config: Any) -> float | None:
             _write_identity(folder, job, swept)
         settled = plain(config)
         if state["known"] and settled["resume"] is None:
-            settled["resume"] = _continued(folder, can_resume=not settled["refit"])
+            settled["resume"] = _continued(folder)
         if torch.cuda.is_available():
             gc.collect()  # the last job's network refers to its trainer and back, and holds the GPU's memory
         result = run_job(settled, TABLES, locked=True)
@@ -90,10 +90,10 @@ def _write_identity(folder: Path, job: JobFingerprint, swept: Sequence[str]) -> 
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _continued(folder: Path, can_resume: bool) -> str | None:
+def _continued(folder: Path) -> str | None:
     """Return what `resume` is for a job that has been begun here; clear away what cannot be continued."""
     whole = any(zipfile.is_zipfile(path) for path in (folder / "checkpoints").glob("[!.]*.ckpt"))
-    if can_resume and whole and (folder / "checkpoints" / "last.ckpt").is_file():
+    if whole and (folder / "checkpoints" / "last.ckpt").is_file():
         log.info("%s: continued from its last checkpoint", folder)
         if is_first_process():
             (folder / "metrics.json").unlink(missing_ok=True)  # its results had not all been written
