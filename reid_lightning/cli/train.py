@@ -4,6 +4,7 @@
 wait until a job really starts, so that `--help` answers at once.
 """
 
+import logging
 import math
 import os
 import sys
@@ -77,6 +78,7 @@ def main() -> None:
     """Train and evaluate as the command line says; exit with a code that is not 0 after an error."""
     sys.argv[1:] = settled_per_job(with_folder(sys.argv[1:]))
     prefer_own_options()
+    logging.raiseExceptions = False  # a log file on a full disk is not worth a traceback for every line
     try:
         with stopped_by_signals():
             _main()

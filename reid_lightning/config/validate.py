@@ -29,10 +29,10 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise InputError(
             "refit=true needs a validation split to choose the number of epochs; set data.validation=0.1"
         )
-    if config["refit"] and config["resume"]:
-        raise InputError("resume cannot be combined with refit=true; resume the first fit alone, then refit")
     if config["time_limit"] is not None and config["refit"]:
-        raise InputError("time_limit cannot be combined with refit=true, which cannot be continued; drop one")
+        raise InputError(
+            "time_limit cannot be combined with refit=true, whose second training cannot be continued; drop one"
+        )
     if "16" in str(trainer["precision"]) and "true" in str(trainer["precision"]):
         raise InputError(
             f"trainer.precision={trainer['precision']} keeps the weights in 16 bits, where small steps vanish; "

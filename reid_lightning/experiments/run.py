@@ -22,7 +22,6 @@ from reid_lightning.distributed.batch_norm import SynchronizedBatchNorm
 from reid_lightning.distributed.ddp_launcher import (
     Children,
     JobDDPStrategy,
-    is_first_process,
     processes_of_one_job,
     world_size,
 )
@@ -39,9 +38,10 @@ from reid_lightning.experiments.factory import build_datamodule, build_module
 from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.experiments.resume import Resumed, resumed_from
+from reid_lightning.experiments.run_folder import alone_in
 from reid_lightning.experiments.source_tables import SourceTables
 from reid_lightning.experiments.tasks import tasks_of
-from reid_lightning.files import atomic_path, file_lock, require_writable
+from reid_lightning.files import atomic_path
 from reid_lightning.results.data_facts import warn_of_images
 from reid_lightning.results.finished import mark
 from reid_lightning.results.protocol_line import warn_of_small_validation
@@ -65,9 +65,6 @@ class Fitted:
     unfinished: bool = False  # the time limit ended it; a continued run has more epochs to train
 
 
-LOCK = ".lock"  # in a run's folder, held while a process works there
-
-
 def run_job(
     config: dict[str, Any], tables: SourceTables | None = None, locked: bool = False
 ) -> RunResult | None:
@@ -89,9 +86,7 @@ def run_job(
     keep_freed_memory()
     check_run(config)
     output_dir = Path(config["output_dir"])
-    require_writable(output_dir)
-    alone = nullcontext() if locked else _alone_in(output_dir)
-    with alone, _loggers_closed():
+    with alone_in(output_dir, locked), _loggers_closed():
         resumed = resumed_from(config, output_dir)
         if resumed is None:
             check_weights(config)
@@ -137,16 +132,6 @@ def _run(
     if run.steps is None:
         mark(output_dir, finished=True)
     return result
-
-
-def _alone_in(folder: Path) -> AbstractContextManager[None]:
-    """Hold the lock of a run's folder; the first process of a job holds it for all."""
-    if not is_first_process():
-        return nullcontext()
-    return file_lock(
-        folder / LOCK,
-        refusing=f"another run is at work in {folder}: wait for its end, or choose another hydra.run.dir",
-    )
 
 
 @contextmanager
