@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 
 from reid_lightning.config.declared import ignores
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
-from reid_lightning.data.dataset import FIELDS, Annotations, Columns, ReIDDataset, keep_batch
 from reid_lightning.data.cache_file import CachedImages
 from reid_lightning.data.content import Content, compare_content
+from reid_lightning.data.dataset import FIELDS, Annotations, Columns, ReIDDataset, keep_batch
 from reid_lightning.data.image_cache import DecodedImages, missing_images, open_images, refuse_damaged
 from reid_lightning.data.readers.table_file import read_table_file
 from reid_lightning.data.samplers import EpochSampler, PKSampler, ShardSampler
