@@ -25,7 +25,7 @@ from reid_lightning.data.readers.table_file import read_table_file
 from reid_lightning.data.samplers import EpochSampler, PKSampler, ShardSampler
 from reid_lightning.data.splits import choose_identities, choose_queries, draw_queries
 from reid_lightning.data.table import concatenate_tables, describe_table, identity_keys
-from reid_lightning.data.table_checks import remarks, require_images
+from reid_lightning.data.table_checks import remarks
 from reid_lightning.data.triplet_sampler import TripletSampler
 from reid_lightning.errors import InputError
 
@@ -145,7 +145,6 @@ class ReIDDataModule(LightningDataModule):
         """
         if self.trainer is not None and self.trainer.state.fn is not None:
             self.setup(self.trainer.state.fn.value)  # what the tables alone tell comes before any image
-        require_images(self._read())
         self._open_images()
 
     def setup(self, stage: str | None = None) -> None:
