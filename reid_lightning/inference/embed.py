@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from reid_lightning.config.resolve import instantiate
+from reid_lightning.data.cells import identifiers, refuse, texts
 from reid_lightning.data.image_cache import decode_image
 from reid_lightning.data.readers.image_files import images_below
 from reid_lightning.data.readers.table_file import read_columns
@@ -86,7 +87,7 @@ def embed(checkpoint: Path, images: Path, output: Path, overrides: Sequence[str]
     Embeddings(
         embedder(table["path"].tolist()),
         table["path"].to_numpy(np.str_),
-        table["person_id"].to_numpy(np.str_) if "person_id" in table.columns else unknown,
+        table["person_id"].fillna("").to_numpy(np.str_) if "person_id" in table.columns else unknown,
         unknown,
         no,
         no,
@@ -116,7 +117,7 @@ def list_images(where: str | Path, name: str | None = None, people: bool = False
         if people and name is None:
             table["person_id"] = [_folder_of(path, where) for path in table["path"]]
     elif where.suffix.lower() in TABLES and where.is_file():
-        table = _of_table(where)
+        table = _of_table(where, people and name is None)
     elif where.is_file():
         table = pd.DataFrame({"path": [str(where)]})
     else:
@@ -141,13 +142,15 @@ def _folder_of(path: str, root: Path) -> str:
     return parts[0]
 
 
-def _of_table(file: Path) -> pd.DataFrame:
-    table = read_columns(file)
+def _of_table(file: Path, people: bool) -> pd.DataFrame:
+    table = read_columns(file).reset_index(drop=True)
     if "path" not in table.columns:
         raise InputError(f"{file} has no column path: it has {', '.join(map(str, table.columns))}.")
-    table = table[[column for column in ("path", "person_id") if column in table.columns]].astype("string")
-    for column in table.columns:
-        empty = np.flatnonzero(table[column].isna())
-        if len(empty):
-            raise InputError(f"{file}, row {empty[0] + 1}: {column} is empty.")
-    return table.assign(path=[os.path.join(file.parent.absolute(), path) for path in table["path"]])
+    columns = {"path": texts(table, "path", str(file))}
+    if "person_id" in table.columns:
+        columns["person_id"] = identifiers(table, "person_id", str(file))
+    for name, values in columns.items():
+        if name == "path" or people:
+            refuse(table, values.isna().to_numpy(bool), str(file), f"{name} is empty")
+    paths = [os.path.join(file.parent.absolute(), path) for path in columns["path"]]
+    return pd.DataFrame(columns).assign(path=paths)
