@@ -39,7 +39,8 @@ class Key:
         hint: Whether only other settings refer to it (`${data.weights}`), and the data module does not take it.
         repeats: Whether another value repeats a run, so that results are averaged over it.
         optional: Whether it may stay unset (`???`).
-        resumable: Whether a resumed run may have another value without a word; None: what a machine's settings may.
+        resumable: Whether a resumed run may have another value without a word although it changes the result. What changes
+            none may always.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Key:
     hint: bool = False
     repeats: bool = False
     optional: bool = False
-    resumable: bool | None = None
+    resumable: bool = False
 
 
 def _key(name: str, says: str, changes: Effect = "result", **facts: Any) -> Key:
@@ -85,7 +86,7 @@ KEYS = (
     _group("task", "What a paper adds to the training; fills `tasks`.", bundle=True),
     _key("tasks", "Tasks of the training, by name.", before={}),
     _group("report", "What is measured and drawn after the last evaluation; fills `reports`.", bundle=True),
-    _key("reports", "Reports after the last evaluation, by name.", before={}),
+    _key("reports", "Reports after the last evaluation, by name.", before={}, resumable=True),
     _group(
         "descriptor", "What retrieval may compare in place of the neck's vector.", network=True, before=None
     ),
@@ -102,7 +103,7 @@ KEYS = (
     _group("hydra/launcher", "Where the jobs of a --multirun run.", "machine"),
     _group("hydra/sweeper", "How a --multirun chooses its jobs."),
     _key("seed", "All randomness of the run follows from it.", repeats=True),
-    _key("output_dir", "Folder of the run.", "place", resumable=True),
+    _key("output_dir", "Folder of the run.", "place"),
     _key("resume", "Checkpoint to continue from.", evaluated_as=None, resumable=True),
     _key("time_limit", "Minutes after which a job ends, to be continued.", "machine"),
     _key("refit", "Whether to train again on all identities.", evaluated_as=False),
@@ -126,7 +127,7 @@ KEYS = (
     # The data count by what they hold.
     _key("data.root", "File or folder of the data.", "place", hint=True, optional=True),
     _key("data.sources.*.root", "File or folder of a source.", "place"),
-    _key("*.dirpath", "Where a callback writes.", "place", resumable=True),
+    _key("*.dirpath", "Where a callback writes.", "place"),
     _key("data.weights", "Weights that the backbone starts from by default.", hint=True),
     _key("data.epochs", "Epochs that suit the data.", hint=True),
     _key("data.lr", "Learning rate that suits the data.", hint=True),
@@ -224,10 +225,11 @@ def optional() -> tuple[str, ...]:
 
 
 def resumable() -> tuple[str, ...]:
-    """Return the keys in which a resumed run may differ from its checkpoint and still compute the same."""
-    return tuple(
-        key.name for key in KEYS if (key.changes == "machine" if key.resumable is None else key.resumable)
-    )
+    """Return the keys in which a resumed run may differ from its checkpoint and still compute the same.
+
+    These are what changes no result, as in a sweep, and what may change between two parts of one training.
+    """
+    return tuple(key.name for key in KEYS if key.changes != "result" or key.resumable)
 
 
 def of_network(config: Mapping[str, Any]) -> dict[str, Any]:

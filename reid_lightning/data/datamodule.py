@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from reid_lightning.config.declared import ignores
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.data.dataset import FIELDS, Annotations, Columns, ReIDDataset, keep_batch
+from reid_lightning.data.fingerprint import fingerprint
 from reid_lightning.data.image_cache import CachedImages, DecodedImages, open_images
 from reid_lightning.data.readers.table_file import read_table_file
 from reid_lightning.data.samplers import EpochSampler, PKSampler, ShardSampler
@@ -264,6 +265,11 @@ class ReIDDataModule(LightningDataModule):
                 "more with data.validation, or train on all with data.validation=none."
             )
         annotations.is_query[rows] = chosen
+
+    def fingerprint(self) -> str:
+        """Return a hash of the tables and the sizes of their images, wherever these lie."""
+        tables = {str(source): table for source, table in self._read().groupby("source")}
+        return fingerprint(tables, times=False)
 
     @property
     def annotations(self) -> Annotations:

@@ -12,13 +12,14 @@ from reid_lightning.data.image_cache import sizes_and_times
 _FILES = ("keypoints", "attribute_file")  # columns that name a file beside the images
 
 
-def fingerprint(tables: Mapping[str, pd.DataFrame]) -> str:
+def fingerprint(tables: Mapping[str, pd.DataFrame], times: bool = True) -> str:
     """Return a hash of tables: every column, and size and modification time of every image.
 
     Paths count from the folder that the images of a table have in common, so that a data set may move.
 
     Args:
         tables: As readers return them, by source.
+        times: Whether modification times count; a copy of a data set has other ones.
 
     Raises:
         InputError: An image is missing.
@@ -29,14 +30,14 @@ def fingerprint(tables: Mapping[str, pd.DataFrame]) -> str:
         paths = [os.path.abspath(path) for path in table["path"]]
         start = len(_common_folder(paths))
         digest.update("\n".join([path[start:] for path in paths]).encode(errors="surrogateescape"))
-        digest.update(_sizes_and_times(paths))
+        digest.update(_facts(paths, times))
         for name in sorted(set(table.columns) - {"path", "source", *_FILES}):
             digest.update(f"\n{name}\n".encode())
             digest.update(pd.util.hash_pandas_object(table[name], index=False).to_numpy().tobytes())
         for name in sorted(set(table.columns) & set(_FILES)):
             files = [os.path.abspath(file) for file in sorted(table[name].dropna().unique())]
             digest.update("\n".join([name, *map(os.path.basename, files)]).encode(errors="surrogateescape"))
-            digest.update(_sizes_and_times(files))
+            digest.update(_facts(files, times))
     return digest.hexdigest()
 
 
@@ -45,5 +46,6 @@ def _common_folder(paths: Sequence[str]) -> str:
     return os.path.commonpath([os.path.dirname(min(paths)), os.path.dirname(max(paths))]) if paths else ""
 
 
-def _sizes_and_times(paths: Sequence[str]) -> bytes:
-    return np.fromiter(sizes_and_times(paths), np.int64, 2 * len(paths)).tobytes()
+def _facts(paths: Sequence[str], times: bool) -> bytes:
+    facts = np.fromiter(sizes_and_times(paths), np.int64, 2 * len(paths))
+    return (facts if times else facts.reshape(-1, 2)[:, 0]).tobytes()
