@@ -41,7 +41,8 @@ class Key:
         hint: Whether only other settings refer to it (`${data.weights}`), and the data module does not take it.
         repeats: Whether another value repeats a run, so that results are averaged over it.
         optional: Whether it may stay unset (`???`).
-        resumable: Whether a resumed run may have another value without a word; None: what a machine's settings may.
+        resumable: Whether a resumed run may have another value without a word although it changes the result. What changes
+            none may always.
         takes: The values that it may have; None: what the class that it is given to accepts.
     """
 
@@ -58,7 +59,7 @@ class Key:
     hint: bool = False
     repeats: bool = False
     optional: bool = False
-    resumable: bool | None = None
+    resumable: bool = False
     takes: Values | None = None
 
 
@@ -115,7 +116,7 @@ KEYS = (
     _group("task", "What a paper adds to the training; fills `tasks`.", bundle=True),
     _key("tasks", "Tasks of the training, by name.", before={}, takes=_NODES),
     _group("report", "What is measured and drawn after the last evaluation; fills `reports`.", bundle=True),
-    _key("reports", "Reports after the last evaluation, by name.", before={}, takes=_NODES),
+    _key("reports", "Reports after the last evaluation, by name.", before={}, resumable=True, takes=_NODES),
     _key("reports.*", "One of them.", takes=_GROUP),
     _group(
         "descriptor",
@@ -152,7 +153,7 @@ KEYS = (
     _group("hydra/launcher", "Where the jobs of a --multirun run.", "machine"),
     _group("hydra/sweeper", "How a --multirun chooses its jobs."),
     _key("seed", "All randomness of the run follows from it.", repeats=True, takes=_SEED),
-    _key("output_dir", "Folder of the run.", "place", resumable=True, takes=text()),
+    _key("output_dir", "Folder of the run.", "place", takes=text()),
     _key("resume", "Checkpoint to continue from.", evaluated_as=None, resumable=True, takes=text(null=True)),
     _key(
         "time_limit",
@@ -205,7 +206,7 @@ KEYS = (
     ),
     _key("data.sources.*.root", "File or folder of a source.", "place", takes=text(null=True)),
     _key("data.sources.*.attributes", "File of the people's attributes.", takes=text(null=True)),
-    _key("*.dirpath", "Where a callback writes.", "place", resumable=True),
+    _key("*.dirpath", "Where a callback writes.", "place"),
     _key(
         "data.weights", "Weights that the backbone starts from by default.", hint=True, takes=text(null=True)
     ),
@@ -306,10 +307,11 @@ def optional() -> tuple[str, ...]:
 
 
 def resumable() -> tuple[str, ...]:
-    """Return the keys in which a resumed run may differ from its checkpoint and still compute the same."""
-    return tuple(
-        key.name for key in KEYS if (key.changes == "machine" if key.resumable is None else key.resumable)
-    )
+    """Return the keys in which a resumed run may differ from its checkpoint and still compute the same.
+
+    These are what changes no result, as in a sweep, and what may change between two parts of one training.
+    """
+    return tuple(key.name for key in KEYS if key.changes != "result" or key.resumable)
 
 
 def of_network(config: Mapping[str, Any]) -> dict[str, Any]:

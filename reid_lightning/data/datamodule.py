@@ -20,7 +20,14 @@ from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.data.cache_file import CachedImages
 from reid_lightning.data.content import Content, compare_content
 from reid_lightning.data.dataset import FIELDS, Annotations, Columns, ReIDDataset, keep_batch
-from reid_lightning.data.image_cache import DecodedImages, missing_images, open_images, refuse_damaged
+from reid_lightning.data.fingerprint import fingerprint
+from reid_lightning.data.image_cache import (
+    CachedImages,
+    DecodedImages,
+    missing_images,
+    open_images,
+    refuse_damaged,
+)
 from reid_lightning.data.readers.table_file import read_table_file
 from reid_lightning.data.samplers import EpochSampler, PKSampler, ShardSampler
 from reid_lightning.data.splits import choose_identities, choose_queries, draw_queries
@@ -305,6 +312,11 @@ class ReIDDataModule(LightningDataModule):
                 "more with data.validation, or train on all with data.validation=none."
             )
         annotations.is_query[rows] = chosen
+
+    def fingerprint(self) -> str:
+        """Return a hash of the tables and the sizes of their images, wherever these lie."""
+        tables = {str(source): table for source, table in self._read().groupby("source")}
+        return fingerprint(tables, times=False)
 
     @property
     def annotations(self) -> Annotations:

@@ -184,6 +184,7 @@ def _fit(
         warn_of_images(datamodule, Path(config["output_dir"]))
     with watch.stage("build"):
         module = build_module(config, datamodule.num_identities, datamodule.identity_labels, datamodule)
+        module.data_fingerprint = datamodule.fingerprint()
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
         if config["time_limit"] is not None:
             deadline = watch.started + 60 * config["time_limit"]
