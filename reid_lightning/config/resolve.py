@@ -66,7 +66,8 @@ def plain(config: Any) -> Any:
     except InterpolationToMissingValueError:
         missing = [key for key, value in leaves(plain_unresolved(config)) if value == "???"]
     except OmegaConfBaseException as error:
-        raise InputError(str(error).splitlines()[0]) from error
+        where = f"{error.full_key}: " if error.full_key else ""
+        raise InputError(f"{where}{str(error).splitlines()[0]}") from error
     if missing:
         raise InputError(f"{missing[0]} is not set; give it on the command line as {missing[0]}=...")
     return resolved
@@ -79,7 +80,8 @@ def quoted(value: object) -> str:
         >>> quoted("multirun/loss=a,b's")
         "'multirun/loss=a,b\\'s'"
     """
-    escaped = str(value).replace("'", "\\'")
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", str(value))
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"'{escaped}'"
 
 

@@ -42,6 +42,7 @@ class Key:
         optional: Whether it may stay unset (`???`).
         resumable: Whether a resumed run may have another value without a word; None: what a machine's settings may.
         takes: The values that it may have; None: what the class that it is given to accepts.
+        raw: Whether its value is a path or a pattern, which is taken as it is written on the command line.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Key:
     optional: bool = False
     resumable: bool | None = None
     takes: Values | None = None
+    raw: bool = False
 
 
 def _key(name: str, says: str, changes: Effect = "result", **facts: Any) -> Key:
@@ -148,8 +150,15 @@ KEYS = (
     _group("hydra/launcher", "Where the jobs of a --multirun run.", "machine"),
     _group("hydra/sweeper", "How a --multirun chooses its jobs."),
     _key("seed", "All randomness of the run follows from it.", repeats=True, takes=_SEED),
-    _key("output_dir", "Folder of the run.", "place", resumable=True, takes=text()),
-    _key("resume", "Checkpoint to continue from.", evaluated_as=None, resumable=True, takes=text(null=True)),
+    _key("output_dir", "Folder of the run.", "place", resumable=True, raw=True, takes=text()),
+    _key(
+        "resume",
+        "Checkpoint to continue from.",
+        evaluated_as=None,
+        resumable=True,
+        raw=True,
+        takes=text(null=True),
+    ),
     _key(
         "time_limit",
         "Minutes after which a job ends, to be continued.",
@@ -196,20 +205,37 @@ KEYS = (
     ),
     # The data count by what they hold.
     _key(
-        "data.root", "File or folder of the data.", "place", hint=True, optional=True, takes=text(null=True)
+        "data.root",
+        "File or folder of the data.",
+        "place",
+        hint=True,
+        optional=True,
+        raw=True,
+        takes=text(null=True),
     ),
-    _key("data.sources.*.root", "File or folder of a source.", "place", takes=text(null=True)),
-    _key("data.sources.*.attributes", "File of the people's attributes.", takes=text(null=True)),
+    _key("data.sources.*.root", "File or folder of a source.", "place", raw=True, takes=text(null=True)),
+    _key("data.sources.*.attributes", "File of the people's attributes.", raw=True, takes=text(null=True)),
+    _key(
+        "data.sources.*.camera_pattern",
+        "Where a file's name says its camera.",
+        takes=text(null=True),
+        raw=True,
+    ),
+    _key("parts.weights", "Weights that the part branch starts from.", takes=text(null=True), raw=True),
     _key("*.dirpath", "Where a callback writes.", "place", resumable=True),
     _key(
-        "data.weights", "Weights that the backbone starts from by default.", hint=True, takes=text(null=True)
+        "data.weights",
+        "Weights that the backbone starts from by default.",
+        hint=True,
+        raw=True,
+        takes=text(null=True),
     ),
     _key("data.epochs", "Epochs that suit the data.", hint=True, takes=whole(1)),
     _key("data.lr", "Learning rate that suits the data.", hint=True, takes=number(above=0)),
     _key("data.split", "Which of several random splits.", hint=True, repeats=True, takes=whole(0)),
     _key("data.tracklets", "How tracklets of the data are compared.", hint=True),
     _key("data.single_shot", "Draws of a single-shot gallery that suit the data.", hint=True),
-    _key("backbone.weights", "Weights that the backbone starts from.", takes=text(null=True)),
+    _key("backbone.weights", "Weights that the backbone starts from.", raw=True, takes=text(null=True)),
 )
 
 
@@ -295,6 +321,11 @@ def resumable() -> tuple[str, ...]:
     return tuple(
         key.name for key in KEYS if (key.changes == "machine" if key.resumable is None else key.resumable)
     )
+
+
+def raw_keys() -> tuple[str, ...]:
+    """Return the keys whose values are taken as they are written on the command line: paths and patterns."""
+    return (*(key.name for key in KEYS if key.raw), "hydra.run.dir", "hydra.sweep.dir")
 
 
 def of_network(config: Mapping[str, Any]) -> dict[str, Any]:
