@@ -109,13 +109,18 @@ def instantiate(node: Any, key: str = "", /, **arguments: Any) -> Any:
         return Keyed.of(key, built) if key and isinstance(built, partial) else built
     except InstantiationException as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, ValueError):
+        while cause is not None and not (isinstance(cause, ValueError) or _is_of_lightning(cause)):
             cause = cause.__cause__
         if isinstance(cause, InputError):
             raise cause from error
         sentence, _, inside = " ".join(str(error).split()).partition(" full_key: ")
         where = ".".join(filter(None, (key, _place(node, inside))))
         raise _with_key(where, cause or sentence) from error
+
+
+def _is_of_lightning(error: BaseException) -> bool:
+    """Return whether Lightning refuses a setting; its class is not imported for that."""
+    return type(error).__name__ == "MisconfigurationException"
 
 
 def _place(node: Any, written: str) -> str:

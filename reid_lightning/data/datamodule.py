@@ -171,6 +171,11 @@ class ReIDDataModule(LightningDataModule):
         self.table, self._annotations = table, annotations
         rank_zero_info(f"{describe_table(table).to_string()}")
 
+    @property
+    def annotations(self) -> Annotations:
+        """What is known of every image, a row each as in `table`; known after `setup`."""
+        return self._coded()
+
     def train_dataloader(self) -> Loader:
         """Return batches of training identities; the sampler draws a new epoch each time."""
         batches = self.train_batches

@@ -7,6 +7,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
 from reid_lightning.experiments.checkpoint import load_module
+from reid_lightning.experiments.checks import check_data
 from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.results.ranked_embeddings import embeddings_of
@@ -35,8 +36,9 @@ def evaluate(
     config["data"] = config["data"] | {"validation": None}  # nothing is trained
     with watch.stage("data"):
         datamodule = build_datamodule(config)
-        datamodule.prepare_data()
         datamodule.setup("test")
+        check_data(config, datamodule)
+        datamodule.prepare_data()  # decodes the images
     trainer = Trainer(
         accelerator=config["trainer"]["accelerator"],
         devices=1,

@@ -27,7 +27,7 @@ from reid_lightning.engine.callbacks.time_limit import StopAfter, TimeLimit
 from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import completed
-from reid_lightning.experiments.checks import check_run
+from reid_lightning.experiments.checks import check_data, check_run, of_lightning
 from reid_lightning.experiments.factory import build_datamodule, build_module
 from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.experiments.quiet import quiet
@@ -137,10 +137,11 @@ def _fit(
         datamodule = build_datamodule(config)
         if tables is not None:
             datamodule.sources = dict(tables.readers(config))
-        datamodule.prepare_data()
         datamodule.setup("fit")
+        check_data(config, datamodule)
         for kind, settings in tasks_of(config).values():
             kind.check_data(settings, config, datamodule)
+        datamodule.prepare_data()  # decodes the images
     with watch.stage("build"):
         module = build_module(config, datamodule.num_identities, datamodule.identity_labels, datamodule)
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
@@ -150,7 +151,7 @@ def _fit(
         trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resume)
     run = run_of(trainer, module, datamodule, Path(config["output_dir"]), config, watch)
     _prepare(module, replace(run, resumed=resume is not None))
-    with watch.stage("fit"):
+    with watch.stage("fit"), of_lightning():
         trainer.fit(module, datamodule, ckpt_path=resume)
     if trainer.interrupted:
         raise KeyboardInterrupt
