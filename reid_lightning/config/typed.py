@@ -16,9 +16,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from reid_lightning.config.resolve import class_of
 from reid_lightning.config.schema import KEYS
-from reid_lightning.config.values import is_number, is_whole, written
+from reid_lightning.config.values import Values, is_number, is_whole, one_of, written
 from reid_lightning.errors import InputError
 
+_OBJECT_CALLS = {  # which Hydra reads of a node
+    "_partial_": Values("true or false", lambda value: isinstance(value, bool)),
+    "_recursive_": Values("true or false", lambda value: isinstance(value, bool)),
+    "_convert_": one_of("none", "partial", "object", "all"),
+}
 ANNOTATED = ("reid_lightning", "lightning", "torch")  # packages whose annotations are exact
 
 
@@ -35,6 +40,9 @@ def check_values(config: Mapping[str, Any], groups: Collection[str] | None = Non
     looked_at = {key: value for key, value in config.items() if groups is None or key in groups}
     _check_rows(looked_at, groups)
     for key, node in _nodes(looked_at):
+        for call, takes in _OBJECT_CALLS.items():
+            if call in node and (refusal := takes.refusal(f"{key}.{call}", node[call])):
+                raise InputError(refusal)
         target = _target(f"{key}._target_", node)
         if target is not None and str(node["_target_"]).split(".", 1)[0] in ANNOTATED:
             _check_arguments(key, node, target)

@@ -21,9 +21,10 @@ def check_config(config: Mapping[str, Any]) -> None:
     """
     check_values(config)
     trainer = config["trainer"]
-    if not config["loss"] and not config["classifier"] and set(config["tasks"] or {}) <= {"identity"}:
+    tasks = {name for name, node in (config["tasks"] or {}).items() if node}
+    if not config["loss"] and not config["classifier"] and tasks <= {"identity"}:
         raise InputError("loss=none and classifier=none leave nothing to train: choose one of them")
-    if config["classifier"] and "identity" not in (config["tasks"] or {}):
+    if config["classifier"] and "identity" not in tasks:
         raise InputError(
             "classifier is trained by tasks.identity, which this config lacks; add it, or classifier=none"
         )

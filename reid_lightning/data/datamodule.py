@@ -188,6 +188,11 @@ class ReIDDataModule(LightningDataModule):
         rank_zero_info(f"{describe_table(table).to_string()}")
         _say(remarks(self._read()))
 
+    @property
+    def annotations(self) -> Annotations:
+        """What is known of every image, a row each as in `table`; known after `setup`."""
+        return self._coded()
+
     def train_dataloader(self) -> Loader:
         """Return batches of training identities; the sampler draws a new epoch each time."""
         batches = self.train_batches
@@ -317,11 +322,6 @@ class ReIDDataModule(LightningDataModule):
         """Return a hash of the tables and the sizes of their images, wherever these lie."""
         tables = {str(source): table for source, table in self._read().groupby("source")}
         return fingerprint(tables, times=False)
-
-    @property
-    def annotations(self) -> Annotations:
-        """What the table says about each row, as codes. Known after `setup`."""
-        return self._coded()
 
     def _coded(self) -> Annotations:
         if self._annotations is None:

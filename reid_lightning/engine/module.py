@@ -302,8 +302,8 @@ class ReIDModule(LightningModule):
         known = entry.get("data"), self.data_fingerprint
         if None not in known and known[0] != known[1] and self.global_rank == 0:
             log.warning(
-                "resumed run differs from its checkpoint: the data have other rows, columns or image files than those that it "
-                "was trained on"
+                "resumed run differs from its checkpoint: the data have other rows, columns or image files than "
+                "those that it was trained on"
             )
         self.config = self.config or entry["config"]
         self.identity_labels = self.identity_labels or entry["identity_labels"]

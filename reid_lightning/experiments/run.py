@@ -33,7 +33,7 @@ from reid_lightning.engine.checkpoint_io import AtomicCheckpointIO
 from reid_lightning.engine.metrics_file import MetricsFile
 from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
-from reid_lightning.experiments.checks import check_run, check_weights
+from reid_lightning.experiments.checks import check_data, check_run, check_weights, of_lightning
 from reid_lightning.experiments.factory import build_datamodule, build_module
 from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.experiments.quiet import quiet
@@ -177,6 +177,7 @@ def _fit(
         if tables is not None:
             datamodule.sources = dict(tables.readers(config))
         datamodule.setup("fit")
+        check_data(config, datamodule)
         warn_of_small_validation(datamodule, instantiate(config["evaluation"], "evaluation"))
         for kind, settings in tasks_of(config).values():
             kind.check_data(settings, config, datamodule)
@@ -192,7 +193,7 @@ def _fit(
         trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resumed)
     run = run_of(trainer, module, datamodule, Path(config["output_dir"]), config, watch)
     _prepare(module, replace(run, resumed=resumed is not None))
-    with watch.stage("fit"):
+    with watch.stage("fit"), of_lightning():
         path = str(resumed.path) if resumed else None
         trainer.fit(module, datamodule, ckpt_path=path, weights_only=True)
     if trainer.interrupted:
