@@ -22,7 +22,6 @@ from reid_lightning.data.content import Content, compare_content
 from reid_lightning.data.dataset import FIELDS, Annotations, Columns, ReIDDataset, keep_batch
 from reid_lightning.data.fingerprint import fingerprint
 from reid_lightning.data.image_cache import (
-    CachedImages,
     DecodedImages,
     missing_images,
     open_images,

@@ -132,7 +132,9 @@ def test_an_argument_that_was_left_out_had_its_default():
     old, new = {"_target_": target}, {"_target_": target, "margin": 0.3, "soft_margin": False}
     assert list(differences({"loss": old}, {"loss": new})) == []
     assert list(differences({"loss": new}, {"loss": old})) == []
-    assert list(differences({"loss": old}, {"loss": new | {"margin": 0.5}})) == ["loss.margin was 0.3, is 0.5"]
+    assert list(differences({"loss": old}, {"loss": new | {"margin": 0.5}})) == [
+        "loss.margin was 0.3, is 0.5"
+    ]
 
 
 def test_reports_of_an_earlier_run_are_no_differences(composed):
