@@ -61,13 +61,17 @@ def check_weights(config: Mapping[str, Any]) -> None:
         log.setLevel(level)
 
 
-def check_evaluation(config: Mapping[str, Any]) -> None:
+def check_evaluation(config: Mapping[str, Any], has_data: bool = True) -> None:
     """Refuse what an evaluation cannot measure: reports that cannot be built, and fields that no network gives.
+
+    Args:
+        config: Plain containers.
+        has_data: Whether the config names a data set; False where images come from elsewhere.
 
     Raises:
         InputError: Names the keys and what to change.
     """
-    check_values(config, ("data", "evaluation", "reports", "trainer"))
+    check_values(config, ("evaluation", "reports", "trainer", *(["data"] if has_data else [])))
     check_devices(config["trainer"])
     for report in reports_of(config):
         report.check(config)
