@@ -1,5 +1,6 @@
 """Files of enrolled people: changed by several commands at once, killed, damaged, and foreign."""
 
+import functools
 import io
 import os
 import pickle
@@ -62,7 +63,9 @@ def test_a_person_who_is_removed_while_others_are_enrolled_stays_removed(command
     for number in range(3):
         enrol(model, write_person(tmp_path / f"p{number}", number), file, name=f"p{number}")
     started = [
-        commands.start("reid", "enrol", model, write_person(tmp_path / f"q{n}", 100 + n), file, "--name", f"q{n}")
+        commands.start(
+            "reid", "enrol", model, write_person(tmp_path / f"q{n}", 100 + n), file, "--name", f"q{n}"
+        )
         for n in range(2)
     ] + [commands.start("reid", "forget", file, f"p{number}") for number in range(2)]
     assert [one.wait().code for one in started] == [0] * 4
@@ -96,7 +99,9 @@ def test_the_file_changes_while_images_are_embedded(model, tmp_path, monkeypatch
     enrol(model, write_person(tmp_path / "p0", 0), file, name="p0")
     embed = Embedder.__call__
     for change, left in ((file.unlink, {"p5"}), (lambda: os.replace(people, file), {"p0", "p1"})):
-        monkeypatch.setattr(Embedder, "__call__", lambda self, paths, act=change: (act(), embed(self, paths))[1])
+        monkeypatch.setattr(
+            Embedder, "__call__", lambda self, paths, act=change: (act(), embed(self, paths))[1]
+        )
         try:
             enrol(model, write_person(tmp_path / "p5", 5), file, name="p5")
         except InputError as error:
@@ -194,13 +199,14 @@ def compressed(**content):
     return target.getvalue()
 
 
+@functools.cache
 def damaged(kind):
     whole = archive(**arrays(kind))
     nan = np.eye(4, dtype=np.float32)
     nan[2, 1] = np.nan
     objects = np.array([Trap()] * 4, dtype=object)
     encrypted = bytearray(whole)
-    encrypted[6] |= 1  # the first member's flag
+    encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1  # the first member's flag in the directory
     return {
         "empty": b"",
         "text": b"path,person_id\na.jpg,1\n",
@@ -229,15 +235,21 @@ def damaged(kind):
         "two distances": archive(**arrays(kind, distance=np.array(["cosine", "cosine"]))),
         "an unknown distance": archive(**arrays(kind, distance=np.array("manhattan"))),
         "a header of a petabyte": archive(
-            **arrays(kind, vectors=header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 250000)}"))
+            **arrays(
+                kind,
+                vectors=header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 250000)}"),
+            )
         ),
         "a header of code": archive(
             **arrays(kind, vectors=header("{'descr': __import__('os').mkdir('executed'), 'shape': (4, 4)}"))
         ),
         "a negative shape": archive(
-            **arrays(kind, vectors=header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -9)}") + bytes(36))
+            **arrays(
+                kind,
+                vectors=header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -9)}") + bytes(36),
+            )
         ),
-        "a zip bomb": compressed(**arrays(kind, vectors=np.zeros((5000, 20000), np.float32))),
+        "a zip bomb": compressed(**arrays(kind, vectors=np.zeros((5000, 5000), np.float32))),
     }
 
 
@@ -264,7 +276,10 @@ def commands_of(kind, file, folder):
 
 @pytest.mark.parametrize(
     ("kind", "fault"),
-    [pytest.param(*one, marks=pytest.mark.fault(GROUP, f"file of {one[0]}: damaged or foreign")) for one in KINDS],
+    [
+        pytest.param(*one, marks=pytest.mark.fault(GROUP, f"file of {one[0]}: damaged or foreign"))
+        for one in KINDS
+    ],
 )
 def test_a_damaged_file_is_one_sentence_and_stays(kind, fault, tmp_path, monkeypatch, seen):
     monkeypatch.chdir(tmp_path)
@@ -293,7 +308,7 @@ def test_what_is_no_file_is_one_sentence(kind, tmp_path, seen):
         for number, arguments in enumerate(commands_of(kind, place, tmp_path)):
             if number == 1 and kind == "people" and place == places["link"]:
                 continue  # enrol makes what the link leads to
-            with pytest.raises(InputError, match=str(place)) as refused:
+            with pytest.raises(InputError, match=f"{place}|gone") as refused:
                 command(*arguments)
             seen(refused.value)
 
@@ -306,9 +321,13 @@ def test_files_of_another_kind_are_refused(model, people, tmp_path, seen):
             command(*arguments)
     seen(refused.value)
     np.savez(tmp_path / "vectors.npz", **arrays("embeddings"))
-    with pytest.raises(InputError, match=r"vectors\.npz is not a file of enrolled people \(it has no array names\)"):
+    with pytest.raises(
+        InputError, match=r"vectors\.npz is not a file of enrolled people \(it has no array names\)"
+    ):
         command("forget", tmp_path / "vectors.npz", "a")
-    with pytest.raises(InputError, match=r"people\.npz is not a file of embeddings \(it has no array paths\)"):
+    with pytest.raises(
+        InputError, match=r"people\.npz is not a file of embeddings \(it has no array paths\)"
+    ):
         command("report", "map", people, tmp_path / "map.png")
 
 
