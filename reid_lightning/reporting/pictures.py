@@ -70,7 +70,9 @@ def read_pictures(paths: Iterable[str | PathLike[str]], longest: int = LONGEST) 
             unreadable.append(error)
             pictures[path] = np.full((64, 32, 3), _TILE, np.uint8)
     if unreadable:
-        log.warning("Unreadable images drawn as grey tiles: %d; the first: %s", len(unreadable), unreadable[0])
+        log.warning(
+            "Unreadable images drawn as grey tiles: %d; the first: %s", len(unreadable), unreadable[0]
+        )
     return pictures
 
 

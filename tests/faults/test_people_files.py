@@ -7,6 +7,7 @@ import pickle
 import struct
 import time
 import zipfile
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -102,11 +103,14 @@ def test_the_file_changes_while_images_are_embedded(model, tmp_path, monkeypatch
         monkeypatch.setattr(
             Embedder, "__call__", lambda self, paths, act=change: (act(), embed(self, paths))[1]
         )
-        try:
+        refused = (
+            pytest.raises(InputError, match=r"own\.npz was written with another checkpoint")
+            if left == {"p0", "p1"}
+            else nullcontext()
+        )
+        with refused as error:
             enrol(model, write_person(tmp_path / "p5", 5), file, name="p5")
-        except InputError as error:
-            seen(error)
-            assert "own.npz was written with another checkpoint" in str(error)
+        seen(error.value if error else "")
         assert set(Enrolment.load(file).people) == left
 
 
