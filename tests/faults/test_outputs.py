@@ -234,9 +234,9 @@ def test_hostile_names_are_shown_as_they_are(model, tmp_path, capfd):
     assert cells == {name.encode("utf-8", "backslashreplace").decode() for name in escaped}
     said = []
     for name in names:
-        command("forget", people, name)
+        command("forget", "--", people, name)
         with pytest.raises(InputError) as refused:
-            command("forget", people, name)
+            command("forget", "--", people, name)
         said.append(str(refused.value))
     shown = printed + "".join(said) + "".join(capfd.readouterr())
     assert not set(shown) & set("\x1b\x07\r\t\x9b\u202e\udcff")
