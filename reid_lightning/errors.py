@@ -1,12 +1,32 @@
 """The exception that speaks to the user, and how a class refuses an argument in its own words."""
 
+import re
+
+_NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
 
 class InputError(ValueError):
     """Something the user gave (a file, a folder, a config value) cannot be used.
 
     The message is one sentence that names the file, row or config key and says what to do. The command
-    line prints it alone, without a traceback, and exits with a code that is not 0.
+    line prints it alone, without a traceback, and exits with a code that is not 0. Names in it are made printable.
     """
+
+    def __init__(self, message: object) -> None:
+        super().__init__("\n".join(printable(line) for line in str(message).split("\n")))
+
+
+def printable(text: object) -> str:
+    """Return text that a terminal shows and does not obey: control characters are written as escapes.
+
+    Names of files and people may hold anything. A byte of a name that is not UTF-8 stands as `\\udcNN`, as JSON writes
+    it too.
+
+    Examples:
+        >>> print(printable("a\\x1b[2Jb\\udcff"))
+        a\\x1b[2Jb\\udcff
+    """
+    return _NOT_PRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
 def require(holds: bool, name: str, wanted: str, value: object) -> None:

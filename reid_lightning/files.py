@@ -10,7 +10,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -47,7 +47,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     new one dropped, because another process has then finished the same work first.
 
     Raises:
-        InputError: The disk is full, the folder cannot be written to, or a file is to be written where a folder is.
+        InputError: The disk is full, the folder cannot be written to, a file is to be written where a folder is, or
+            `path` is a device or a pipe, which a rename would remove.
 
     Examples:
         >>> import tempfile
@@ -59,6 +60,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     with writing(path):
+        _refuse_device(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path)
         temporary = path.with_name(f".{path.name}.{_writer()}.{uuid4().hex[:8]}.part{path.suffix}")
@@ -103,6 +105,10 @@ def writing(path: str | Path) -> Iterator[None]:
                 f"{path} cannot be written because {path.parent} is read-only for this user: change its permissions, or "
                 "choose another folder."
             ) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(
+                f"{path} cannot be written because its name is too long: choose a shorter one."
+            ) from error
         if isinstance(error, FileExistsError | NotADirectoryError):
             raise InputError(
                 f"{path} cannot be written because {error.filename} is a file and not a folder: choose another folder."
@@ -121,21 +127,66 @@ def require_writable(folder: str | Path) -> None:
     with writing(folder / "files"):
         folder.mkdir(parents=True, exist_ok=True)
         try:
+            probe.write_bytes(b"\0" * 65536)  # more than the first small files of a run
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def require_output(path: str | Path, endings: Collection[str] = ()) -> None:
+    """Refuse a file that cannot be written, before any work whose result would be lost; its folder is made.
+
+    Args:
+        path: The file that will be written by `atomic_path`.
+        endings: Endings of which it must have one, such as `.npz`; empty: any.
+
+    Raises:
+        InputError: It has another ending, is a folder or a device, or cannot be written where it lies.
+    """
+    path = Path(path)
+    if endings and path.suffix.lower() not in endings:
+        names = ", ".join(endings)
+        raise InputError(
+            f"{path} must end in {names}: rename it."
+            if len(endings) == 1
+            else f"{path} must end in one of {names}."
+        )
+    with writing(path):
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name a file to write.")
+        _refuse_device(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # in /proc
+            raise InputError(
+                f"{path.parent} cannot be made: choose another folder for {path.name}."
+            ) from error
+        probe = path.with_name(f".{path.name}.{_writer()}.{uuid4().hex[:8]}.part{path.suffix}")
+        try:
             probe.write_bytes(b"\0" * 4096)
         finally:
             probe.unlink(missing_ok=True)
 
 
+def _refuse_device(path: Path) -> None:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"{path} is a device or a pipe; name a file to write.")
+
+
 def remove_leftovers(path: str | Path) -> None:
     """Remove what killed processes left of writing `path`: temporary siblings whose writer no longer runs.
 
-    Those of another host, whose processes cannot be seen, are removed after a day.
+    Those of another host, whose processes cannot be seen, and of earlier versions, which named no process, are removed
+    after a day.
+
+    Args:
+        path: A file or folder; in its name `*` stands for any text.
     """
     path = Path(path)
-    name = re.compile(rf"\.{re.escape(path.name)}\.(?P<host>.+)-(?P<process>\d+)\.[0-9a-f]{{8}}\.part.*")
+    wanted = re.escape(path.name).replace(r"\*", ".+")
+    name = re.compile(rf"\.{wanted}\.((?P<host>.+)-(?P<process>\d+)\.)?[0-9a-f]{{8}}\.part.*")
     for entry in os.scandir(path.parent):
         found = name.fullmatch(entry.name)
-        if found is None or _is_at_work(found["host"], int(found["process"]), entry):
+        if found is None or _is_at_work(found["host"], int(found["process"] or 0), entry):
             continue
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path, ignore_errors=True)
@@ -143,7 +194,7 @@ def remove_leftovers(path: str | Path) -> None:
             Path(entry.path).unlink(missing_ok=True)
 
 
-def _is_at_work(host: str, process: int, entry: os.DirEntry[str]) -> bool:
+def _is_at_work(host: str | None, process: int, entry: os.DirEntry[str]) -> bool:
     if host != _host():
         try:
             return time.time() - entry.stat(follow_symlinks=False).st_mtime < _DAY

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from reid_lightning.cli.arguments import Overrides
+from reid_lightning.cli.arguments import Overrides, Trust
 
 
 def evaluate(
@@ -17,12 +17,13 @@ def evaluate(
     embeddings: Annotated[
         Path | None, typer.Option(help="File (.npz) for the vectors of the test set, with who is who.")
     ] = None,
+    trust: Trust = None,
 ) -> None:
     """Rank a test set with a trained model, its own or another (data=market1501 data.root=DIR)."""
     from reid_lightning.experiments.evaluate import evaluate as evaluate_checkpoint
 
     folder = output or checkpoint.parent.parent / "evaluation"
-    evaluate_checkpoint(checkpoint, folder, overrides or [], embeddings)
+    evaluate_checkpoint(checkpoint, folder, overrides or [], embeddings, trust or [])
 
 
 def embed(
@@ -30,11 +31,12 @@ def embed(
     images: Annotated[Path, typer.Argument(help="An image, a folder, or a table with a column path.")],
     output: Annotated[Path, typer.Argument(help="File (.npz) for the vectors.")],
     overrides: Overrides = None,
+    trust: Trust = None,
 ) -> None:
     """Write the vectors of any images, such as the faces in the images of a test set."""
     from reid_lightning.inference.embed import embed as embed_images
 
-    embed_images(checkpoint, images, output, overrides or [])
+    embed_images(checkpoint, images, output, overrides or [], trust or [])
 
 
 def fuse(
@@ -72,11 +74,12 @@ def enrol(
     people: Annotated[Path, typer.Argument(help="File of enrolled people (.npz); made, or added to.")],
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option(help="Whom all images show.")] = None,
+    trust: Trust = None,
 ) -> None:
     """Enrol people by their images, without any training, so that `reid identify` knows them."""
     from reid_lightning.inference.identify import enrol as enrol_images
 
-    enrol_images(checkpoint, images, people, overrides or [], name)
+    enrol_images(checkpoint, images, people, overrides or [], name, trust or [])
 
 
 def forget(
@@ -105,6 +108,7 @@ def identify(
     sheet: Annotated[
         Path | None, typer.Option(help="PNG file of the first images and their candidates.")
     ] = None,
+    trust: Trust = None,
 ) -> None:
     """Name the people of images by their nearest enrolled images."""
     from reid_lightning.inference.identify import identify as identify_images
@@ -119,4 +123,5 @@ def identify(
         search,  # type: ignore[arg-type]
         output,
         sheet,
+        trust or [],
     )

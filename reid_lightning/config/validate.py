@@ -7,6 +7,7 @@ from typing import Any
 
 from reid_lightning.config.resolve import class_of
 from reid_lightning.config.schema import matches, resumable
+from reid_lightning.config.typed import check_values
 from reid_lightning.errors import InputError
 
 log = logging.getLogger("reid_lightning")
@@ -18,12 +19,12 @@ def check_config(config: Mapping[str, Any]) -> None:
     Raises:
         InputError: Names the keys and what to change.
     """
+    check_values(config)
     trainer = config["trainer"]
-    if not isinstance(config["seed"], int) or config["seed"] < 0:
-        raise InputError(f"seed={config['seed']} must be a whole number, 0 or more")
-    if not config["loss"] and not config["classifier"] and set(config["tasks"] or {}) <= {"identity"}:
+    tasks = {name for name, node in (config["tasks"] or {}).items() if node}
+    if not config["loss"] and not config["classifier"] and tasks <= {"identity"}:
         raise InputError("loss=none and classifier=none leave nothing to train: choose one of them")
-    if config["classifier"] and "identity" not in (config["tasks"] or {}):
+    if config["classifier"] and "identity" not in tasks:
         raise InputError(
             "classifier is trained by tasks.identity, which this config lacks; add it, or classifier=none"
         )
@@ -31,19 +32,10 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise InputError(
             "refit=true needs a validation split to choose the number of epochs; set data.validation=0.1"
         )
-    if config["refit"] and config["resume"]:
-        raise InputError("resume cannot be combined with refit=true; resume the first fit alone, then refit")
-    if config["time_limit"] is not None:
-        if config["time_limit"] <= 0:
-            raise InputError(
-                f"time_limit={config['time_limit']} must be minutes above 0, or null for no limit"
-            )
-        if config["refit"]:
-            raise InputError(
-                "time_limit cannot be combined with refit=true, which cannot be continued; drop one"
-            )
-    if (trainer["max_epochs"] or 0) < 1:
-        raise InputError(f"trainer.max_epochs is {trainer['max_epochs']}: give at least 1 epoch")
+    if config["time_limit"] is not None and config["refit"]:
+        raise InputError(
+            "time_limit cannot be combined with refit=true, whose second training cannot be continued; drop one"
+        )
     if "16" in str(trainer["precision"]) and "true" in str(trainer["precision"]):
         raise InputError(
             f"trainer.precision={trainer['precision']} keeps the weights in 16 bits, where small steps vanish; "

@@ -1,29 +1,41 @@
 """From the chosen data sets to the loaders of training, validation and test."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
+from typing import Literal
 
 import albumentations as A
 import numpy as np
 import pandas as pd
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from reid_lightning.config.declared import ignores
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
+from reid_lightning.data.cache_file import CachedImages
+from reid_lightning.data.content import Content, compare_content
 from reid_lightning.data.dataset import FIELDS, Annotations, Columns, ReIDDataset, keep_batch
 from reid_lightning.data.fingerprint import fingerprint
-from reid_lightning.data.image_cache import CachedImages, DecodedImages, open_images
+from reid_lightning.data.image_cache import (
+    DecodedImages,
+    missing_images,
+    open_images,
+    refuse_damaged,
+)
 from reid_lightning.data.readers.table_file import read_table_file
 from reid_lightning.data.samplers import EpochSampler, PKSampler, ShardSampler
 from reid_lightning.data.splits import choose_identities, choose_queries, draw_queries
 from reid_lightning.data.table import concatenate_tables, describe_table, identity_keys
+from reid_lightning.data.table_checks import remarks
 from reid_lightning.data.triplet_sampler import TripletSampler
 from reid_lightning.errors import InputError
+
+log = logging.getLogger("reid_lightning")
 
 Loader = DataLoader[dict[str, Tensor]]
 PK_16_4 = partial(PKSampler, 16, 4)
@@ -49,6 +61,8 @@ class ReIDDataModule(LightningDataModule):
             training; up to eight per GPU.
         cache: Whether images are decoded once into the image cache.
         cache_limit: Gigabytes that all files of the image cache together may take.
+        damaged: "error" refuses missing and damaged images, "skip" leaves them out. Without the cache a damaged image is
+            known when it is decoded, and refused.
         validation: Share of the training identities held out for validation, 0 to 1; None or "none" trains on
             all of them, those of the split `val` included. A table's own split `val` takes precedence over a
             share.
@@ -68,6 +82,7 @@ class ReIDDataModule(LightningDataModule):
         has_validation: Whether there are validation rows.
         has_test: Whether there are query and gallery rows.
         attribute_counts: Training images of each attribute class, attributes one after the other.
+        left_out: `path` and `reason` of each image that is left out because it is missing or damaged.
     """
 
     table: pd.DataFrame
@@ -88,6 +103,7 @@ class ReIDDataModule(LightningDataModule):
         num_workers: int | None = None,
         cache: bool = True,
         cache_limit: float = 20.0,
+        damaged: Literal["error", "skip"] = "error",
         validation: float | str | None = 0.1,
         validation_queries: int | None = None,
         validation_seed: int = 0,
@@ -107,6 +123,10 @@ class ReIDDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.cache = cache
         self.cache_limit = cache_limit
+        if damaged not in ("error", "skip"):
+            raise ValueError(f"damaged must be error or skip, got {damaged!r}")
+        self.damaged = damaged
+        self.left_out = pd.DataFrame({"path": [], "reason": []}, dtype="string")
         self.validation = _share(validation)
         self.validation_queries = validation_queries
         self.validation_seed = validation_seed
@@ -120,10 +140,17 @@ class ReIDDataModule(LightningDataModule):
         self._source_table: pd.DataFrame | None = None
         self._images: CachedImages | DecodedImages | None = None
         self._annotations: Annotations | None = None
+        self._content: Content | None = None
         self._train_batches: EpochSampler | None = None
 
     def prepare_data(self) -> None:
-        """Let the sources generate what they generate, and build the image cache; one process per machine."""
+        """Let the sources generate what they generate, and build the image cache; one process per machine.
+
+        Raises:
+            InputError: The tables cannot be used, an image is missing or cannot be decoded.
+        """
+        if self.trainer is not None and self.trainer.state.fn is not None:
+            self.setup(self.trainer.state.fn.value)  # what the tables alone tell comes before any image
         self._open_images()
 
     def setup(self, stage: str | None = None) -> None:
@@ -135,42 +162,35 @@ class ReIDDataModule(LightningDataModule):
         """
         if self._annotations is not None:
             return
-        table = self._read().copy()
-        if self.validation is None:
-            table["split"] = table["split"].replace("val", "train")
-        elif not (table["split"] == "val").any():
-            table = _hold_out(table, self.validation, self.validation_seed)
-        splits = set(table["split"].unique())
+        if self.damaged == "skip":
+            self._open_images()  # what is left out counts nowhere
+        table = self._held_out()
+        splits = set(table.loc[table["person_id"].notna(), "split"].unique())
         if stage in (None, "fit") and "train" not in splits:
-            raise InputError("The data has no rows of split train: there is nothing to train on.")
-        if ("query" in splits) != ("gallery" in splits):
-            raise InputError(
-                "The data has rows of only one of the splits query and gallery: a test needs both, and a "
-                "training without a test neither."
-            )
-        self.has_test = "query" in splits
-        if self.has_test:
-            keys = identity_keys(table)
-            asked, known = (keys[table["split"] == split].unique() for split in ("query", "gallery"))
-            if not set(asked) & set(known):
-                raise InputError(
-                    "None of the queries has its person in the gallery: check that both name their identities alike."
-                )
-        self.has_validation = "val" in splits
-        trained = identity_keys(table[["source", "person_id"]][table["split"] == "train"]).unique()
+            unknown = " whose person is known" if (table["split"] == "train").any() else ""
+            raise InputError(f"The data has no rows of split train{unknown}: there is nothing to train on.")
+        _check_test(table)
+        self.has_test, self.has_validation = "query" in splits, "val" in splits
+        self.table = table
+        train = self._rows("train")
+        trained = identity_keys(table.iloc[train][["source", "person_id"]]).unique()
         self.identity_labels = {key: label for label, key in enumerate(sorted(trained))}
         self.num_identities = len(self.identity_labels)
         is_query = (table["split"] == "query").to_numpy()
         annotations = Annotations.from_table(
             table, self.identity_labels, is_query, self.attributes, self.columns
         )
-        self.attribute_counts = _count_classes(
-            annotations.attributes[np.flatnonzero(table["split"] == "train")], self.attributes
-        )
+        self.attribute_counts = _count_classes(annotations.attributes[train], self.attributes)
         if self.has_validation:
-            self._mark_validation_queries(annotations, np.flatnonzero(table["split"] == "val"))
-        self.table, self._annotations = table, annotations
+            self._mark_validation_queries(annotations, self._rows("val"))
+        self._annotations = annotations
         rank_zero_info(f"{describe_table(table).to_string()}")
+        _say(remarks(self._read()))
+
+    @property
+    def annotations(self) -> Annotations:
+        """What is known of every image, a row each as in `table`; known after `setup`."""
+        return self._coded()
 
     def train_dataloader(self) -> Loader:
         """Return batches of training identities; the sampler draws a new epoch each time."""
@@ -238,15 +258,46 @@ class ReIDDataModule(LightningDataModule):
             self._source_table = concatenate_tables(tables, self.attributes)
         return self._source_table
 
+    def _held_out(self) -> pd.DataFrame:
+        """Return the table with the validation identities held out."""
+        table = self._read().copy()
+        if self.validation is None:
+            table["split"] = table["split"].replace("val", "train")
+        elif not (table["split"] == "val").any():
+            table = _hold_out(table, self.validation, self.validation_seed)
+        return table
+
     def _open_images(self) -> CachedImages | DecodedImages:
         if self._images is None:
-            paths = self._read()["path"].tolist()
-            self._images = (
-                open_images(paths, self.image_size, self.cache_limit)
-                if self.cache
-                else DecodedImages(paths, self.image_size)
-            )
+            paths, skip = self._read()["path"].tolist(), self.damaged == "skip"
+            if self.cache:
+                images = open_images(paths, self.image_size, self.cache_limit, skip_damaged=skip)
+            else:
+                images = DecodedImages(paths, self.image_size, missing_images(paths))
+                if not skip:
+                    refuse_damaged(images.damaged, len(paths))
+            self._images = self._without_damaged(images) if images.damaged else images
         return self._images
+
+    def _without_damaged(self, images: CachedImages | DecodedImages) -> CachedImages | DecodedImages:
+        """Leave rows without an image out of the table."""
+        table, rows = self._read(), sorted(images.damaged)
+        reasons = [images.damaged[row] for row in rows]
+        self.left_out = pd.DataFrame({"path": table["path"].iloc[rows].tolist(), "reason": reasons})
+        if len(rows) == len(table):
+            raise InputError(
+                f"All {len(rows):,} images are missing or damaged; the first: {images.damaged[rows[0]]}"
+            )
+        kept = np.setdiff1d(np.arange(len(table)), rows)
+        self._source_table = table.iloc[kept].reset_index(drop=True)
+        return images.select(kept)
+
+    @property
+    def content(self) -> Content:
+        """Which images of the table occur twice; known after `setup`."""
+        if self._content is None:
+            self._content = compare_content(self.table, self._open_images().checksums)
+        return self._content
 
     def _mark_validation_queries(self, annotations: Annotations, rows: np.ndarray) -> None:
         seed = self.validation_seed
@@ -271,18 +322,14 @@ class ReIDDataModule(LightningDataModule):
         tables = {str(source): table for source, table in self._read().groupby("source")}
         return fingerprint(tables, times=False)
 
-    @property
-    def annotations(self) -> Annotations:
-        """What the table says about each row, as codes. Known after `setup`."""
-        return self._coded()
-
     def _coded(self) -> Annotations:
         if self._annotations is None:
             raise RuntimeError("setup() comes before the loaders")
         return self._annotations
 
     def _rows(self, *splits: str) -> np.ndarray:
-        return np.flatnonzero(self.table["split"].isin(splits))
+        """Return the rows of some splits whose person is known."""
+        return np.flatnonzero(self.table["split"].isin(splits) & self.table["person_id"].notna())
 
     def _evaluation_loader(self, *splits: str) -> Loader:
         dataset = self._plain_images(evaluation=True)
@@ -341,10 +388,10 @@ def _share(validation: float | str | None) -> float | None:
 
 def _hold_out(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     """Turn the training rows of a share of the training identities into validation rows."""
-    train = table["split"] == "train"
+    keys = identity_keys(table)
+    train = (table["split"] == "train") & keys.notna()
     if not train.any():
         return table
-    keys = identity_keys(table)
     chosen = choose_identities(keys[train], share, seed)
     if len(chosen) < 2:
         raise InputError(
@@ -354,6 +401,27 @@ def _hold_out(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
         )
     table["split"] = table["split"].mask(train & keys.isin(chosen), "val")
     return table
+
+
+def _check_test(table: pd.DataFrame) -> None:
+    """Refuse queries without a gallery, the other way round, and a gallery without anybody of the queries."""
+    keys = identity_keys(table)
+    asked, known = (set(keys[table["split"] == split].dropna()) for split in ("query", "gallery"))
+    if bool(asked) != bool(known):
+        raise InputError(
+            "The data has rows of only one of the splits query and gallery whose person is known: a test "
+            "needs both, and a training without a test neither."
+        )
+    if asked and not asked & known:
+        raise InputError(
+            "None of the queries has its person in the gallery: check that both name their identities alike."
+        )
+
+
+@rank_zero_only
+def _say(sentences: list[str]) -> None:
+    for sentence in sentences:
+        log.warning(sentence)
 
 
 def _workers_per_gpu(gpus: int) -> int:

@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.data.augmentation import SampleRandomness
-from reid_lightning.data.image_cache import CachedImages, DecodedImages
+from reid_lightning.data.cache_file import CachedImages
+from reid_lightning.data.image_cache import DecodedImages
 from reid_lightning.data.table import camera_keys, identity_keys, tracklet_keys
 from reid_lightning.errors import InputError
 
@@ -30,7 +31,7 @@ class Annotations:
 
     Attributes:
         labels: Contiguous over the training identities, -1 elsewhere, (N,).
-        person_ids: Identity over all rows and sources, (N,).
+        person_ids: Identity over all rows and sources, -1 where unknown, (N,).
         camera_ids: Camera over all sources, -1 where unknown, (N,).
         attributes: Classes of the schema's attributes, -1 where unknown, (N, attributes).
         is_query: Whether an evaluation row is a query, (N,).

@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from reid_lightning.data.image_cache import sizes_and_times
@@ -12,17 +11,18 @@ from reid_lightning.data.image_cache import sizes_and_times
 _FILES = ("keypoints", "attribute_file")  # columns that name a file beside the images
 
 
-def fingerprint(tables: Mapping[str, pd.DataFrame], times: bool = True) -> str:
+def fingerprint(tables: Mapping[str, pd.DataFrame], missing_too: bool = False, times: bool = True) -> str:
     """Return a hash of tables: every column, and size and modification time of every image.
 
     Paths count from the folder that the images of a table have in common, so that a data set may move.
 
     Args:
         tables: As readers return them, by source.
+        missing_too: Whether images may be missing.
         times: Whether modification times count; a copy of a data set has other ones.
 
     Raises:
-        InputError: An image is missing.
+        InputError: An image is missing, and `missing_too` is not set.
     """
     digest = hashlib.blake2b(digest_size=16)
     for source, table in sorted(tables.items()):
@@ -30,7 +30,7 @@ def fingerprint(tables: Mapping[str, pd.DataFrame], times: bool = True) -> str:
         paths = [os.path.abspath(path) for path in table["path"]]
         start = len(_common_folder(paths))
         digest.update("\n".join([path[start:] for path in paths]).encode(errors="surrogateescape"))
-        digest.update(_facts(paths, times))
+        digest.update(_facts(paths, times, missing_too))
         for name in sorted(set(table.columns) - {"path", "source", *_FILES}):
             digest.update(f"\n{name}\n".encode())
             digest.update(pd.util.hash_pandas_object(table[name], index=False).to_numpy().tobytes())
@@ -46,6 +46,6 @@ def _common_folder(paths: Sequence[str]) -> str:
     return os.path.commonpath([os.path.dirname(min(paths)), os.path.dirname(max(paths))]) if paths else ""
 
 
-def _facts(paths: Sequence[str], times: bool) -> bytes:
-    facts = np.fromiter(sizes_and_times(paths), np.int64, 2 * len(paths))
-    return (facts if times else facts.reshape(-1, 2)[:, 0]).tobytes()
+def _facts(paths: Sequence[str], times: bool, missing_too: bool = False) -> bytes:
+    facts = sizes_and_times(paths, missing_too)
+    return (facts if times else facts[:, 0]).tobytes()

@@ -1,33 +1,25 @@
-"""Every image decoded and resized once, in one memory-mapped file for all workers, ranks and jobs."""
+"""Every image decoded and resized once, in one file for all workers, ranks and jobs."""
 
 import hashlib
-import io
 import logging
 import os
 import shutil
-import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from reid_lightning.data.cache_file import CachedImages, DamagedCache, checksum, write_footer
+from reid_lightning.data.decoding import decode_image, half_decoded, irregular
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path, cache_dir, file_lock
 
-# Images are small: the parallelism comes from threads and workers above OpenCV, whose own threads do not
-# survive the fork of a worker.
-cv2.setNumThreads(0)
-
 _GIGABYTE = 10**9
 _ROWS_PER_TASK = 64
-_END_OF_FILE = (b"\xff\xd9", b"IEND\xae\x42\x60\x82")  # JPEG, PNG
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +30,20 @@ class DecodedImages:
     Args:
         paths: Image files.
         image_size: Height and width in pixels.
+        damaged: Rows without an image, with the reason.
+
+    Attributes:
+        checksums: None; what the images hold is not known.
     """
 
-    def __init__(self, paths: Sequence[str], image_size: tuple[int, int]):
+    checksums = None
+
+    def __init__(
+        self, paths: Sequence[str], image_size: tuple[int, int], damaged: Mapping[int, str] | None = None
+    ):
         self._paths = np.array([os.fsencode(path) for path in paths])  # one block, which workers share
         self._image_size = image_size
+        self.damaged = dict(damaged or {})
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -50,74 +51,23 @@ class DecodedImages:
     def __getitem__(self, row: int) -> np.ndarray:
         return decode_image(os.fsdecode(self._paths[row]), self._image_size)
 
-
-class CachedImages:
-    """Images out of a cache file; nobody evicts the file while this object lives.
-
-    Args:
-        path: A `.npy` file of uint8 (N, H, W, 3), red first.
-    """
-
-    def __init__(self, path: Path):
-        import fcntl
-
-        self.path = path
-        handle = os.open(path, os.O_RDONLY)
-        weakref.finalize(self, os.close, handle)
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        self._images = np.load(path, mmap_mode="r")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return CachedImages, (self.path,)  # a mapping would be pickled with all its pixels
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, row: int) -> np.ndarray:
-        return self._images[row]
-
-
-def decode_image(path: str, image_size: tuple[int, int]) -> np.ndarray:
-    """Return an image file as uint8 (H, W, 3), red first, resized to `image_size` (height, width) pixels.
-
-    Shrinking averages the pixels of an area, enlarging is bilinear.
-
-    Raises:
-        InputError: The file is missing, corrupt or ends too early.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-    if not data.endswith(_END_OF_FILE):  # OpenCV paints the missing rest grey and says nothing
-        _refuse_truncated(data, path)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
-    if image is None:
-        raise InputError(f"{path} cannot be decoded as an image: replace it or remove it.")
-    height, width = image_size
-    shrinks = image.shape[0] >= height and image.shape[1] >= width
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def _refuse_truncated(data: bytes, path: str) -> None:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except Exception as error:  # Pillow raises whatever the broken bytes lead to
-        unknown = isinstance(error, UnidentifiedImageError)
-        reason = "no known kind of image" if unknown else str(error).rstrip(".")
-        raise InputError(
-            f"{path} is corrupt or ends too early ({reason}): replace it or remove it."
-        ) from None
+    def select(self, rows: np.ndarray) -> "DecodedImages":
+        """Return some of the images; row i of the result is row `rows[i]` of this one."""
+        return DecodedImages([os.fsdecode(path) for path in self._paths[rows]], self._image_size)
 
 
 def open_images(
-    paths: Sequence[str], image_size: tuple[int, int], limit: float = 20.0, folder: Path | None = None
+    paths: Sequence[str],
+    image_size: tuple[int, int],
+    limit: float = 20.0,
+    folder: Path | None = None,
+    skip_damaged: bool = False,
 ) -> CachedImages | DecodedImages:
     """Return the decoded images, building the cache file if nobody has done so yet.
 
     The file is keyed by path, size and modification time of every image and by `image_size`. Of several
-    processes one builds it and the others wait; a build that was killed leaves nothing that counts.
+    processes one builds it and the others wait; a build that was killed leaves nothing that counts. A file that is not as
+    it was written is built again. Where none can be written, images are decoded on the fly.
 
     Args:
         paths: Image files; row i of the result is path i.
@@ -125,23 +75,83 @@ def open_images(
         limit: Gigabytes that all cache files together may take. Files of earlier runs that nobody has open
             are evicted, the longest unused first. What does not fit is decoded on the fly.
         folder: Where the cache files lie; by default `images` in `files.cache_dir()`.
+        skip_damaged: Whether rows of missing and damaged images are listed in `damaged` of the result.
 
     Raises:
-        InputError: An image is missing or cannot be decoded.
+        InputError: An image is missing or cannot be decoded, and `skip_damaged` is not set.
     """
     folder = cache_dir() / "images" if folder is None else folder
-    key = cache_key(paths, image_size)
-    target = folder / f"{key}.npy"
-    with file_lock(_lock_of(target)):
-        if not target.exists():
-            _remove_leftovers(target)
-            needed = len(paths) * image_size[0] * image_size[1] * 3
-            if not _make_room(folder, needed, limit):
-                return DecodedImages(paths, image_size)
-            with atomic_path(target) as temporary:
-                _decode_all(paths, image_size, temporary)
-        os.utime(target)  # the time of last use, which eviction goes by
-        return CachedImages(target)
+    facts, missing = _look_up(paths)
+    if not skip_damaged:
+        refuse_damaged(missing, len(paths))
+    target = folder / f"{_key(paths, image_size, facts)}.npy"
+    opened = _open(target, paths, image_size)
+    if opened is None:
+        try:
+            with file_lock(_lock_of(target)):
+                opened = _open(target, paths, image_size, repair=True)
+                if opened is None and _make_room(
+                    folder, len(paths) * image_size[0] * image_size[1] * 3, limit
+                ):
+                    with atomic_path(target) as temporary:
+                        _decode_all(paths, image_size, temporary, missing, skip_damaged)
+                    opened = _open(target, paths, image_size)
+        except (InputError, OSError) as error:
+            if isinstance(error, InputError) and not isinstance(error.__cause__, OSError):
+                raise  # about an image, not about the folder of the cache
+            why = error if isinstance(error, InputError) else f"{target} cannot be written: {error.strerror}."
+            logger.warning("%s Until then images are decoded on the fly, which is slower.", why)
+    if opened is not None and not skip_damaged:
+        refuse_damaged(opened.damaged, len(paths))
+    return DecodedImages(paths, image_size, missing) if opened is None else opened
+
+
+def missing_images(paths: Sequence[str]) -> dict[int, str]:
+    """Return the rows whose file is missing or no regular file, with the reason in a sentence."""
+    return _look_up(paths)[1]
+
+
+def refuse_damaged(damaged: Mapping[int, str], total: int) -> None:
+    """Refuse damaged images, if there are any.
+
+    Raises:
+        InputError: Says what is wrong with the first, and how many more there are.
+    """
+    if damaged:
+        first = damaged[min(damaged)]
+        if len(damaged) > 1:
+            first = (
+                f"{first.rstrip('.')} ({len(damaged) - 1} more of {total:,} images are missing or damaged; "
+                "data.damaged=skip leaves them out)."
+            )
+        raise InputError(first)
+
+
+def find_damaged(images: CachedImages | DecodedImages, paths: Sequence[str]) -> dict[int, str]:
+    """Return the rows of missing and damaged images, with the reason in a sentence; without a cache all are decoded.
+
+    Args:
+        images: As `open_images` returns them for `paths`.
+        paths: Image files.
+    """
+    if isinstance(images, CachedImages):
+        return images.damaged
+
+    def decode(row: int) -> tuple[np.ndarray | None, str]:
+        try:
+            return images[row][-1, -1].copy(), ""
+        except InputError as error:
+            return None, str(error)
+
+    rows = [row for row in range(len(paths)) if row not in images.damaged]
+    with ThreadPoolExecutor(_threads()) as pool:
+        found = dict(zip(rows, pool.map(decode, rows), strict=True))
+    damaged = images.damaged | {row: reason for row, (_, reason) in found.items() if reason}
+    corners = np.zeros((len(paths), 3), np.uint8)
+    for row, (corner, _) in found.items():
+        if corner is not None:
+            corners[row] = corner
+    return damaged | half_decoded(paths, corners)
 
 
 def cache_key(paths: Sequence[str], image_size: tuple[int, int]) -> str:
@@ -150,47 +160,108 @@ def cache_key(paths: Sequence[str], image_size: tuple[int, int]) -> str:
     Raises:
         InputError: A file is missing.
     """
+    facts, missing = _look_up(paths)
+    refuse_damaged(missing, len(paths))
+    return _key(paths, image_size, facts)
+
+
+def _key(paths: Sequence[str], image_size: tuple[int, int], facts: np.ndarray) -> str:
     absolute = [os.path.abspath(path) for path in paths]
-    facts = np.fromiter(sizes_and_times(absolute), np.int64, 2 * len(absolute))
-    digest = hashlib.blake2b(f"{image_size[0]}x{image_size[1]} v1\n".encode(), digest_size=16)
+    digest = hashlib.blake2b(f"{image_size[0]}x{image_size[1]} v2\n".encode(), digest_size=16)
     digest.update("\n".join(absolute).encode(errors="surrogateescape"))
     digest.update(facts.tobytes())
     return digest.hexdigest()
 
 
-def sizes_and_times(paths: Sequence[str]) -> Iterator[int]:
-    """Yield size in bytes and modification time in nanoseconds, file after file."""
-    for path in paths:
+def sizes_and_times(paths: Sequence[str], missing_too: bool = False) -> np.ndarray:
+    """Return size in bytes and modification time in nanoseconds, (N, 2) int64; -1 for missing files.
+
+    Raises:
+        InputError: A file is missing or no regular file, and `missing_too` is not set.
+    """
+    facts, missing = _look_up(paths)
+    if not missing_too:
+        refuse_damaged(missing, len(paths))
+    return facts
+
+
+def _look_up(paths: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
+    facts, missing = np.full((len(paths), 2), -1, np.int64), {}
+    for row, path in enumerate(paths):
         try:
             status = os.stat(path)
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-        yield status.st_size
-        yield status.st_mtime_ns
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            missing[row] = f"{path} cannot be read: {getattr(error, 'strerror', None) or error}."
+            continue
+        if reason := irregular(status):
+            missing[row] = f"{path} is {reason}: replace it or remove it."
+        else:
+            facts[row] = status.st_size, status.st_mtime_ns
+    return facts, missing
 
 
-def _decode_all(paths: Sequence[str], image_size: tuple[int, int], path: Path) -> None:
+def _open(
+    target: Path, paths: Sequence[str], image_size: tuple[int, int], repair: bool = False
+) -> CachedImages | None:
+    """Return a whole cache file opened, or None; remove one that is not whole where `repair` is set."""
+    try:
+        images = CachedImages(target, paths, image_size)
+    except FileNotFoundError:
+        return None
+    except DamagedCache as error:
+        if repair:
+            logger.warning(
+                "The image cache file %s is damaged (%s): the images are decoded again.", target, error
+            )
+            target.unlink(missing_ok=True)
+        return None
+    with suppress(OSError):
+        os.utime(target)  # the time of last use, which eviction goes by
+    return images
+
+
+def _decode_all(
+    paths: Sequence[str],
+    image_size: tuple[int, int],
+    path: Path,
+    missing: Mapping[int, str],
+    skip_damaged: bool,
+) -> None:
     shape = (len(paths), *image_size, 3)
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):  # a full disk is an error now, not a crash while writing
         with path.open("r+b") as handle:
             os.posix_fallocate(handle.fileno(), 0, path.stat().st_size)
+    checksums, damaged = np.zeros(len(paths), np.uint64), dict(missing)
 
     def fill(start: int) -> int:
         stop = min(start + _ROWS_PER_TASK, len(paths))
         for row in range(start, stop):
-            images[row] = decode_image(paths[row], image_size)
+            if row not in missing:
+                try:
+                    image = decode_image(paths[row], image_size)
+                except InputError as error:
+                    damaged[row] = str(error)
+                else:
+                    images[row], checksums[row] = image, checksum(image)
         return stop - start
 
     console, columns = Console(), (*Progress.get_default_columns(), MofNCompleteColumn())
     logger.info("Decoding %d images to %dx%d into %s.", len(paths), *image_size, path.parent)
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with bar as progress, ThreadPoolExecutor(threads) as pool:
+    with bar as progress, ThreadPoolExecutor(_threads()) as pool:
         task = progress.add_task(f"Decoding images to {image_size[0]}x{image_size[1]}", total=len(paths))
         for count in pool.map(fill, range(0, len(paths), _ROWS_PER_TASK)):
             progress.advance(task, count)
+    damaged |= half_decoded(paths, images[:, -1, -1])
+    if not skip_damaged:
+        refuse_damaged(damaged, len(paths))
     images.flush()
+    write_footer(path, checksums, damaged)
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _make_room(folder: Path, needed: int, limit: float) -> bool:
@@ -223,11 +294,6 @@ def _make_room(folder: Path, needed: int, limit: float) -> bool:
 def _fits(folder: Path, needed: int, limit: float) -> bool:
     taken = sum(path.stat().st_size for path in folder.glob("*.npy"))  # also what is being built
     return needed + taken <= limit * _GIGABYTE and needed < shutil.disk_usage(folder).free
-
-
-def _remove_leftovers(target: Path) -> None:
-    for leftover in target.parent.glob(f".{target.name}.*.part.npy"):
-        leftover.unlink(missing_ok=True)
 
 
 def _lock_of(target: Path) -> Path:

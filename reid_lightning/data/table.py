@@ -3,7 +3,7 @@
 | column | type | meaning |
 |---|---|---|
 | `path` | string | image file |
-| `person_id` | string | identity, unique within its `source` |
+| `person_id` | string or missing | identity, unique within its `source`; missing where it is not known who it is |
 | `split` | string | `train`, `val`, `query` or `gallery` |
 | `camera_id` | string or missing | camera, unique within its `source` |
 | `tracklet_id` | string or missing | images of one walk past one camera |
@@ -17,8 +17,10 @@
 | `protocol` | string or missing | how the data set was split; a result names it, see `describe_protocols` |
 | any other | anything | kept as it stands, missing where a source has no such column, see `numbers_of` |
 
-A reader is a function that returns such a table. Images that count as neither right nor wrong (junk) never
-enter. Which columns are attributes, a run chooses; so they are joined and checked when it puts its tables together.
+A reader is a function that returns such a table. Images of unknown people stay in it: a training on identities leaves
+them out, and so does a ranking, in which they are neither right nor wrong (junk). A `person_id` of -1, which is what
+Market-1501 calls its junk, is unknown too. The columns that are attributes are joined and checked when a run puts its
+tables together.
 """
 
 from collections.abc import Mapping
@@ -28,56 +30,59 @@ import pandas as pd
 
 from reid_lightning.data.annotations import join_attributes
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
+from reid_lightning.data.cells import booleans, column, identifiers, integers, refuse, texts
+from reid_lightning.data.column_names import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, check_names
 from reid_lightning.errors import InputError
 
 SPLITS = ("train", "val", "query", "gallery")
-REQUIRED_COLUMNS = ("path", "person_id", "split")
-OPTIONAL_COLUMNS = ("camera_id", "tracklet_id", "sequence_id", "frame_id", "distractor", "source")
 _NOT_ATTRIBUTES = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, "keypoints", "protocol", "attribute_file")
-_TRUE_FALSE = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
+UNKNOWN = "-1"  # an empty cell says the same
+NOBODY = "distractor"  # the name of a distractor that has none
 
 
 def validate_table(table: pd.DataFrame, origin: str = "the table") -> pd.DataFrame:
     """Return the table in its full form: every column present, typed and checked; rows keep their order.
 
     Args:
-        table: At least `path`, `person_id` and `split`. Identities and cameras may be strings or integers.
+        table: At least `path`, `person_id` and `split`. Identities and cameras may be strings or numbers.
         origin: File or data set that error messages name; it is also the `source` where none is given.
 
     Raises:
-        InputError: A column is absent, or a value cannot be used (named by row, counted from 1).
+        InputError: A column is absent, twice there or named like a known one, a value cannot be used (named by row,
+            counted from 1), or one file shows two people.
 
     Examples:
         >>> rows = {"path": ["a.jpg", "b.jpg"], "person_id": [7, 7], "split": ["query", "gallery"]}
         >>> validate_table(pd.DataFrame(rows), "album")[["person_id", "split", "distractor"]].values.tolist()
         [['7', 'query', False], ['7', 'gallery', False]]
     """
-    missing = [name for name in REQUIRED_COLUMNS if name not in table.columns]
-    if missing:
-        raise InputError(
-            f"{origin} has no column {', '.join(missing)}: a table needs {', '.join(REQUIRED_COLUMNS)}, "
-            f"and this one has {', '.join(map(str, table.columns))}."
-        )
+    check_names(table, origin)
     if table.empty:
         raise InputError(f"{origin} holds no images.")
     table = table.reset_index(drop=True)
-    columns: dict[str, pd.Series] = {}
-    for name in REQUIRED_COLUMNS:
-        columns[name] = _identifiers(table[name])
-        empty = columns[name].isna() | (columns[name] == "")
-        _refuse(table, empty, origin, f"{name} is empty")
+    columns: dict[str, pd.Series] = {"path": texts(table, "path", origin)}
+    for name in ("person_id", "split", "camera_id", "tracklet_id", "sequence_id"):
+        names = identifiers(table, name, origin)
+        columns[name] = names.mask(names == UNKNOWN)
     columns["split"] = columns["split"].str.lower()
-    _refuse(table, ~columns["split"].isin(SPLITS), origin, f"split is none of {', '.join(SPLITS)}", "split")
-    for name in ("camera_id", "tracklet_id", "sequence_id"):
-        columns[name] = _optional_identifiers(table, name)
-    columns["frame_id"] = _integers(table, "frame_id", origin)
-    columns["distractor"] = _booleans(table, "distractor", origin)
-    misplaced = columns["distractor"] & (columns["split"] != "gallery")
-    _refuse(table, misplaced, origin, "a distractor belongs to the gallery")
-    columns["source"] = _identifiers(_column(table, "source")).fillna(origin)
+    for name in ("path", "split"):
+        refuse(table, columns[name].isna().to_numpy(bool), origin, f"{name} is empty")
+    stray = ~columns["split"].isin(SPLITS).to_numpy(bool)
+    refuse(table, stray, origin, f"split is not one of {', '.join(SPLITS)}", "split")
+    columns["frame_id"] = integers(table, "frame_id", origin)
+    columns["distractor"] = booleans(table, "distractor", origin)
+    misplaced = (columns["distractor"] & (columns["split"] != "gallery")).to_numpy(bool)
+    refuse(table, misplaced, origin, "a distractor belongs to the gallery")
+    people, nobody = columns["person_id"], columns["distractor"]
+    columns["person_id"] = people.mask(people.isna() & nobody, NOBODY)
+    columns["source"] = identifiers(table, "source", origin).fillna(origin)
     for name in ("keypoints", "attribute_file"):
         if name in table.columns:
-            columns[name] = _optional_identifiers(table, name)
+            columns[name] = texts(table, name, origin)
+    _refuse_two_people(columns["path"], columns["person_id"], origin)
+    shown = set(people[~nobody].dropna())
+    named = (people.isin(shown) & nobody).to_numpy(bool)
+    refuse(table, named, origin, "it is a distractor, but other rows with its person_id are not")
     extra = {name: table[name] for name in table.columns if name not in columns}
     return pd.DataFrame(columns | extra)
 
@@ -111,7 +116,7 @@ def concatenate_tables(
 
 
 def identity_keys(table: pd.DataFrame) -> pd.Series:
-    """Return `source/person_id` of each row, which is unique over all sources."""
+    """Return `source/person_id` of each row, which is unique over all sources, missing where the person is unknown."""
     return table["source"] + "/" + table["person_id"]
 
 
@@ -121,7 +126,9 @@ def camera_keys(table: pd.DataFrame) -> pd.Series:
 
 
 def describe_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Count images, identities, cameras and distractors of each split (distractors are no identity).
+    """Count images, identities, cameras and distractors of each split (distractors are not identities).
+
+    Where people are unknown, their images are counted too.
 
     Returns:
         A row per split that occurs, in the order train, val, query, gallery.
@@ -137,6 +144,8 @@ def describe_table(table: pd.DataFrame) -> pd.DataFrame:
                 "cameras": camera_keys(rows).nunique(),
                 "distractors": int(rows["distractor"].sum()),
             }
+            if table["person_id"].isna().any():
+                counts[split]["unknown"] = int(rows["person_id"].isna().sum())
     return pd.DataFrame.from_dict(counts, orient="index").rename_axis("split")
 
 
@@ -163,7 +172,7 @@ def numbers_of(table: pd.DataFrame, name: str) -> np.ndarray:
     wrong = (values.notna().to_numpy() & np.isnan(numbers)) | np.isinf(numbers)
     for source, rows in table.groupby("source", sort=False).indices.items():
         reason = f"{name} is not a finite number"
-        _refuse(table.iloc[rows], pd.Series(wrong[rows]), str(source), reason, name)
+        refuse(table.iloc[rows], wrong[rows], str(source), reason, name)
     return numbers
 
 
@@ -181,7 +190,7 @@ def count_annotated(table: pd.DataFrame, schema: AttributeSchema = MARKET12) -> 
 
 def attribute_files(table: pd.DataFrame) -> list[str]:
     """Return the files that attributes are joined from."""
-    return [str(file) for file in _column(table, "attribute_file").dropna().unique()]
+    return [str(file) for file in column(table, "attribute_file").dropna().unique()]
 
 
 def describe_protocols(table: pd.DataFrame) -> list[str]:
@@ -218,57 +227,24 @@ def _with_attributes(table: pd.DataFrame, schema: AttributeSchema) -> pd.DataFra
         table = join_attributes(table, files[0], schema)
     for attribute in schema:
         if attribute.name in table.columns:
-            codes = columns[attribute.name] = _integers(table, attribute.name, origin)
-            outside = ((codes < 0) | (codes >= len(attribute.classes))).fillna(value=False)
+            codes = columns[attribute.name] = integers(table, attribute.name, origin)
+            outside = ((codes < 0) | (codes >= len(attribute.classes))).fillna(value=False).to_numpy(bool)
             reason = f"{attribute.name} is not within 0..{len(attribute.classes) - 1}"
-            _refuse(table, outside, origin, reason, attribute.name)
+            refuse(table, outside, origin, reason, attribute.name)
     return table.assign(**columns)
 
 
-def _column(table: pd.DataFrame, name: str) -> pd.Series:
-    if name in table.columns:
-        return table[name]
-    return pd.Series(pd.NA, index=table.index, dtype="string")
-
-
-def _identifiers(values: pd.Series) -> pd.Series:
-    """Strings without surrounding spaces; 7.0 (pandas reads integers with gaps so) becomes '7'."""
-    if pd.api.types.is_float_dtype(values.dtype) and (values.dropna() % 1 == 0).all():
-        values = values.astype("Int64")
-    return values.astype("string").str.strip()
-
-
-def _optional_identifiers(table: pd.DataFrame, name: str) -> pd.Series:
-    values = _identifiers(_column(table, name))
-    return values.mask(values == "")
-
-
-def _integers(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
-    values = _column(table, name)
-    if pd.api.types.is_string_dtype(values.dtype):
-        values = values.mask(values == "")
-    numbers = pd.to_numeric(values, errors="coerce").astype("Float64")
-    wrong = (values.notna() & numbers.isna()) | (numbers % 1 != 0).fillna(False)
-    _refuse(table, wrong, origin, f"{name} is not an integer", name)
-    return numbers.astype("Int64")
-
-
-def _booleans(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
-    if name in table.columns and pd.api.types.is_bool_dtype(table[name].dtype):
-        return table[name].fillna(False).astype(bool)
-    values = _optional_identifiers(table, name).str.lower()
-    truth = values.map(_TRUE_FALSE)
-    _refuse(table, values.notna() & truth.isna(), origin, f"{name} is neither true nor false", name)
-    return truth.astype("boolean").fillna(False).astype(bool)
-
-
-def _refuse(
-    table: pd.DataFrame, wrong: pd.Series, origin: str, reason: str, column: str | None = None
-) -> None:
-    """Raise for the first row marked wrong."""
-    marked = np.flatnonzero(wrong.to_numpy(dtype=bool))
-    if len(marked):
-        row = table.iloc[int(marked[0])]
-        value = f" but {str(row[column])!r}" if column else ""
-        more = f" (and {len(marked) - 1} more rows)" if len(marked) > 1 else ""
-        raise InputError(f"{origin}, row {marked[0] + 1} ({row['path']}): {reason}{value}{more}.")
+def _refuse_two_people(paths: pd.Series, people: pd.Series, origin: str) -> None:
+    """Raise for the first file of which two rows name different people."""
+    repeated = np.flatnonzero(paths.duplicated(keep=False) & people.notna())
+    if len(repeated):
+        paths, people = paths.iloc[repeated], people.iloc[repeated]
+        first = people.groupby(paths).transform("first")
+        wrong = np.flatnonzero((people != first).to_numpy(bool))
+        if len(wrong):
+            path, person = paths.iloc[wrong[0]], people.iloc[wrong[0]]
+            other = int(np.flatnonzero((paths == path).to_numpy(bool))[0])
+            raise InputError(
+                f"{origin}, rows {repeated[other] + 1} and {repeated[wrong[0]] + 1} name one file, {path}, but two people, "
+                f"{people.iloc[other]} and {person}: correct or remove one of them."
+            )

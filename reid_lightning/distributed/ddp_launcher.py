@@ -22,14 +22,14 @@ import torch
 from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning.config.resolve import quoted
 from reid_lightning.errors import InputError
+from reid_lightning.signals import EXIT_STATUS
 
 RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 FIRST, ERRORS = "REID_LIGHTNING_FIRST_PROCESS", "REID_LIGHTNING_ERRORS"  # a process's number, and an open file's
-
-
 _LONGEST = 65_536  # bytes of an error, which a pipe holds
 
 
@@ -62,16 +62,8 @@ class JobLauncher(_SubprocessScriptLauncher):
         os.environ["WORLD_SIZE"] = str(self.num_processes * self.num_nodes)
         _require_free(environment.main_address, environment.main_port)
         command = child_command(self.config_file)
-        self.procs = [
-            subprocess.Popen(
-                command,
-                env={**os.environ, "LOCAL_RANK": str(rank), FIRST: str(os.getpid()), ERRORS: str(pipe)},
-                pass_fds=[pipe],
-            )
-            for rank in range(1, self.num_processes)
-            for pipe in [self.children.new_pipe()]
-        ]
-        self.children.add(self.procs)
+        with _signals_ignored():
+            self.procs = [self.children.start(command, rank) for rank in range(1, self.num_processes)]
 
 
 def _require_free(address: str, port: int) -> None:
@@ -89,6 +81,24 @@ def _require_free(address: str, port: int) -> None:
             ) from error
 
 
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """Let processes that start here ignore the signals that end a job, which come to the whole group of processes.
+
+    The first process ends them. One that ended by itself would leave the first in a collective operation, where it sees no
+    signal.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in EXIT_STATUS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Children:
     """The processes that rank 0 has started for one job.
 
@@ -97,24 +107,23 @@ class Children:
     """
 
     grace_s = 15.0  # for rank 0 to fail by itself (gloo does), before it is ended where it hangs
-    settle_s = 5.0  # for a child that has lost its connection, or has cut it, to end
+    settle_s = 10.0  # for a child that has lost its connection, or has cut it, to end
 
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[bytes]] = []
         self._over = threading.Event()
-        self._pipes: list[tuple[int, int]] = []  # of each child: where its error is read, where it is written
+        self._pipes: list[int] = []  # of each child: where its error is read
 
-    def new_pipe(self) -> int:
-        """Return where the next child writes the sentence of its error."""
-        self._pipes.append(os.pipe())
-        os.set_blocking(self._pipes[-1][0], False)
-        return self._pipes[-1][1]
-
-    def add(self, processes: list[subprocess.Popen[bytes]]) -> None:
-        """Take up started children, which hold their end of their pipes."""
-        self.processes.extend(processes)
-        for _, written in self._pipes:
-            os.close(written)
+    def start(self, command: list[str], rank: int) -> "subprocess.Popen[bytes]":
+        """Start a child, which writes the sentence of its error into a pipe."""
+        read, written = os.pipe()
+        os.set_blocking(read, False)
+        environment = {"LOCAL_RANK": str(rank), FIRST: str(os.getpid()), ERRORS: str(written)}
+        process = subprocess.Popen(command, env=os.environ | environment, pass_fds=[written])
+        os.close(written)
+        self.processes.append(process)
+        self._pipes.append(read)
+        return process
 
     def watch(self) -> None:
         """Start the watch in a thread."""
@@ -136,21 +145,17 @@ class Children:
             wait_s: Seconds that a child may still take to end.
         """
         end = time.monotonic() + wait_s
-        while not (failed := [rank for rank, process in enumerate(self.processes) if process.poll()]):
+        while True:
+            for pipe in self._pipes:
+                with suppress(BlockingIOError):
+                    if said := os.read(pipe, _LONGEST):
+                        return said.decode(errors="replace")
+            for rank, process in enumerate(self.processes, start=1):
+                if code := process.poll():
+                    return _how_it_ended(rank, code)
             if not self.processes or time.monotonic() > end:
                 return None
             time.sleep(0.05)
-        for rank in failed:
-            with suppress(BlockingIOError):
-                if said := os.read(self._pipes[rank][0], _LONGEST):
-                    return said.decode(errors="replace")
-        name, code = f"process {failed[0] + 1} of this run", self.processes[failed[0]].returncode
-        if code < 0:
-            return (
-                f"{name} was ended by {signal.Signals(-code).name}, which the system sends where memory runs out: continue with "
-                "resume=last or start again, with smaller batches or fewer processes if it happens again"
-            )
-        return f"{name} ended with exit status {code}; its own message stands above"
 
     def end(self, failed: bool) -> None:
         """Wait for the children after success, end them after a failure."""
@@ -160,7 +165,22 @@ class Children:
             process.wait()
         self._over.set()
         while self._pipes:
-            os.close(self._pipes.pop()[0])
+            os.close(self._pipes.pop())
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the first process of its job, which writes for all."""
+    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
+
+
+def _how_it_ended(rank: int, code: int) -> str:
+    """Say how a child failed that has not said it itself."""
+    if code > 0:
+        return f"process {rank} of this run ended with exit status {code}; its own message stands above"
+    return (
+        f"process {rank} of this run was ended by {signal.Signals(-code).name}, which the system sends where memory runs out: "
+        "continue with resume=last or start again, with smaller batches or fewer processes if it happens again"
+    )
 
 
 def child_command(config_file: Path) -> list[str]:

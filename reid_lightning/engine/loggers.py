@@ -6,35 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
-import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 
 LONGEST_NAME = 128  # characters of a name or group that W&B takes
-
-
-def csv_logger(output_dir: str | Path, continued: bool = False) -> CSVLogger:
-    """Return the logger that every run has: `metrics.csv` in the run's folder.
-
-    Args:
-        output_dir: The run's folder.
-        continued: Keep the rows of training that are there, which Lightning's logger would delete.
-    """
-    file = Path(output_dir) / "metrics.csv"
-    rows = pd.read_csv(file) if continued and file.is_file() else None
-    logger = CSVLogger(save_dir=str(output_dir), name="", version="")
-    if rows is not None:
-        tested = [name for name in rows.columns if name.startswith("test/")]
-        rows = rows[rows[tested].isna().all(axis=1)].drop(columns=tested)
-        logger.experiment.metrics_keys = list(rows.columns)  # deletes the file
-        with atomic_path(file) as temporary:
-            rows.to_csv(temporary, index=False)
-    return logger
 
 
 class RecordingWandbLogger(WandbLogger):

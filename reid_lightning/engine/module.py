@@ -284,6 +284,15 @@ class ReIDModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the best validation of the run that is resumed."""
         update_checkpoint(checkpoint)
+        own, state = self.state_dict(), checkpoint["state_dict"]
+        wrong = sorted(own.keys() ^ state.keys()) or [
+            key for key in own if own[key].shape != state[key].shape
+        ]
+        if wrong:
+            raise InputError(
+                f"the weights of the checkpoint are not those of this run: {wrong[0]} is missing or has another shape; use "
+                "a checkpoint of the same network and losses"
+            )
         entry = checkpoint[CHECKPOINT_KEY]
         if self.identity_labels and entry["identity_labels"] != self.identity_labels:
             raise InputError(
@@ -293,8 +302,8 @@ class ReIDModule(LightningModule):
         known = entry.get("data"), self.data_fingerprint
         if None not in known and known[0] != known[1] and self.global_rank == 0:
             log.warning(
-                "resumed run differs from its checkpoint: the data have other rows, columns or image files than those that it "
-                "was trained on"
+                "resumed run differs from its checkpoint: the data have other rows, columns or image files than "
+                "those that it was trained on"
             )
         self.config = self.config or entry["config"]
         self.identity_labels = self.identity_labels or entry["identity_labels"]

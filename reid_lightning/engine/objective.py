@@ -173,3 +173,15 @@ class Objective(nn.Module):
         if not whole:
             return features._replace(before_neck=gather(features.before_neck))
         return features.each(gather)
+
+
+class TasksAlone(Objective):
+    """The tasks of a trained model, which is evaluated only: no losses, and nothing to minimize."""
+
+    @property
+    def terms(self) -> list[str]:
+        """No terms."""
+        return []
+
+    def _check(self) -> None:
+        """Accept that there is nothing to train."""

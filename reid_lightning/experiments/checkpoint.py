@@ -1,6 +1,7 @@
 """A trained model from its checkpoint alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from reid_lightning import __version__
+from reid_lightning.config.command_line import readable
+from reid_lightning.config.refused import REFUSED, in_our_words
 from reid_lightning.config.renamed import (
     SETTINGS,
     current_state,
@@ -16,53 +20,101 @@ from reid_lightning.config.renamed import (
     with_reports,
     with_tasks,
 )
-from reid_lightning.config.resolve import CONF, check_targets, nearest_key, plain
+from reid_lightning.config.resolve import CONF, nearest_key, plain
 from reid_lightning.config.schema import added_later, as_evaluated, follows_data, of_model
 from reid_lightning.config.suggest import FILLS
+from reid_lightning.config.trust import check_plain, check_trust
 from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.checkpoint_shape import check_checkpoint, check_resumable
 from reid_lightning.experiments.checks import check_evaluation
-from reid_lightning.experiments.factory import build_module
+from reid_lightning.experiments.factory import build_trained_module
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 
+_LOSSES = "objective.losses."  # weights that only a training reads
 
-def read_checkpoint(path: str | Path, trusted: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read a checkpoint without running anything that it names.
+
+def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a checkpoint without running or importing anything that it names.
 
     Args:
         path: A checkpoint file written by a run.
-        trusted: Further packages that its config may name.
+        mmap: Whether tensors stay in the file until they are used.
 
     Returns:
         The checkpoint, and its entry of ours: `version`, `config`, `identity_labels`.
 
     Raises:
-        InputError: The file is absent, is not a checkpoint of this project, or names code outside the trusted packages.
+        InputError: The file is absent, cannot be read, or is not a checkpoint of this project.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file in it, such as checkpoints/best.ckpt")
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:
-        raise InputError(f"{path} cannot be read as a checkpoint") from error
-    if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
-        raise InputError(f"{path} is not a checkpoint of reid-lightning: it carries no config")
+        raise InputError(
+            f"{path} cannot be read as a checkpoint: it is damaged, or it holds more than tensors and plain settings, "
+            "which is never loaded; use a file that a run of reid-lightning has written"
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CHECKPOINT_KEY), dict):
+        raise InputError(
+            f"{path} is not a checkpoint of reid-lightning: it carries no config; name it with backbone.weights to start "
+            "a training from its weights"
+        )
     entry = checkpoint[CHECKPOINT_KEY]
-    if not entry["config"]:
+    if entry.get("config") == {}:
         raise InputError(
             f"{path} carries no config, because its module was built without one: load it with "
             "ReIDModule.load_from_checkpoint(path, network=...)"
         )
-    entry["config"] = completed(entry["config"])
-    entry["tasks"] = task_facts(entry)
-    check_targets(entry["config"], trusted)
+    check_plain(entry.get("config"), f"the config of {path}")
+    check_checkpoint(checkpoint, path)
+    for name, tensor in checkpoint["state_dict"].items():
+        if name.startswith("network.") and tensor.is_floating_point() and not tensor.isfinite().all():
+            raise InputError(
+                f"the weights of {path} are damaged: {name} holds values that are not finite; use another checkpoint"
+            )
+    with _reading(path, entry):
+        entry["config"] = completed(entry["config"])
+        entry["tasks"] = task_facts(entry)
     return checkpoint, entry
+
+
+def read_resumable(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a checkpoint to continue its training; see `read_checkpoint`.
+
+    Raises:
+        InputError: As there, or it lacks what a training continues with.
+    """
+    checkpoint, entry = read_checkpoint(path, mmap=True)
+    check_resumable(checkpoint, path)
+    return checkpoint, entry
+
+
+@contextmanager
+def _reading(path: Path, entry: Mapping[str, Any]) -> Iterator[None]:
+    """Report whatever a file makes fail within the block in one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or "no reason given"
+        written, ours = entry.get("version"), f"this is {__version__}"
+        version = "" if written == __version__ else f"; it was written by version {written} and {ours}"
+        raise InputError(
+            f"{path} cannot be used, because its model cannot be built from its config ({type(error).__name__}: "
+            f"{reason}){version}"
+        ) from error
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of an earlier version with what has been added since."""
     present = added_later() | with_reports(with_tasks(current_targets(config)))
+    present["data"] = {"damaged": "error"} | dict(present["data"])
     evaluation = present["evaluation"]
     if str(evaluation["_target_"]).endswith(f".{EvaluationProtocol.__name__}"):
         defaults = {field.name: field.default for field in fields(EvaluationProtocol)}
@@ -71,35 +123,70 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_module(
-    path: str | Path, overrides: Sequence[str] = (), trusted: tuple[str, ...] = ()
+    path: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()
 ) -> tuple[ReIDModule, dict[str, Any]]:
-    """Rebuild the module of a checkpoint with its weights.
+    """Rebuild the module of a checkpoint with its weights, without what only a training needs (losses, optimizer).
 
     Args:
         path: A checkpoint file written by a run.
         overrides: Hydra overrides of its config, such as `evaluation=torchreid` or `data.root=DIR`.
-        trusted: Further packages that its config may name.
+        trust: Packages of your own that its config may name, such as `["my_package"]`; their code is run.
 
     Returns:
         The module in evaluation mode, and the plain config that it was built from.
+
+    Raises:
+        InputError: The file cannot be used, or names code outside reid-lightning and the trusted packages.
     """
-    checkpoint, entry = read_checkpoint(path, trusted)
+    return _load(path, overrides, trust, {})
+
+
+def load_embedding_module(
+    path: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()
+) -> tuple[ReIDModule, dict[str, Any]]:
+    """Rebuild the module of a checkpoint as `load_module` does, for images of no data set.
+
+    The config that is returned has neither data sources nor reports, so that those of a user's own need no trust.
+    """
+    return _load(path, overrides, trust, {"data.sources": {}, "reports": {}})
+
+
+def _load(
+    path: str | Path, overrides: Sequence[str], trust: Sequence[str], replaced: Mapping[str, Any]
+) -> tuple[ReIDModule, dict[str, Any]]:
+    path = Path(path)
+    checkpoint, entry = read_checkpoint(path)
     config = override(entry["config"], overrides) | as_evaluated()
-    check_evaluation(config)
+    config.pop("hydra", None)
+    for key, value in replaced.items():
+        _set(config, key, value)
     for part in ("backbone", "parts"):
         if "weights" in (config.get(part) or {}):
             config[part] = config[part] | {"weights": None}  # the checkpoint's weights follow
-    module = build_module(config, len(entry["identity_labels"]), entry["identity_labels"])
-    try:
-        module.load_state_dict(current_state(checkpoint["state_dict"]))
-    except RuntimeError as error:
-        raise InputError(
-            f"the weights of {path} fit the network that they were trained in, not the one that the overrides make; "
-            "only data, evaluation and trainer can be changed"
-        ) from error
-    for task in module.tasks:
-        task.restore(entry["tasks"].get(task.name, {}))
+    check_trust(config, [trust] if isinstance(trust, str) else trust, f"the config of {path}")
+    with _reading(path, entry):
+        check_evaluation(config)
+        module = build_trained_module(config, entry["identity_labels"])
+        _load_weights(module, checkpoint["state_dict"], path, bool(overrides))
+        for task in module.tasks:
+            task.restore(entry["tasks"].get(task.name, {}))
     return module.eval(), config
+
+
+def _load_weights(module: ReIDModule, state: Mapping[str, Any], path: Path, overridden: bool) -> None:
+    """Load the weights of a checkpoint; those of losses are left out."""
+    kept = {name: tensor for name, tensor in current_state(state).items() if not name.startswith(_LOSSES)}
+    try:
+        module.load_state_dict(kept)
+    except RuntimeError as error:
+        if overridden:
+            raise InputError(
+                f"the weights of {path} fit the network that they were trained in, not the one that the overrides make; "
+                "only data, evaluation and trainer can be changed"
+            ) from error
+        raise InputError(
+            f"the weights of {path} do not fit the network of its config: the file is damaged or was changed"
+        ) from error
 
 
 def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -113,10 +200,10 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
     """
     import hydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
+    overrides = readable(overrides)
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = OverridesParser.create().parse_overrides(overrides)
         groups = [o.key_or_group for o in parsed if (CONF / o.key_or_group).is_dir()]
         chosen = [FILLS.get(group, group).replace("/", ".") for group in groups]
         inside = [o for o in parsed if o.key_or_group in groups or _is_below(o.key_or_group, chosen)]
@@ -137,8 +224,10 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
                         group, name = key.split(".")
                         value = result["data"].get(suits.removeprefix("data."))
                         result[group] = {**result[group], name: value}
-    except HydraException as error:
-        raise InputError(" ".join(str(error).split())) from error
+    except REFUSED as error:
+        if (said := in_our_words(error, overrides)) is None:
+            raise
+        raise InputError("; ".join(said)) from error
     for o in parsed:
         if o not in inside:
             _set(result, o.key_or_group, o.value())

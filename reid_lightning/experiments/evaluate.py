@@ -1,14 +1,19 @@
 """A trained model evaluated on its own data or on any other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
+from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import load_module
+from reid_lightning.experiments.checks import check_data
 from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.quiet import quiet
+from reid_lightning.files import require_output, require_writable
+from reid_lightning.results.data_facts import warn_of_images
 from reid_lightning.results.ranked_embeddings import embeddings_of
 from reid_lightning.results.run_result import run_of, write_results
 from reid_lightning.results.summary import RunResult, Stopwatch
@@ -19,6 +24,7 @@ def evaluate(
     output_dir: str | Path,
     overrides: Sequence[str] = (),
     embeddings: str | Path | None = None,
+    trust: Sequence[str] = (),
 ) -> RunResult:
     """Rank a test set with the model of a checkpoint and write the run's pages.
 
@@ -27,16 +33,26 @@ def evaluate(
         output_dir: Receives metrics, per-query results and pictures.
         overrides: Hydra overrides; `data=market1501 data.root=DIR` evaluates on another data set.
         embeddings: `.npz` file for what was ranked: vectors, paths, people and cameras (see `Embeddings`).
+        trust: Packages of your own that the checkpoint's config may name; their code is run.
+
+    Raises:
+        InputError: The checkpoint or the data cannot be used, or a result cannot be written.
     """
     quiet()
+    require_writable(output_dir)
+    if embeddings is not None:
+        require_output(embeddings, (".npz",))
     watch = Stopwatch()
-    module, config = load_module(path, overrides)
+    module, config = load_module(path, overrides, trust)
     config["output_dir"] = str(output_dir)
     config["data"] = config["data"] | {"validation": None}  # nothing is trained
+    _check_sources(config["data"]["sources"])
     with watch.stage("data"):
         datamodule = build_datamodule(config)
-        datamodule.prepare_data()
         datamodule.setup("test")
+        check_data(config, datamodule)
+        datamodule.prepare_data()  # decodes images, so it comes after what the tables alone tell
+        warn_of_images(datamodule, Path(output_dir))
     trainer = Trainer(
         accelerator=config["trainer"]["accelerator"],
         devices=1,
@@ -52,3 +68,17 @@ def evaluate(
         embeddings_of(module.evaluated[1], datamodule.table, module.protocol.distance).save(embeddings)
     run = run_of(trainer, module, datamodule, Path(output_dir), config, watch)
     return write_results(run, trainer, module, watch.seconds)
+
+
+def _check_sources(sources: Mapping[str, Any]) -> None:
+    """Refuse data that is not there: a generated set is written into its root, which the checkpoint may have named."""
+    for name, node in sources.items():
+        root = node.get("root")
+        if root is None:
+            continue
+        place = Path(str(root)).expanduser()
+        if not (place.is_file() or (place.is_dir() and any(place.iterdir()))):
+            raise InputError(
+                f"the data of the checkpoint, data.sources.{name}.root={root}, is not there: name its place with "
+                f"data.sources.{name}.root=DIR, or evaluate on other data, as with data=market1501 data.root=DIR"
+            )

@@ -11,11 +11,11 @@ from reid_lightning.config.resolve import instantiate, of_key
 from reid_lightning.config.schema import hints
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.engine.module import ReIDModule
-from reid_lightning.engine.objective import Objective
+from reid_lightning.engine.objective import Objective, TasksAlone
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.models.narrow_maps import widen_narrow_maps
 from reid_lightning.models.network import ReIDNetwork
-from reid_lightning.systems.task import Plan
+from reid_lightning.systems.task import Plan, Task
 
 _OF_OBJECTIVE = ("weight", "miner")  # keys of a loss that the objective reads
 
@@ -72,13 +72,13 @@ def build_module(
     identity_labels: Mapping[str, int] | None = None,
     datamodule: ReIDDataModule | None = None,
 ) -> ReIDModule:
-    """Return the LightningModule of a config, sized for the training data or, for a checkpoint, for what it holds.
+    """Return the LightningModule of a config, sized for the training data.
 
     Args:
         config: Plain containers.
         num_identities: Training identities.
         identity_labels: Their labels.
-        datamodule: After its setup; None where a checkpoint brings what the training data said.
+        datamodule: After its setup; None where nothing is known of the training data.
     """
     network = build_network(config, num_identities)
     objective = build_objective(config, network, num_identities, datamodule)
@@ -89,6 +89,23 @@ def build_module(
         objective,
         optimizer=_optimizer(config["optimizer"]),
         scheduler=instantiate(config["scheduler"], "scheduler"),
+        protocol=instantiate(config["evaluation"], "evaluation"),
+        config=config,
+        identity_labels=identity_labels,
+    )
+
+
+def build_trained_module(config: Mapping[str, Any], identity_labels: Mapping[str, int]) -> ReIDModule:
+    """Return the LightningModule of a checkpoint's config without what only a training needs: losses, miners, optimizer.
+
+    Args:
+        config: Plain containers.
+        identity_labels: Labels of the training identities, which the checkpoint holds.
+    """
+    network = build_network(config, len(identity_labels))
+    return ReIDModule(
+        network,
+        TasksAlone(build_tasks(config, network)),
         protocol=instantiate(config["evaluation"], "evaluation"),
         config=config,
         identity_labels=identity_labels,
@@ -118,7 +135,7 @@ def build_objective(
         config: Plain containers.
         network: What is trained.
         num_identities: Training identities.
-        datamodule: After its setup; None where a checkpoint brings what the training data said.
+        datamodule: After its setup; None where nothing is known of the training data.
     """
     sizes = {"num_classes": num_identities, "embedding_size": network.embedding_size}
     if network.parts is not None and network.parts.local_shape:
@@ -134,12 +151,26 @@ def build_objective(
             miners[name] = instantiate(node["miner"], f"{key}.miner") if node["miner"] else None
         own = {field: value for field, value in node.items() if field not in _OF_OBJECTIVE}
         losses[name] = complete(instantiate(own, key), **sizes)
+    tasks = build_tasks(config, network, datamodule)
+    return Objective(tasks, losses, weights, miners, across_ranks=config["across_ranks"])
+
+
+def build_tasks(
+    config: Mapping[str, Any], network: ReIDNetwork, datamodule: ReIDDataModule | None = None
+) -> dict[str, Task]:
+    """Return the tasks of a config by name.
+
+    Args:
+        config: Plain containers.
+        network: The network that they are trained with.
+        datamodule: After its setup; None where a checkpoint brings what the training data said.
+    """
     tasks = {}
     for name, (task, settings) in tasks_of(config).items():
         with of_key(f"tasks.{name}"):
             tasks[name] = task.from_config(Plan(settings, config, network, datamodule))
             tasks[name].name = name
-    return Objective(tasks, losses, weights, miners, across_ranks=config["across_ranks"])
+    return tasks
 
 
 def complete(partial: Any, **sizes: int) -> Any:

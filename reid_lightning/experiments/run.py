@@ -2,9 +2,8 @@
 
 import copy
 import logging
-import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,28 +12,38 @@ import lightning
 import torch
 import yaml
 from lightning import Callback, Trainer
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning.config.resolve import instantiate
-from reid_lightning.config.schema import of_network
-from reid_lightning.config.validate import differences
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.distributed.batch_norm import SynchronizedBatchNorm
-from reid_lightning.distributed.ddp_launcher import Children, JobDDPStrategy, processes_of_one_job, world_size
+from reid_lightning.distributed.ddp_launcher import (
+    Children,
+    JobDDPStrategy,
+    processes_of_one_job,
+    world_size,
+)
 from reid_lightning.engine import loggers as loggers_
 from reid_lightning.engine.callbacks.freeze_backbone import FreezeBackbone
+from reid_lightning.engine.callbacks.stop_at_signal import StopAtSignal
 from reid_lightning.engine.callbacks.time_limit import StopAfter, TimeLimit
-from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
+from reid_lightning.engine.checkpoint_io import AtomicCheckpointIO
+from reid_lightning.engine.metrics_file import MetricsFile
+from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
-from reid_lightning.experiments.checkpoint import completed
-from reid_lightning.experiments.checks import check_run
+from reid_lightning.experiments.checks import check_data, check_run, check_weights, of_lightning
 from reid_lightning.experiments.factory import build_datamodule, build_module
 from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.experiments.quiet import quiet
+from reid_lightning.experiments.resume import Resumed, resumed_from
+from reid_lightning.experiments.run_folder import alone_in
 from reid_lightning.experiments.source_tables import SourceTables
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.files import atomic_path
+from reid_lightning.results.data_facts import warn_of_images
+from reid_lightning.results.finished import mark
 from reid_lightning.results.protocol_line import warn_of_small_validation
 from reid_lightning.results.run_result import run_of, write_results
 from reid_lightning.results.summary import RunResult, Stopwatch
@@ -56,12 +65,15 @@ class Fitted:
     unfinished: bool = False  # the time limit ended it; a continued run has more epochs to train
 
 
-def run_job(config: dict[str, Any], tables: SourceTables | None = None) -> RunResult | None:
+def run_job(
+    config: dict[str, Any], tables: SourceTables | None = None, locked: bool = False
+) -> RunResult | None:
     """Train, evaluate and report one resolved config.
 
     Args:
         config: Plain containers; `output_dir` receives everything that the run leaves.
         tables: What the jobs of a process have read in common; None reads anew.
+        locked: Whether the caller holds the lock of `output_dir` already.
 
     Returns:
         The result; its `score` (validation mAP) is what a sweep optimises, and the test set has been seen once. None if
@@ -74,12 +86,22 @@ def run_job(config: dict[str, Any], tables: SourceTables | None = None) -> RunRe
     keep_freed_memory()
     check_run(config)
     output_dir = Path(config["output_dir"])
-    checkpoint = _resume_path(config["resume"], output_dir, config)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    _write_config(config, output_dir / "config.yaml")
+    with alone_in(output_dir, locked), _loggers_closed():
+        resumed = resumed_from(config, output_dir)
+        if resumed is None:
+            check_weights(config)
+        _write_config(config, output_dir / "config.yaml")
+        mark(output_dir, finished=False)
+        return _run(config, output_dir, tables, resumed)
+
+
+def _run(
+    config: dict[str, Any], output_dir: Path, tables: SourceTables | None, resumed: Resumed | None
+) -> RunResult | None:
+    """Train, evaluate and report in a folder where nobody else works."""
     watch = Stopwatch()
     with processes_of_one_job() as children:
-        fitted = _fit(config, output_dir, children, watch, tables, resume=checkpoint)
+        fitted = _fit(config, output_dir, children, watch, tables, resumed=resumed)
         score, validation = fitted.score, fitted.module.validation_summary
         interval = fitted.module.validation_interval
         if fitted.unfinished:
@@ -98,14 +120,28 @@ def run_job(config: dict[str, Any], tables: SourceTables | None = None) -> RunRe
             best = None if config["trainer"]["fast_dev_run"] else fitted.checkpoint
             if fitted.datamodule.has_test:
                 with _uncompiled(config):
-                    fitted.trainer.test(fitted.module, fitted.datamodule, ckpt_path=best, verbose=False)
+                    fitted.trainer.test(
+                        fitted.module, fitted.datamodule, ckpt_path=best, verbose=False, weights_only=True
+                    )
             else:
                 log.info("the data has no query and gallery rows: nothing is tested")
         run = run_of(fitted.trainer, fitted.module, fitted.datamodule, output_dir, config, watch)
         result = write_results(run, fitted.trainer, fitted.module, watch.seconds, score, validation, interval)
         for sentence in loggers_.finish(fitted.trainer.loggers):
             log.info(sentence)
+    if run.steps is None:
+        mark(output_dir, finished=True)
     return result
+
+
+@contextmanager
+def _loggers_closed() -> Iterator[None]:
+    """Close what a job that ends early has opened, so that the next job of the process starts runs of its own."""
+    try:
+        yield
+    except BaseException:
+        loggers_.abandon()
+        raise
 
 
 def _uncompiled(config: Mapping[str, Any]) -> AbstractContextManager[Any]:
@@ -131,7 +167,7 @@ def _fit(
     children: Children,
     watch: Stopwatch,
     tables: SourceTables | None = None,
-    resume: str | None = None,
+    resumed: Resumed | None = None,
     stop_after: int | None = None,
 ) -> Fitted:
     """Build everything of a run and train it."""
@@ -140,11 +176,13 @@ def _fit(
         datamodule = build_datamodule(config)
         if tables is not None:
             datamodule.sources = dict(tables.readers(config))
-        datamodule.prepare_data()
         datamodule.setup("fit")
+        check_data(config, datamodule)
         warn_of_small_validation(datamodule, instantiate(config["evaluation"], "evaluation"))
         for kind, settings in tasks_of(config).values():
             kind.check_data(settings, config, datamodule)
+        datamodule.prepare_data()  # decodes images, so it comes after what the tables alone tell
+        warn_of_images(datamodule, Path(config["output_dir"]))
     with watch.stage("build"):
         module = build_module(config, datamodule.num_identities, datamodule.identity_labels, datamodule)
         module.data_fingerprint = datamodule.fingerprint()
@@ -152,11 +190,12 @@ def _fit(
         if config["time_limit"] is not None:
             deadline = watch.started + 60 * config["time_limit"]
             callbacks.append(TimeLimit(deadline, output_dir / "checkpoints" / "last.ckpt"))
-        trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resume)
+        trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resumed)
     run = run_of(trainer, module, datamodule, Path(config["output_dir"]), config, watch)
-    _prepare(module, replace(run, resumed=resume is not None))
-    with watch.stage("fit"):
-        trainer.fit(module, datamodule, ckpt_path=resume)
+    _prepare(module, replace(run, resumed=resumed is not None))
+    with watch.stage("fit"), of_lightning():
+        path = str(resumed.path) if resumed else None
+        trainer.fit(module, datamodule, ckpt_path=path, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if any(isinstance(callback, TimeLimit) and callback.ended for callback in callbacks):
@@ -178,7 +217,7 @@ def _prepare(module: ReIDModule, run: Run) -> None:
 def _callbacks(
     config: Mapping[str, Any], output_dir: Path, has_validation: bool, stop_after: int | None
 ) -> list[Callback]:
-    callbacks: list[Callback] = []
+    callbacks: list[Callback] = [StopAtSignal()]
     for name, node in copy.deepcopy(dict(config["callbacks"])).items():
         saves = node["_target_"].endswith("ModelCheckpoint")
         if saves:
@@ -205,10 +244,10 @@ def _trainer(
     callbacks: list[Callback],
     children: Children,
     has_validation: bool,
-    resume: str | None,
+    resumed: Resumed | None,
 ) -> Trainer:
     node = dict(config["trainer"])
-    loggers: list[Any] = [loggers_.csv_logger(output_dir, continued=resume is not None)]
+    loggers: list[Any] = [MetricsFile(output_dir, epochs=resumed.epochs if resumed else 0)]
     if output_dir == Path(config["output_dir"]):
         chosen = [instantiate(logger, f"logger.{name}") for name, logger in (config["logger"] or {}).items()]
         for logger in chosen:
@@ -217,9 +256,12 @@ def _trainer(
     ranks = world_size(node["devices"], node["num_nodes"], node["accelerator"])
     if not has_validation:
         node["limit_val_batches"] = 0
+    plugins: list[Any] = [*(node.get("plugins") or []), AtomicCheckpointIO()]
     if node.pop("sync_batchnorm") and ranks > 1:
         on_gpu = node["accelerator"] != "cpu" and torch.cuda.is_available()
-        node["plugins"] = [*(node.get("plugins") or []), SynchronizedBatchNorm(on_gpu)]
+        plugins.append(SynchronizedBatchNorm(on_gpu))
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # submitit queues a job again
     strategy = JobDDPStrategy(Path(config["output_dir"]) / "config.yaml", children) if ranks > 1 else "auto"
     return instantiate(
         node,
@@ -227,55 +269,11 @@ def _trainer(
         callbacks=callbacks,
         logger=loggers,
         strategy=strategy,
+        plugins=plugins,
         default_root_dir=str(output_dir),
         use_distributed_sampler=False,  # the samplers know their rank
         enable_model_summary=False,
     )
-
-
-def _resume_path(resume: str | None, output_dir: Path, config: Mapping[str, Any]) -> str | None:
-    if resume is None:
-        if (output_dir / "checkpoints" / "last.ckpt").exists() and not os.environ.get("LOCAL_RANK"):
-            raise InputError(
-                f"{output_dir} already holds a run; continue it with resume=last, or choose another hydra.run.dir"
-            )
-        return None
-    path = output_dir / "checkpoints" / "last.ckpt" if resume == "last" else Path(resume)
-    if not path.is_file():
-        where = f"hydra.run.dir={output_dir}" if resume == "last" else f"resume={resume}"
-        raise InputError(
-            f"there is no checkpoint {path} to resume from ({where}); name the folder of the run to continue with "
-            "hydra.run.dir=DIR, or the file itself with resume=FILE"
-        )
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        saved = completed(checkpoint[CHECKPOINT_KEY]["config"])
-    except Exception as error:
-        raise InputError(
-            f"{path} is not a checkpoint of reid-lightning; to start from its weights use backbone.weights={path}"
-        ) from error
-    untested = resume == "last" and not (output_dir / "metrics.json").exists()
-    if checkpoint["epoch"] + 1 >= config["trainer"]["max_epochs"] and not untested:
-        raise InputError(
-            f"{path} has already been trained for its {checkpoint['epoch'] + 1} epochs; "
-            "raise trainer.max_epochs to continue it"
-        )
-    for line in differences(_of_network(saved), _of_network(config)):
-        raise InputError(
-            f"the network of {path} is another one ({line}); drop the override, or start in a new folder"
-        )
-    for line in differences(saved, config):
-        log.warning("resumed run differs from its checkpoint: %s", line)
-    return str(path)
-
-
-def _of_network(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a config says about the network."""
-    described = of_network(config)
-    tasks = tasks_of(config)
-    for task, settings in tasks.values():
-        described |= task.of_network(settings, config)
-    return described | {"tasks": {name: task.__name__ for name, (task, _) in tasks.items()}}
 
 
 def _epochs_of(checkpoint: Path) -> int:

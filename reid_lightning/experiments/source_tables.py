@@ -33,10 +33,11 @@ class SourceTables:
         Raises:
             InputError: A table cannot be read, or an image is missing.
         """
-        key = _key_of(config)
+        key = f"{_key_of(config)} {config['data'].get('damaged')}"
         if key not in self._fingerprints:
             tables = {name: read() for name, read in self.readers(config).items()}
-            self._fingerprints[key] = fingerprint(tables)
+            skips = config["data"].get("damaged") == "skip"
+            self._fingerprints[key] = fingerprint(tables, missing_too=skips)
         return self._fingerprints[key]
 
     def _read(self, config: Mapping[str, Any], name: str) -> pd.DataFrame:

@@ -9,19 +9,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from reid_lightning.config.resolve import instantiate
-from reid_lightning.data.image_cache import decode_image
-from reid_lightning.data.readers.identity_folder import images_below
+from reid_lightning.data.cells import identifiers, refuse, texts
+from reid_lightning.data.decoding import decode_image
+from reid_lightning.data.readers.image_files import images_below
 from reid_lightning.data.readers.table_file import read_columns
 from reid_lightning.errors import InputError
-from reid_lightning.experiments.checkpoint import load_module
+from reid_lightning.experiments.checkpoint import load_embedding_module
 from reid_lightning.experiments.quiet import quiet
+from reid_lightning.files import require_output
+from reid_lightning.reporting.cells import read_cell
+from reid_lightning.reporting.terminal import say
 from reid_lightning.retrieval.embeddings import Embeddings
 
 TABLES = (".csv", ".tsv", ".parquet")
+VECTORS = (".npz",)
 
 
 class Embedder:
@@ -30,10 +34,13 @@ class Embedder:
     Args:
         checkpoint: A checkpoint file written by a run.
         overrides: Hydra overrides of its config, such as `evaluation.flip=true`.
+        trust: Packages of your own that the checkpoint's config may name; their code is run.
     """
 
-    def __init__(self, checkpoint: str | Path, overrides: Sequence[str] = ()) -> None:
-        self.module, config = load_module(checkpoint, overrides)
+    def __init__(
+        self, checkpoint: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()
+    ) -> None:
+        self.module, config = load_embedding_module(checkpoint, overrides, trust)
         self.protocol = self.module.protocol
         height, width = config["data"]["image_size"]
         self.image_size = (int(height), int(width))
@@ -71,7 +78,13 @@ class Embedder:
         return image if self.transform is None else self.transform(image=image)["image"]
 
 
-def embed(checkpoint: Path, images: Path, output: Path, overrides: Sequence[str] = ()) -> None:
+def embed(
+    checkpoint: Path,
+    images: Path,
+    output: Path,
+    overrides: Sequence[str] = (),
+    trust: Sequence[str] = (),
+) -> None:
     """Write the embeddings of images that belong to no data set, such as the faces found in another's images.
 
     Args:
@@ -79,20 +92,26 @@ def embed(checkpoint: Path, images: Path, output: Path, overrides: Sequence[str]
         images: An image, a folder, or a table with a column `path` and, where known, `person_id`.
         output: The `.npz` file.
         overrides: Hydra overrides of the checkpoint's config.
+        trust: Packages of your own that the checkpoint's config may name; their code is run.
+
+    Raises:
+        InputError: There are no images, one cannot be read, or the output cannot be written.
     """
     quiet()
-    table, embedder = list_images(images), Embedder(checkpoint, overrides)
+    table = list_images(images)
+    require_output(output, VECTORS)
+    embedder = Embedder(checkpoint, overrides, trust)
     unknown, no = np.full(len(table), ""), np.zeros(len(table), bool)
     Embeddings(
         embedder(table["path"].tolist()),
         table["path"].to_numpy(np.str_),
-        table["person_id"].to_numpy(np.str_) if "person_id" in table.columns else unknown,
+        table["person_id"].fillna("").to_numpy(np.str_) if "person_id" in table.columns else unknown,
         unknown,
         no,
         no,
         embedder.protocol.distance,
     ).save(output)
-    Console(stderr=True).print(f"{output}: vectors of {len(table):,} images", highlight=False, soft_wrap=True)
+    say(f"{output}: vectors of {len(table):,} images")
 
 
 def list_images(where: str | Path, name: str | None = None, people: bool = False) -> pd.DataFrame:
@@ -112,21 +131,21 @@ def list_images(where: str | Path, name: str | None = None, people: bool = False
     """
     where = Path(where).expanduser()
     if where.is_dir():
-        table = pd.DataFrame({"path": images_below(where)})
+        table = pd.DataFrame({"path": images_below(where)}, dtype=object)  # names may be other than UTF-8
         if people and name is None:
-            table["person_id"] = [_folder_of(path, where) for path in table["path"]]
+            folders = [_folder_of(path, where) for path in table["path"]]
+            table["person_id"] = pd.Series(folders, table.index, dtype=object)
     elif where.suffix.lower() in TABLES and where.is_file():
-        table = _of_table(where)
+        table = _of_table(where, people and name is None)
     elif where.is_file():
-        table = pd.DataFrame({"path": [str(where)]})
+        table = pd.DataFrame({"path": [str(where)]}, dtype=object)
     else:
-        raise InputError(
-            f"There is no {where}; give an image, a folder of images, or a table with a column path."
-        )
+        what = f"{where} is neither a file nor a folder" if os.path.lexists(where) else f"There is no {where}"
+        raise InputError(f"{what}; give an image, a folder of images, or a table with a column path.")
     if table.empty:
         raise InputError(f"{where} holds no images.")
     if name is not None:
-        table["person_id"] = name
+        table["person_id"] = pd.Series(name, table.index, dtype=object)
     if people and "person_id" not in table.columns:
         raise InputError(f"{where} does not say whom its images show; give --name, or a column person_id.")
     return table
@@ -141,13 +160,19 @@ def _folder_of(path: str, root: Path) -> str:
     return parts[0]
 
 
-def _of_table(file: Path) -> pd.DataFrame:
-    table = read_columns(file)
+def _of_table(file: Path, people: bool) -> pd.DataFrame:
+    table = read_columns(file).reset_index(drop=True)
     if "path" not in table.columns:
         raise InputError(f"{file} has no column path: it has {', '.join(map(str, table.columns))}.")
-    table = table[[column for column in ("path", "person_id") if column in table.columns]].astype("string")
-    for column in table.columns:
-        empty = np.flatnonzero(table[column].isna())
-        if len(empty):
-            raise InputError(f"{file}, row {empty[0] + 1}: {column} is empty.")
-    return table.assign(path=[os.path.join(file.parent.absolute(), path) for path in table["path"]])
+    columns = {"path": texts(table, "path", str(file))}
+    if "person_id" in table.columns:
+        columns["person_id"] = identifiers(table, "person_id", str(file))
+    for name, values in columns.items():
+        if name == "path" or people:
+            refuse(table, values.isna().to_numpy(bool), str(file), f"{name} is empty")
+    # A run's queries.csv is such a table, whose cells are written so that a spreadsheet runs none.
+    known = pd.DataFrame(
+        {name: values.astype(object).map(read_cell, na_action="ignore") for name, values in columns.items()}
+    )
+    paths = [os.path.join(file.parent.absolute(), path) for path in known["path"]]
+    return known.assign(path=pd.Series(paths, known.index, dtype=object))

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path
+from reid_lightning.files import atomic_path, require_output
+from reid_lightning.inference.options import require_choice, require_option
+from reid_lightning.reporting.terminal import say
 from reid_lightning.retrieval.embeddings import Embeddings
 from reid_lightning.retrieval.fusion import FusedSimilarities, Normalisation, Rule, check_choices
 from reid_lightning.retrieval.matches import CameraPolicy, Matches, Side
@@ -74,7 +76,17 @@ def fuse_files(
     Raises:
         InputError: A file or choice cannot be used, or no image of one file is in the other.
     """
+    require_option("--weight", 0 <= weight <= 1, "lie between 0 and 1", weight)
+    for option, value, choices in (
+        ("--normalisation", normalisation, Normalisation),
+        ("--rule", rule, Rule),
+        ("--key", key, Key),
+        ("--camera-policy", camera_policy, CameraPolicy),
+    ):
+        require_choice(option, value, get_args(choices))
     check_choices(weight, normalisation, rule)
+    if output is not None:
+        require_output(output)
     body, face = Embeddings.load(body_file), Embeddings.load(face_file)
     if not body.is_query.any() or body.is_query.all():
         raise InputError(
@@ -143,8 +155,6 @@ def fuse_files(
 
 def _keys(embeddings: Embeddings, key: Key, file: Path) -> list[str]:
     """Return what each image is joined by; none may stand for two."""
-    if key not in get_args(Key):
-        raise InputError(f"--key {key} is unknown; choose one of {', '.join(get_args(Key))}.")
     keys = [str(path) if key == "path" else str(getattr(Path(path), key)) for path in embeddings.paths]
     if len(set(keys)) < len(keys):
         seen: set[str] = set()
@@ -179,9 +189,9 @@ def _print(result: Fused) -> None:
         page.add_row(title, *values)
     console = Console()
     console.print(page)
-    console.print(
-        f"[dim]{100 * result.queries_with_faces:.0f} % of the queries and {100 * result.gallery_with_faces:.0f} % of the "
-        "gallery have a face[/dim]",
-        highlight=False,
-        soft_wrap=True,
+    say(
+        f"{100 * result.queries_with_faces:.0f} % of the queries and {100 * result.gallery_with_faces:.0f} % of the gallery "
+        "have a face",
+        "dim",
+        console,
     )

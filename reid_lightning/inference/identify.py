@@ -1,19 +1,21 @@
 """Enrol people by their images, and name the people of others: what `reid enrol` and `reid identify` do."""
 
-import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
-from rich.console import Console
 
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
-from reid_lightning.files import atomic_path
-from reid_lightning.inference.embed import Embedder, list_images
-from reid_lightning.reporting.ranked_lists import RankedImage, RankedList, ranked_lists
+from reid_lightning.files import atomic_path, require_output
+from reid_lightning.inference.embed import VECTORS, Embedder, list_images
+from reid_lightning.inference.options import require_choice, require_option
+from reid_lightning.reporting.cells import write_csv
+from reid_lightning.reporting.ranked_lists import RankedImage, RankedList, ranked_lists, require_sheet
+from reid_lightning.reporting.terminal import json_line, say
 from reid_lightning.retrieval.identification import Enrolment, Identification
 from reid_lightning.retrieval.neighbour_index import IndexKind
 
@@ -22,9 +24,17 @@ UNKNOWN = "unknown"
 
 
 def enrol(
-    checkpoint: Path, images: Path, people: Path, overrides: Sequence[str] = (), name: str | None = None
+    checkpoint: Path,
+    images: Path,
+    people: Path,
+    overrides: Sequence[str] = (),
+    name: str | None = None,
+    trust: Sequence[str] = (),
 ) -> Enrolment:
     """Add people to a file of enrolled people, which is made if it is not there.
+
+    Other commands may change the file meanwhile: the people are added to what it holds when their images have been
+    embedded, so that of a person who is removed in the meantime only the images of this command are enrolled.
 
     Args:
         checkpoint: A checkpoint file written by a run.
@@ -32,22 +42,26 @@ def enrol(
         people: The `.npz` file.
         overrides: Hydra overrides of the checkpoint's config.
         name: Whom all images show; then `images` may be any folder or a single image.
+        trust: Packages of your own that the checkpoint's config may name; their code is run.
 
     Raises:
-        InputError: An image is enrolled already, or the file holds vectors of another model.
+        InputError: An image is enrolled already, the name is empty, or the file holds vectors of another model or cannot
+            be written.
     """
+    require_option("--name", name is None or bool(name.strip()), "not be empty", repr(name))
     quiet()
     table = list_images(images, name, people=True)
-    embedder = Embedder(checkpoint, overrides)
-    if people.exists():
-        enrolment = Enrolment.load(people)
-        _check_model(enrolment, embedder, people)
-    else:
-        enrolment = Enrolment(embedder.protocol.distance, embedder.mark)
+    before = Enrolment.load(people) if people.exists() else None
+    require_output(people, [] if before else VECTORS)
+    embedder = Embedder(checkpoint, overrides, trust)
+    if before is not None:
+        _check_model(before, embedder, people)
     paths = [str(Path(path).absolute()) for path in table["path"]]
-    enrolment.add(embedder(paths), table["person_id"].tolist(), paths)
-    enrolment.save(people)
-    _say(
+    vectors = embedder(paths)
+    with Enrolment.changing(people, Enrolment(embedder.protocol.distance, embedder.mark)) as enrolment:
+        _check_model(enrolment, embedder, people)
+        enrolment.add(vectors, table["person_id"].tolist(), paths)
+    say(
         f"enrolled {_counted(len(paths), table['person_id'].nunique())}; "
         f"{people} holds {_counted(len(enrolment), len(enrolment.people))}"
     )
@@ -55,15 +69,14 @@ def enrol(
 
 
 def forget(people: Path, name: str) -> None:
-    """Remove a person from a file of enrolled people.
+    """Remove a person from a file of enrolled people, whatever other commands do with it at the same time.
 
     Raises:
-        InputError: Nobody of this name is enrolled.
+        InputError: Nobody of this name is enrolled, or the file cannot be written.
     """
-    enrolment = Enrolment.load(people)
-    gone = enrolment.remove(name)
-    enrolment.save(people)
-    _say(
+    with Enrolment.changing(people) as enrolment:
+        gone = enrolment.remove(name)
+    say(
         f"removed {gone} image{'s' * (gone > 1)} of {name}; "
         f"{people} holds {_counted(len(enrolment), len(enrolment.people))}"
     )
@@ -79,6 +92,7 @@ def identify(
     search: IndexKind = "exact",
     output: Path | None = None,
     sheet: Path | None = None,
+    trust: Sequence[str] = (),
 ) -> Identification:
     """Name the people of images, a line each, and draw them beside their candidates.
 
@@ -92,23 +106,29 @@ def identify(
         search: How neighbours are found, see `neighbour_index.build_index`.
         output: A `.csv` file, or any other for JSON lines; None prints JSON lines.
         sheet: Picture of the first queries with their candidates.
+        trust: Packages of your own that the checkpoint's config may name; their code is run.
 
     Raises:
-        InputError: The file holds vectors of another model, there are no images, or k or the threshold is too small.
+        InputError: The file holds vectors of another model, there are no images, an option is out of range, or an output
+            cannot be written.
     """
-    if k < 1:
-        raise InputError(f"--k {k} lets no image vote; give 1 or more.")
-    if threshold is not None and threshold < 0:
-        raise InputError(f"--threshold {threshold} is no distance: give 0 or more, or leave it out.")
+    require_option("--k", k >= 1, "be 1 or more", k)
+    fits = threshold is None or (threshold >= 0 and math.isfinite(threshold))
+    require_option("--threshold", fits, "be a number from 0 on", threshold)
+    require_choice("--search", search, get_args(IndexKind))
     quiet()
+    if output is not None:
+        require_output(output)
+    if sheet is not None:
+        require_sheet(sheet)
     paths = list_images(images)["path"].tolist()
     enrolment = Enrolment.load(people, search)
-    embedder = Embedder(checkpoint, overrides)
+    embedder = Embedder(checkpoint, overrides, trust)
     _check_model(enrolment, embedder, people)
     found = enrolment.identify(embedder(paths), k, threshold)
     answers = _answers(paths, found)
     if output is None:
-        sys.stdout.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
+        sys.stdout.writelines(json_line(answer) + "\n" for answer in answers)
     else:
         _write(answers, output)
     if sheet is not None:
@@ -151,25 +171,26 @@ def _answers(paths: Sequence[str], found: Identification) -> list[dict[str, Any]
 
 
 def _write(answers: Sequence[dict[str, Any]], output: Path) -> None:
-    with atomic_path(output) as temporary:
-        if output.suffix.lower() == ".csv":
-            rows = []
-            for answer in answers:
-                best = answer["candidates"][0]
-                rows.append(
-                    {
-                        "image": answer["image"],
-                        "name": answer["name"],
-                        "candidate": best["name"],
-                        "score": best["score"],
-                        "distance": best["distance"],
-                        "nearest": best["image"],
-                    }
-                )
-            pd.DataFrame(rows).to_csv(temporary, index=False)
-        else:
-            lines = (json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
-            temporary.write_text("".join(lines), encoding="utf-8")
+    if output.suffix.lower() == ".csv":
+        rows = []
+        for answer in answers:
+            best = answer["candidates"][0] if answer["candidates"] else {}
+            rows.append(
+                {
+                    "image": answer["image"],
+                    "name": answer["name"],
+                    "candidate": best.get("name"),
+                    "score": best.get("score"),
+                    "distance": best.get("distance"),
+                    "nearest": best.get("image"),
+                }
+            )
+        columns = {name: pd.Series([row[name] for row in rows]) for name in ("score", "distance")}
+        texts = {name: pd.Series([row[name] for row in rows], dtype=object) for name in rows[0]}
+        write_csv(pd.DataFrame(texts | columns), output)
+    else:
+        with atomic_path(output) as temporary:
+            temporary.write_text("".join(json_line(answer) + "\n" for answer in answers), encoding="utf-8")
 
 
 def _lists(answers: Sequence[dict[str, Any]]) -> list[RankedList]:
@@ -194,7 +215,3 @@ def _lists(answers: Sequence[dict[str, Any]]) -> list[RankedList]:
 
 def _counted(images: int, people: int) -> str:
     return f"{images} image{'s' * (images != 1)} of {people} {'person' if people == 1 else 'people'}"
-
-
-def _say(text: str) -> None:
-    Console(stderr=True).print(text, highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from reid_lightning.config.declared import replaces
 from reid_lightning.errors import require
 from reid_lightning.models.backbone import IMAGENET, Backbone, load_file
-from reid_lightning.models.ibn import FILES, add_instance_norm, imagenet_weights
+from reid_lightning.models.ibn import FILES, RELEASE, add_instance_norm, imagenet_weights
 from reid_lightning.models.mildnet import MILDNet
 from reid_lightning.models.osnet import OSNet
 from reid_lightning.models.weights import download
@@ -189,14 +189,18 @@ def osnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0
     return Backbone(body, layers, body.out_channels, frozen_layers)
 
 
+def _hub_folder() -> str:
+    return f"{torch.hub.get_dir()}/checkpoints"
+
+
 def _resnet_ibn(name: str, weights: str | None) -> Any:
     model = _torchvision(name, None)
     add_instance_norm(model)
     if weights == IMAGENET:
         offered = f"one of {', '.join(FILES)} for ImageNet weights with IBN-a (null trains from scratch)"
         require(name in FILES, "name", offered, name)
-        folder = f"{torch.hub.get_dir()}/checkpoints"
-        model.load_state_dict(download(lambda: imagenet_weights(name), FILES[name], folder), strict=False)
+        state = download(lambda: imagenet_weights(name), RELEASE + FILES[name], _hub_folder())
+        model.load_state_dict(state, strict=False)
     return model
 
 
@@ -207,9 +211,7 @@ def _torchvision(name: str, weights: str | None) -> Any:
     model = torchvision.models.get_model(name)
     if weights == IMAGENET:
         choice = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
-        file = choice.url.rsplit("/", 1)[-1]
-        state = download(
-            lambda: choice.get_state_dict(progress=True), file, f"{torch.hub.get_dir()}/checkpoints"
+        model.load_state_dict(
+            download(lambda: choice.get_state_dict(progress=True), choice.url, _hub_folder())
         )
-        model.load_state_dict(state)
     return model

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_RELEASE = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
+RELEASE = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
 # ImageNet weights by the authors; torchvision's are of networks without instance normalisation.
 FILES = {
     "resnet18": "resnet18_ibn_a-2f571257.pth",
@@ -58,4 +58,4 @@ def add_instance_norm(model: Any) -> None:
 
 def imagenet_weights(name: str) -> dict[str, Tensor]:
     """Return the authors' ImageNet weights of a ResNet with IBN-a, from torch's cache or their release."""
-    return torch.hub.load_state_dict_from_url(_RELEASE + FILES[name], map_location="cpu", check_hash=True)
+    return torch.hub.load_state_dict_from_url(RELEASE + FILES[name], map_location="cpu", check_hash=True)

@@ -1,8 +1,10 @@
 """Any model of timm as a backbone."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import huggingface_hub
 import timm
 import torch
 from timm.models import group_parameters
@@ -10,7 +12,7 @@ from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 
 from reid_lightning.models.backbone import IMAGENET, Backbone, load_file
-from reid_lightning.models.weights import download
+from reid_lightning.models.weights import download, reach
 
 
 class TimmBackbone(Backbone):
@@ -31,9 +33,10 @@ class TimmBackbone(Backbone):
         self, name: str, weights: str | None, image_size: Sequence[int] | None = None, frozen_layers: int = 0
     ) -> None:
         if not timm.is_model(name):
-            near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+            near = difflib.get_close_matches(name, timm.list_models(), 5, 0.6)
             raise ValueError(
-                f"name must be a timm model, got {name}" + (f"; near it: {', '.join(near)}" if near else "")
+                f"name must be a timm model, got {name}; "
+                + (f"near it: {', '.join(near)}" if near else "`reid list timm` shows all")
             )
         arguments: dict[str, Any] = {"num_classes": 0, "global_pool": ""}
         config = timm.get_pretrained_cfg(name)
@@ -44,11 +47,8 @@ class TimmBackbone(Backbone):
                 raise ValueError(
                     f"weights must be a file or null, got {weights}: timm has no weights of {name}"
                 )
-            body = download(
-                lambda: timm.create_model(name, pretrained=True, **arguments),
-                f"model.safetensors of huggingface.co/{config.hf_hub_id}",
-                "the Hugging Face cache folder",
-            )
+            url = f"https://huggingface.co/{config.hf_hub_id}/resolve/main/model.safetensors"
+            body = download(lambda: _pretrained(name, arguments), url)
         else:
             body = timm.create_model(name, **arguments)
         _let_merging_shift(body)
@@ -68,6 +68,18 @@ class TimmBackbone(Backbone):
             tokens = output[:, body.num_prefix_tokens :]
             return tokens.transpose(1, 2).unflatten(2, tuple(body.patch_embed.grid_size))
         return output.permute(0, 3, 1, 2) if getattr(body, "output_fmt", "NCHW") == "NHWC" else output
+
+
+def _pretrained(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return a timm model with its default weights; the network is asked only for what Hugging Face's cache lacks."""
+    config: Any = timm.get_pretrained_cfg(name)
+    cached = None
+    if config.hf_hub_id and not config.custom_load:
+        cached = huggingface_hub.try_to_load_from_cache(config.hf_hub_id, "model.safetensors")
+    if isinstance(cached, str):
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": cached}, **arguments)
+    reach(huggingface_hub.constants.ENDPOINT if config.hf_hub_id else config.url)
+    return timm.create_model(name, pretrained=True, **arguments)
 
 
 def _let_merging_shift(body: nn.Module) -> None:

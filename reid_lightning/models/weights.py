@@ -1,7 +1,9 @@
 """Weights from a file, matched by name, with a report of what matched."""
 
 import logging
+import socket
 import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ log = logging.getLogger("reid_lightning")
 # How others wrap the network whose weights they save, outermost first.
 _WRAPPERS = ("teacher", "state_dict", "model", "network", "net")
 _PREFIXES = ("module.", "network.", "model.", "backbone.", "base.", "body.", "encoder.", "encoder_q.")
+_PREFIXES += ("parts.", "branch.")  # of a part branch in this project's checkpoints
+PATIENCE = 20.0  # seconds that a server may take to answer
 LEAST_MATCHED = 0.5
 # Scores beside the weights, which torchreid saves as numpy's numbers.
 _NUMBERS: list[Any] = [np.dtype, type(np.dtype("f8")), type(np.dtype("f4"))]
@@ -96,21 +100,41 @@ def load_weights(module: nn.Module, path: str | Path, key: str = "backbone.weigh
     return report
 
 
-def download(fetch: Callable[[], Any], what: str, where: str) -> Any:
+def download(fetch: Callable[[], Any], url: str, folder: str | None = None) -> Any:
     """Call a library's download and turn a failure into a sentence that says what to do.
 
     Args:
         fetch: Downloads, or finds the file in the library's cache.
-        what: The file's name.
-        where: Folder that the library looks in.
+        url: Where the file comes from.
+        folder: Folder that the library looks in; None where it cannot simply be put there.
+
+    Raises:
+        InputError: The server does not answer, or what it sends is not the file.
     """
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
     try:
         return fetch()
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
+        place = "" if folder is None else f" and put it into {folder}, or"
         raise InputError(
-            f"the ImageNet weights {what} cannot be downloaded ({type(error).__name__}): put the file into {where}, "
-            "name it with backbone.weights=FILE, or train from scratch with backbone.weights=null"
+            f"the ImageNet weights cannot be downloaded ({type(error).__name__}): fetch {url} on another machine{place} "
+            "and name the file with backbone.weights=FILE; backbone.weights=null trains from scratch"
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def reach(url: str) -> None:
+    """Ask a server for an answer, once: libraries try again for minutes before they say that there is no network.
+
+    Raises:
+        OSError: It does not answer.
+    """
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PATIENCE).close()
+    except urllib.error.HTTPError as answer:
+        answer.close()  # it has answered
 
 
 def _read(path: Path, key: str) -> Any:
@@ -126,7 +150,10 @@ def _read(path: Path, key: str) -> Any:
         with torch.serialization.safe_globals(_NUMBERS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{key}={path} cannot be read as weights ({type(error).__name__})") from error
+        raise InputError(
+            f"{key}={path} cannot be read as weights ({type(error).__name__}): it is damaged, or it holds more than "
+            "tensors, which is never loaded; give a file of tensors by name (.pth, .ckpt, .safetensors)"
+        ) from error
 
 
 def _unwrapped(content: Any, setting: str) -> dict[str, Tensor]:
@@ -144,17 +171,17 @@ def _unwrapped(content: Any, setting: str) -> dict[str, Tensor]:
 
 
 def _without_prefix(found: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Strip the prefixes that make more names match."""
-    while True:
-        candidates = [
-            {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
-            for prefix in _PREFIXES
-        ]
-        best = max(candidates, key=lambda names: len(names.keys() & own.keys()))
-        if len(best.keys() & own.keys()) > len(found.keys() & own.keys()):
-            return best
-        # A wrapper inside a wrapper: nothing matches yet, and every name starts alike.
-        deeper = next((names for names in candidates if len(names) == len(found)), None)
-        if deeper is None or found.keys() & own.keys():
-            return found
-        found = deeper
+    """Strip the prefixes, one inside another, after which most names match."""
+    best, level = found, [found]
+    while level:
+        level = [names for each in level for prefix in _PREFIXES if (names := _stripped(each, prefix))]
+        for names in level:
+            more = len(names.keys() & own.keys()) - len(best.keys() & own.keys())
+            # Where nothing matches yet, others' names may: a prefix of all of them is a wrapper.
+            if more > 0 or (not best.keys() & own.keys() and len(names) == len(found)):
+                best = names
+    return best
+
+
+def _stripped(found: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 
 from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path
+from reid_lightning.reporting.pictures import Picture, read_picture, require_picture, write_picture
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 HEIGHT = 128  # pixels of a cell
 
 
@@ -37,10 +36,7 @@ def contact_sheet(
     Raises:
         InputError: There is no image, or the file extension is not an image format.
     """
-    if Path(path).suffix.lower() not in PICTURES:
-        raise InputError(
-            f"{path}: the file extension is not an image format; use one of {', '.join(PICTURES)}."
-        )
+    require_picture(path)
     table = table[~table["distractor"]]
     if table["camera_id"].notna().any():
         table = table[table["camera_id"].notna()]
@@ -64,27 +60,19 @@ def contact_sheet(
             files = sorted(own.loc[own[column].isin(block), "path"])[:places]
             cells += [_cell(file, width) for file in files] + [_cell(None, width)] * (places - len(files))
         rows.append(np.hstack(cells))
-    with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), np.vstack(rows))
+    write_picture(np.vstack(rows), path)
     return Path(path)
 
 
 def _width(file: str) -> int:
     """The width of every cell: that of an image which is 128 pixels high, 64 for most people and 128 for faces."""
-    height, width = _read(file).shape[:2]
+    height, width = read_picture(file).shape[:2]
     return int(np.clip(round(HEIGHT * width / height), HEIGHT // 4, 2 * HEIGHT))
 
 
-def _cell(file: str | None, width: int) -> np.ndarray:
+def _cell(file: str | None, width: int) -> Picture:
     """An image, 128 pixels high, with a white edge; blank without a file."""
-    picture: np.ndarray = np.full((HEIGHT, width, 3), 235, np.uint8)
+    picture: Picture = np.full((HEIGHT, width, 3), 235, np.uint8)
     if file is not None:
-        picture = cv2.resize(_read(file), (width, HEIGHT), interpolation=cv2.INTER_AREA)
-    return cv2.copyMakeBorder(picture, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(255, 255, 255))
-
-
-def _read(file: str) -> np.ndarray:
-    image = cv2.imread(file)
-    if image is None:
-        raise InputError(f"{file} cannot be read as an image.")
-    return image
+        picture = cv2.resize(read_picture(file), (width, HEIGHT), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    return np.pad(picture, ((1, 1), (1, 1), (0, 0)), constant_values=255)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_lightning.errors import InputError
-from reid_lightning.reporting.figures import COLORS, GRID, INK, new_figure, save
-from reid_lightning.reporting.ranked_lists import read_image
+from reid_lightning.errors import InputError, printable
+from reid_lightning.reporting.figures import COLORS, GRID, INK, as_they_are, new_figure, save
+from reid_lightning.reporting.pictures import read_pictures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,7 @@ OTHERS = "#c9c9c9"
 FEWEST = 5  # images that a map needs
 COMPONENTS = 50  # principal components that are laid out, as van der Maaten (2014) does
 THUMBNAIL = 0.32  # inches, the height of a picture on the map
+THUMBNAIL_PIXELS = 128  # that an image is read with at most
 WIDTH, HEIGHT = 7.2, 6.0  # inches
 PLOT = (0.78, 0.92)  # fractions of them that the map takes; the rest is the legend's and the title's
 
@@ -106,11 +107,12 @@ def embedding_map(
         people: (N,) identities.
         named: People in the legend.
         path: Picture file.
-        images: (N,) image files; then pictures lie on the map wherever there is room, framed in their person's colour.
+        images: (N,) image files; then pictures lie on the map wherever there is room, framed in their person's colour. One
+            that cannot be read any more is a grey tile.
         title: One line above the map.
 
     Raises:
-        InputError: An image cannot be read.
+        InputError: The file's ending is not that of a picture, or it cannot be written.
     """
     figure = new_figure(WIDTH, HEIGHT)
     axes = figure.add_axes((0.02, 0.02, *PLOT))
@@ -131,7 +133,7 @@ def embedding_map(
         own = positions[people == name]
         axes.scatter(
             own[:, 0], own[:, 1], s=size, color=color, marker=marker, linewidths=0.5, edgecolors="white",
-            label=f"{name.rsplit('/', 1)[-1]} ({len(own)})",
+            label=_label(name, len(own)),
         )  # fmt: skip
     axes.margins(0.03)
     if images is not None:
@@ -139,11 +141,17 @@ def embedding_map(
     if others.any():
         axes.scatter([], [], s=size / 3, color=OTHERS, label=f"others ({int(others.sum())})")
     if len(positions):
-        axes.legend(
+        legend = axes.legend(
             loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False, labelcolor=INK, handletextpad=0.3,
             title="person (images)", title_fontsize=8, alignment="left",
         )  # fmt: skip
+        as_they_are(legend.get_texts())
     save(figure, path)
+
+
+def _label(person: str, images: int) -> str:
+    name = printable(person.rsplit("/", 1)[-1])
+    return f"{' ' if name.startswith('_') else ''}{name} ({images})"  # a legend leaves out what begins with _
 
 
 def _draw_thumbnails(
@@ -161,16 +169,17 @@ def _draw_thumbnails(
     axes.set_xlim(low[0], high[0])
     axes.set_ylim(low[1], high[1])
     inches = np.array([WIDTH * PLOT[0], HEIGHT * PLOT[1]])
-    first = read_image(Path(images[0]))
-    aspect = float(np.clip(first.shape[1] / first.shape[0], 0.4, 1.6))
+    height, width = read_pictures(images[:1])[str(images[0])].shape[:2]
+    aspect = float(np.clip(width / height, 0.4, 1.6))
     grid = np.floor(inches / (THUMBNAIL * np.array([aspect, 1.0])))
     cell = (high - low) / grid
     cells = np.minimum((positions - low) // cell, grid - 1)
     # People named come first, so that a cell shows one of them if it can.
     order = np.argsort([color == OTHERS for color, _ in styles], kind="stable")
     _, chosen = np.unique(cells[order], axis=0, return_index=True)
+    pictures = read_pictures((images[row] for row in order[chosen]), THUMBNAIL_PIXELS)
     for row in order[chosen]:
-        image = read_image(Path(images[row]))
+        image = pictures[str(images[row])]
         height, width = image.shape[:2]
         shape = np.array([width, height]) * (high - low) / inches
         half = 0.45 * shape * (cell / shape).min()

@@ -1,17 +1,18 @@
 """Curves of a run: cumulative matching and learning. Drawn without a display and without global state."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path
+from reid_lightning.files import atomic_path, require_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 INK, FAINT, GRID = "#222222", "#777777", "#e4e4e4"
 COLORS = ("#1f5a99", "#c8553d", "#3a7d44", "#8c6bb1", "#b8860b", "#5f6b73", "#d081a8", "#2a9d8f")
@@ -35,11 +36,28 @@ def save(figure: "Figure", path: str | Path) -> None:
     Raises:
         InputError: The file extension is not an image format.
     """
-    endings = figure.canvas.get_supported_filetypes()
-    if Path(path).suffix[1:].lower() not in endings:
-        raise InputError(f"{path} names no picture: give it an ending such as .png, .jpg, .pdf or .svg.")
+    require_figure(path)
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
+
+
+def require_figure(path: str | Path) -> None:
+    """Refuse a figure's file that cannot be written, before any work; its folder is made.
+
+    Raises:
+        InputError: The file extension is not an image format, or the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    if Path(path).suffix[1:].lower() not in FigureCanvasAgg.get_supported_filetypes():
+        raise InputError(f"{path} names no picture: give it an ending such as .png, .jpg, .pdf or .svg.")
+    require_output(path)
+
+
+def as_they_are(texts: Iterable["Text"]) -> None:
+    """Show names as they are: a dollar sign in them begins no formula."""
+    for text in texts:
+        text.set_parse_math(False)
 
 
 def plain(axes: "Axes", title: str, xlabel: str) -> None:

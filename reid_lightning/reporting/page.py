@@ -93,6 +93,7 @@ def write_report(
             + "\n".join(body)
             + "\n</body>\n</html>\n",
             encoding="utf-8",
+            errors="backslashreplace",  # names of files that are not UTF-8
         )
     return path
 

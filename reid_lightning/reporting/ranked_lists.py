@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path
+from reid_lightning.errors import InputError, printable
+from reid_lightning.files import atomic_path, require_output
 from reid_lightning.reporting.figures import DPI, FAINT, INK
+from reid_lightning.reporting.pictures import Picture, read_pictures
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
@@ -20,6 +21,7 @@ IMAGE_HEIGHT = 1.05  # inches
 GAP, CAPTION, LABELS = 0.1, 0.3, 0.85  # inches: between images, below them, and left of the query
 CHARACTER = 0.055  # inches: mean width in a caption
 BORDER = 4  # pixels, around an image
+CELL = 384  # pixels that an image is read with at most, more than the widest cell has
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,20 @@ def ranked_lists(rows: Sequence[RankedList], path: str | Path) -> None:
     """Draw one line per query: the query, then its ranked images with person, camera and distance.
 
     Args:
-        rows: Lists of any length; images keep their own shape inside a cell of the first query's shape.
+        rows: Lists of any length; images keep their own shape inside a cell of the first query's shape. One that cannot
+            be read any more is a grey tile.
         path: Picture file.
 
     Raises:
-        InputError: There is no row, an image cannot be read, or the file's ending is none of a picture of pixels.
+        InputError: There is no row, or the file's ending is not that of a picture of pixels.
     """
     if not rows:
         raise InputError("There is no ranked list to draw; choose at least one query.")
     columns = max(len(row.images) for row in rows)
-    first = read_image(rows[0].query)
+    pictures = read_pictures(
+        (path for row in rows for path in (row.query, *(image.path for image in row.images))), CELL
+    )
+    first = pictures[str(rows[0].query)]
     width = IMAGE_HEIGHT * float(np.clip(first.shape[1] / first.shape[0], 0.3, 2.0))
     column, line = max(width, 0.5) + GAP, IMAGE_HEIGHT + CAPTION + 0.12
     sheet = _Sheet(LABELS + (columns + 1) * column + 2 * GAP + 0.1, len(rows) * line + 0.12, width)
@@ -94,13 +100,27 @@ def ranked_lists(rows: Sequence[RankedList], path: str | Path) -> None:
         sheet.write(0.12, top, row.label, INK, 8)
         score = "" if row.average_precision is None else f"AP {100 * row.average_precision:.1f}"
         sheet.write(0.12, top + (0.16 if row.label else 0), score, FAINT, 7.5)
-        sheet.show(LABELS, top, row.query, QUERY, row.caption, "query")
+        sheet.show(LABELS, top, pictures[str(row.query)], QUERY, row.caption, "query")
         for position, image in enumerate(row.images):
             left = LABELS + (position + 1) * column + 2 * GAP
             border, mark = {True: (RIGHT, ""), False: (WRONG, " ✗"), None: (FAINT, "")}[image.correct]
             distance = f"{image.distance:.3f}" if image.distance < 10 else f"{image.distance:.1f}"
-            sheet.show(left, top, image.path, border, image.caption, distance + mark)
+            sheet.show(left, top, pictures[str(image.path)], border, image.caption, distance + mark)
     sheet.save(path)
+
+
+def require_sheet(path: str | Path) -> None:
+    """Refuse a file for ranked lists that cannot be written, before any work; its folder is made.
+
+    Raises:
+        InputError: The ending is not that of a picture of pixels, or the file cannot be written.
+    """
+    from PIL import Image
+
+    endings = Image.registered_extensions()
+    if endings.get(Path(path).suffix.lower()) not in Image.SAVE:
+        raise InputError(f"{path} names no picture: give it an ending such as .png, .jpg or .pdf.")
+    require_output(path)
 
 
 class _Sheet:
@@ -122,14 +142,14 @@ class _Sheet:
         self._cell = cell
 
     def write(self, left: float, top: float, text: str, color: str, points: float) -> None:
-        self._pen.text((_pixels(left), _pixels(top)), text, fill=color, font=_font(points))
+        self._pen.text((_pixels(left), _pixels(top)), printable(text), fill=color, font=_font(points))
 
-    def show(self, left: float, top: float, path: Path, border: str, first: str, second: str) -> None:
-        """Draw an image inside its border and two small lines below it."""
+    def show(self, left: float, top: float, picture: Picture, border: str, first: str, second: str) -> None:
+        """Draw a picture inside its border and two small lines below it."""
         from PIL import Image
 
         x, y, width, height = map(_pixels, (left, top, self._cell, IMAGE_HEIGHT))
-        image = Image.fromarray(read_image(path))
+        image = Image.fromarray(picture)
         # The cell's shape is kept, so a differently shaped image is padded and not stretched.
         scale = min(width / image.width, height / image.height)
         shown = image.resize(
@@ -148,11 +168,7 @@ class _Sheet:
         self.write(left, below + 0.15, second, border if border == WRONG else FAINT, 6)
 
     def save(self, path: str | Path) -> None:
-        from PIL import Image
-
-        endings = Image.registered_extensions()
-        if endings.get(Path(path).suffix.lower()) not in Image.SAVE:
-            raise InputError(f"{path} names no picture: give it an ending such as .png, .jpg or .pdf.")
+        require_sheet(path)
         with atomic_path(path) as temporary:
             self._image.save(temporary, dpi=(DPI, DPI), compress_level=1)  # of a PNG: a quarter of the time
 
@@ -169,19 +185,3 @@ def _font(points: float) -> "FreeTypeFont":
     return ImageFont.truetype(
         Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", points * DPI / 72
     )
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Return an image as uint8 (H, W, 3), at most 512 pixels wide and high.
-
-    Raises:
-        InputError: It cannot be read.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.thumbnail((512, 512))
-            return np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise InputError(f"The image {path} cannot be read: {error}.") from error

@@ -148,6 +148,7 @@ def write_sweep_page(
             + "\n".join(part for part in body if part)
             + f"\n<script>{SCRIPT}</script>\n</body>\n</html>\n",
             encoding="utf-8",
+            errors="backslashreplace",  # names of files that are not UTF-8
         )
     return path
 

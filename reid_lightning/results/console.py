@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from reid_lightning.reporting.terminal import say
 from reid_lightning.results.summary import RunResult
 
 
@@ -24,13 +25,13 @@ def print_result(result: RunResult, lines: Iterable[str], output_dir: Path) -> N
     console = Console()
     console.print()
     console.print(page)
-    console.print(f"[dim]{result.protocol}[/dim]", highlight=False, soft_wrap=True)
+    say(result.protocol, "dim", console)
     if numbers:
-        console.print(
-            f"[dim]{int(numbers['queries'])} queries, {int(numbers['queries_without_match'])} without a true match; "
-            f"AP by trapezoids: {100 * numbers['mAP_trapezoid']:.1f}{_spread(numbers)}[/dim]",
-            highlight=False,
-            soft_wrap=True,
+        say(
+            f"{int(numbers['queries'])} queries, {int(numbers['queries_without_match'])} without a true match; "
+            f"AP by trapezoids: {100 * numbers['mAP_trapezoid']:.1f}{_spread(numbers)}",
+            "dim",
+            console,
         )
     if result.intervals:
         console.print(
@@ -39,14 +40,14 @@ def print_result(result: RunResult, lines: Iterable[str], output_dir: Path) -> N
             soft_wrap=True,
         )
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print(
-        f"[dim]{result.cost['parameters'] / 1e6:.2f} M parameters; "
-        f"{', '.join(f'{stage} {value:.0f} s' for stage, value in result.cost['seconds'].items())}[/dim]",
-        highlight=False,
-        soft_wrap=True,
+        say(line, console=console)
+    say(
+        f"{result.cost['parameters'] / 1e6:.2f} M parameters; "
+        f"{', '.join(f'{stage} {value:.0f} s' for stage, value in result.cost['seconds'].items())}",
+        "dim",
+        console,
     )
-    console.print(f"report: {output_dir / 'report.html'}", highlight=False, soft_wrap=True)
+    say(f"report: {output_dir / 'report.html'}", console=console)
 
 
 def intervals_text(result: RunResult) -> str:

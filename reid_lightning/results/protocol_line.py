@@ -8,6 +8,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.table import describe_protocols, identity_keys
+from reid_lightning.results.data_facts import describe_left_out
 from reid_lightning.retrieval.matches import Matches, Side
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.systems.task import Run
@@ -26,6 +27,8 @@ def protocol_line(run: Run) -> str:
     rows = data.table[data.table["split"].isin(run.evaluated_splits)]
     if distractors := int(rows["distractor"].sum()):
         parts.append(f"{distractors:,} {_plural('distractor', distractors)}")
+    if left_out := describe_left_out(data):
+        parts.append(left_out)
     if unknown := int(rows["person_id"].isna().sum()):
         parts.append(f"{unknown:,} {_plural('image', unknown)} of unknown people ignored")
     if run.ranking is not None and (unmatched := run.ranking.queries_without_match):

@@ -17,8 +17,10 @@ from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.models.flops import forward_gflops
+from reid_lightning.reporting.cells import write_csv
 from reid_lightning.reporting.page import Picture
 from reid_lightning.results.console import intervals_text, print_result
+from reid_lightning.results.data_facts import describe_left_out, facts_of_images
 from reid_lightning.results.protocol_line import protocol_line
 from reid_lightning.results.run_page import draw_pictures, write_page
 from reid_lightning.results.summary import RunResult, Stopwatch
@@ -86,6 +88,7 @@ def write_results(
         protocol=protocol_line(run),
         cost=_cost(run, trainer, module, seconds),
         people={name: _people(table, splits) for name, splits in PEOPLE_OF.items()},
+        data=facts_of_images(run.datamodule),
         intervals={stage: interval for stage, interval in intervals.items() if interval is not None},
         reports={name: numbers for name, numbers in scores.items() if numbers},
     )
@@ -139,8 +142,7 @@ def _write(
 ) -> None:
     pictures: list[Picture] = []
     if run.ranking is not None and run.rows is not None:
-        with atomic_path(run.output_dir / "queries.csv") as temporary:
-            per_query(run.ranking, run.rows, run.datamodule.table).to_csv(temporary, index=False)
+        write_csv(per_query(run.ranking, run.rows, run.datamodule.table), run.output_dir / "queries.csv")
         pictures = draw_pictures(run.ranking, run.rows, run.protocol, run.datamodule.table, run.output_dir)
         for report in reports:
             numbers = result.reports.get(report.name, {})
@@ -149,13 +151,16 @@ def _write(
         log_images(trainer.loggers, {f"test/{picture.path.stem}": picture.path for picture in pictures})
     scores = {"validation": result.validation, "test": result.test}
     facts = _facts(result, run.config, lines, terms)
+    facts["Repeated images"] = run.datamodule.content.describe()
+    if left_out := describe_left_out(run.datamodule):
+        facts["Left out"] = left_out
     write_page(run.output_dir, result.protocol, scores, facts, pictures, run.config)
 
 
 def _people(table: pd.DataFrame, splits: Sequence[str]) -> int:
     """Count the people in some splits of a table."""
     rows = table.loc[table["split"].isin(splits), ["source", "person_id"]]
-    return len(rows.drop_duplicates())
+    return len(rows.dropna().drop_duplicates())
 
 
 def _facts(
@@ -166,7 +171,7 @@ def _facts(
     facts = {
         "Data": ", ".join(config["data"]["sources"]),
         "Parameters": f"{cost['parameters'] / 1e6:.2f} M",
-        "Losses": ", ".join(terms),
+        **({"Losses": ", ".join(terms)} if terms else {}),  # none where nothing is trained
         "Seed": str(config["seed"]),
         **({"95 % interval of mAP": intervals_text(result)} if result.intervals else {}),
         "Time": ", ".join(f"{stage} {value:.0f} s" for stage, value in cost["seconds"].items()),

@@ -33,6 +33,7 @@ class RunResult:
         protocol: How the data was split and the evaluation protocol, in one line.
         cost: Throughput, memory, parameters, GFLOPs of an image and seconds per stage.
         people: How many the training (validation among them) and the queries show.
+        data: How many images there are, were left out, and occur twice in which way.
         intervals: Lower and upper end of the 95 % interval of the mAP over people, by stage, where there is one.
         reports: Scores of tasks and reports, by their name; those without any are left out.
     """
@@ -43,6 +44,7 @@ class RunResult:
     protocol: str
     cost: dict[str, Any]
     people: dict[str, int] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
     intervals: dict[str, list[float]] = field(default_factory=dict)
     reports: dict[str, dict[str, float]] = field(default_factory=dict)
 

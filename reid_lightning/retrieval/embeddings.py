@@ -1,9 +1,13 @@
 """Vectors of images in a file, with what is known of each image: what one command writes and another reads."""
 
-from collections.abc import Container, Sequence
+import math
+import struct
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any, get_args
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -15,7 +19,27 @@ from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 
 Strings = NDArray[np.str_]
+FORMS = {
+    "vectors": ("f", 2),
+    "paths": ("U", 1),
+    "people": ("U", 1),
+    "cameras": ("U", 1),
+    "is_query": ("b", 1),
+    "distractor": ("b", 1),
+    "distance": ("U", 0),
+}
 RENAMED = {"distance": "metric"}  # arrays of files that earlier versions wrote
+EXPANSION, LEAST = 100, 1 << 26  # a file may expand to so many times its size and this, in bytes
+WIDEST = {"f": 8}  # bytes of a value that PyTorch takes
+_HEADERS: dict[tuple[int, int], Any] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+# What zipfile and numpy raise at damaged, encrypted, oddly compressed and foreign files.
+_NOT_ONE_OF_OURS = (
+    OSError, ValueError, KeyError, TypeError, RuntimeError, OverflowError, MemoryError, EOFError, BadZipFile, zlib.error,
+    struct.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +75,14 @@ class Embeddings:
         Raises:
             InputError: The file is absent or is not one of embeddings.
         """
-        found = read_arrays(path, list(cls.__annotations__), "embeddings", "reid evaluate --embeddings FILE")
-        vectors = torch.from_numpy(found.pop("vectors"))
-        return cls(vectors, distance=str(found.pop("distance")), **found)  # type: ignore[arg-type]
+        found = read_arrays(path, FORMS, "embeddings", "reid evaluate --embeddings FILE")
+        vectors, distance = torch.from_numpy(found.pop("vectors")), str(found.pop("distance"))
+        if distance not in get_args(Distance):
+            raise InputError(
+                f"{path} compares by the distance {distance}, which is not one of {', '.join(get_args(Distance))}; write it "
+                "anew with `reid evaluate --embeddings FILE`."
+            )
+        return cls(vectors, distance=distance, **found)  # type: ignore[arg-type]
 
     def select(self, rows: NDArray[np.generic]) -> "Embeddings":
         """Return some rows, by a mask or by positions."""
@@ -75,29 +104,81 @@ class Embeddings:
 
 
 def read_arrays(
-    path: str | Path, names: Sequence[str], content: str, command: str
-) -> dict[str, NDArray[np.generic]]:
+    path: str | Path, forms: Mapping[str, tuple[str, int]], content: str, command: str
+) -> dict[str, NDArray[Any]]:
     """Return named arrays of an `.npz` file, running nothing that it may hold.
+
+    What the file says of its arrays is compared with what it holds before anything is read, so that a small file cannot
+    ask for much memory.
 
     Args:
         path: The file.
-        names: The arrays.
+        forms: For each array the kind of its values ("f" floats, "U" text, "b" yes or no) and its number of dimensions.
+            The first dimension is the same for all arrays that have one.
         content: What the file should hold, for the message.
         command: What writes such a file, likewise.
 
     Raises:
-        InputError: The file is absent, is no `.npz` file, or lacks an array.
+        InputError: The file is absent, is not an `.npz` file, or an array is missing, has another form or is not finite.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"There is no file {path} of {content}; write one with `{command}`.")
+        what = f"{path} is not a file" if path.exists() else f"There is no file {path}"
+        raise InputError(f"{what} of {content}; write one with `{command}`.")
     try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            return {name: file[_stored(name, file)] for name in names}
-    except (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path} is not a file of {content}; write one with `{command}`.") from error
+        with path.open("rb") as handle, ZipFile(handle) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > EXPANSION * path.stat().st_size + LEAST:
+                raise ValueError("its arrays are compressed more than vectors can be")
+            arrays = {name: _read_array(archive, name, *form) for name, form in forms.items()}
+    except PermissionError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; change its permissions.") from error
+    except _NOT_ONE_OF_OURS as error:
+        reason = " ".join(str(error).split()).rstrip(".")[:200]
+        raise InputError(
+            f"{path} is not a file of {content} ({reason}); write one with `{command}`."
+        ) from error
+    lengths = {name: len(array) for name, array in arrays.items() if array.ndim}
+    first = next(iter(lengths))
+    for name, length in lengths.items():
+        if length != lengths[first]:
+            raise InputError(
+                f"{path} is not a file of {content} ({lengths[first]} {first} and {length} {name}); write one with "
+                f"`{command}`."
+            )
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            row = int(np.argwhere(~np.isfinite(array))[0][0])
+            raise InputError(
+                f"{path}: row {row} of its {name} is not finite; write it anew with `{command}`."
+            )
+    return arrays
 
 
-def _stored(name: str, stored: Container[str]) -> str:
-    """Return the name of an array in a file, which earlier versions may have called otherwise."""
-    return name if name in stored else RENAMED.get(name, name)
+def _read_array(archive: ZipFile, name: str, kind: str, dimensions: int) -> NDArray[Any]:
+    """Return one array of an archive after a look at its header.
+
+    Raises:
+        ValueError: It is missing, has another form than is wanted, or another size than its header says.
+    """
+    entries = archive.NameToInfo
+    entry = next((entries[f"{n}.npy"] for n in (name, RENAMED.get(name)) if f"{n}.npy" in entries), None)
+    if entry is None:
+        raise ValueError(f"it has no array {name}")
+    with archive.open(entry) as member:
+        version = np.lib.format.read_magic(member)
+        read_header = _HEADERS.get(version)
+        if read_header is None:
+            raise ValueError(f"the array {name} has an unknown format")
+        shape, _, dtype = read_header(member)
+        size = math.prod(shape) * dtype.itemsize
+        if (
+            dtype.kind != kind
+            or len(shape) != dimensions
+            or dtype.itemsize > WIDEST.get(kind, dtype.itemsize)
+        ):
+            raise ValueError(f"the array {name} has the form {tuple(shape)} of {dtype}")
+        if member.tell() + size != entry.file_size:
+            raise ValueError(f"the array {name} is cut off")
+    with archive.open(entry) as member:
+        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
+    return np.ascontiguousarray(array, dtype.newbyteorder("=")).reshape(shape)

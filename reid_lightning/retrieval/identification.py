@@ -1,6 +1,8 @@
 """Who is this: the nearest images of enrolled people vote, and people are enrolled without training (HiQo 2019)."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -11,10 +13,12 @@ from torch import Tensor
 
 from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path
+from reid_lightning.files import atomic_path, file_lock, require_output
 from reid_lightning.retrieval.embeddings import read_arrays
 from reid_lightning.retrieval.neighbour_index import IndexKind, NeighbourIndex, build_index, check_index_kind
 from reid_lightning.retrieval.voting import Candidates, Weighting, vote
+
+FORMS = {"vectors": ("f", 2), "names": ("U", 1), "images": ("U", 1), "distance": ("U", 0), "model": ("U", 0)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,14 +189,50 @@ class Enrolment:
         Raises:
             InputError: The file is absent or is not one of enrolled people.
         """
-        keys = ["vectors", "names", "images", "distance", "model"]
-        found = read_arrays(path, keys, "enrolled people", "reid enrol")
-        enrolment = cls(str(found["distance"]), str(found["model"]), search)  # type: ignore[arg-type]
-        names = [str(name) for name in found["names"]]
-        if len(names):
-            images = [str(image) for image in found["images"]]
-            enrolment.add(torch.from_numpy(found["vectors"]), names, images)
+        check_index_kind(search)
+        found = read_arrays(path, FORMS, "enrolled people", "reid enrol")
+        try:
+            enrolment = cls(str(found["distance"]), str(found["model"]), search)  # type: ignore[arg-type]
+            names = [str(name) for name in found["names"]]
+            if len(names):
+                images = [str(image) for image in found["images"]]
+                enrolment.add(torch.from_numpy(found["vectors"]), names, images)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         return enrolment
+
+    @classmethod
+    @contextmanager
+    def changing(cls, path: str | Path, new: "Enrolment | None" = None) -> Iterator["Enrolment"]:
+        """Yield the people of a file as it is now, and write them back where the block succeeds.
+
+        Other processes that change the file wait meanwhile, so that no change is lost: of a person who is enrolled by
+        one process and removed by another, the later change holds. A process that is killed leaves the file as it was.
+
+        Args:
+            path: The file. Behind a link, the file that the link leads to is written.
+            new: Nobody, or the people of a file that is not there yet; None requires the file.
+
+        Raises:
+            InputError: The file is not one of enrolled people, or cannot be written.
+
+        Examples:
+            >>> import tempfile
+            >>> file = Path(tempfile.mkdtemp()) / "people.npz"
+            >>> with Enrolment.changing(file, Enrolment()) as people:
+            ...     people.add([[1.0, 0.0]], ["Ada"])
+            >>> Enrolment.load(file).people
+            ('Ada',)
+        """
+        path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+        if new is None and not path.is_file():
+            cls.load(path)  # which says what is there instead
+        require_output(path)
+        waiting = f"waiting for another process that changes {path}"
+        with file_lock(path.with_name(f".{path.name}.lock"), waiting):
+            people = cls.load(path) if new is None or os.path.lexists(path) else new
+            yield people
+            people.save(path)
 
     def _table(self, vectors: Tensor | Sequence[Sequence[float]]) -> Tensor:
         """Return vectors as (n, D) float32 on the CPU, checked against those enrolled."""

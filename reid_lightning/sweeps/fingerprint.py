@@ -28,13 +28,13 @@ from omegaconf import OmegaConf
 from reid_lightning import __version__
 from reid_lightning.config.resolve import (
     PACKAGE,
-    TRUSTED_ROOTS,
     leaves,
     plain,
     plain_unresolved,
     targets,
 )
 from reid_lightning.config.schema import changes_result
+from reid_lightning.config.trust import LIBRARIES
 from reid_lightning.experiments.source_tables import SourceTables
 
 log = logging.getLogger("reid_lightning")
@@ -122,7 +122,7 @@ def _fact(value: Any) -> Any:
 
 def code_version(config: Mapping[str, Any] | None = None) -> str:
     """Return a hash of the package's version and source files, and of further modules that a plain config names."""
-    roots = {target.split(".", 1)[0] for _, target in targets(config or {})} - set(TRUSTED_ROOTS)
+    roots = {target.split(".", 1)[0] for _, target in targets(config or {})} - set(LIBRARIES)
     return _hash([__version__, _digest(PACKAGE), *(_digest_of(root) for root in sorted(roots))])
 
 

@@ -1,7 +1,7 @@
 """A job of a sweep: its result is taken, or it is continued, or run.
 
-A job's folder holds `identity.json`: what its result follows from, and whether everything has been written. One process
-at a time works in a folder; the operating system frees its lock when it dies, so that a killed sweep blocks nobody.
+A job's folder holds `identity.json`: what its result follows from. One process at a time works in a folder; the operating
+system frees its lock when it dies, so that a killed sweep blocks nobody.
 """
 
 import gc
@@ -20,8 +20,11 @@ from hydra.core.hydra_config import HydraConfig
 
 from reid_lightning import __version__
 from reid_lightning.config.resolve import plain
+from reid_lightning.distributed.ddp_launcher import is_first_process
+from reid_lightning.experiments.run_folder import LOCK
 from reid_lightning.experiments.source_tables import TABLES
 from reid_lightning.files import atomic_path, file_lock
+from reid_lightning.results.finished import is_finished, mark
 from reid_lightning.sweeps.fingerprint import JobFingerprint, fingerprint
 from reid_lightning.sweeps.folders import swept_keys
 
@@ -53,15 +56,15 @@ def run_in_sweep(config: Any) -> float | None:
         if state["finished"]:
             log.info("%s: finished already, its result is taken", folder)
             return _content(folder / "metrics.json")["score"]
-        _write_identity(folder, job, swept, finished=False)
+        mark(folder, finished=False)  # before the folder becomes this job's
+        if is_first_process():
+            _write_identity(folder, job, swept)
         settled = plain(config)
         if state["known"] and settled["resume"] is None:
-            settled["resume"] = _continued(folder, can_resume=not settled["refit"])
+            settled["resume"] = _continued(folder)
         if torch.cuda.is_available():
             gc.collect()  # the last job's network refers to its trainer and back, and holds the GPU's memory
-        result = run_job(settled, TABLES)
-        if (folder / "metrics.json").is_file():
-            _write_identity(folder, job, swept, finished=True)
+        result = run_job(settled, TABLES, locked=True)
         return result.score if result else None
 
 
@@ -69,7 +72,7 @@ def _state(folder: Path, job: JobFingerprint) -> dict[str, bool]:
     """Return whether a folder is known as this job's, and whether the job is finished."""
     content = _content(folder / IDENTITY)
     known = content.get("identity") == job.name
-    finished = known and content["finished"] and "score" in _content(folder / "metrics.json")
+    finished = known and is_finished(folder) and "score" in _content(folder / "metrics.json")
     return {"known": known, "finished": finished}
 
 
@@ -81,23 +84,21 @@ def _content(file: Path) -> dict[str, Any]:
         return {}
 
 
-def _write_identity(folder: Path, job: JobFingerprint, swept: Sequence[str], finished: bool) -> None:
-    content = {"identity": job.name, "finished": finished, "swept": list(swept), "version": __version__}
-    content |= asdict(job)
-    if _is_first_process():
-        with atomic_path(folder / IDENTITY) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+def _write_identity(folder: Path, job: JobFingerprint, swept: Sequence[str]) -> None:
+    content = {"identity": job.name, "swept": list(swept), "version": __version__} | asdict(job)
+    with atomic_path(folder / IDENTITY) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _continued(folder: Path, can_resume: bool) -> str | None:
+def _continued(folder: Path) -> str | None:
     """Return what `resume` is for a job that has been begun here; clear away what cannot be continued."""
-    last = folder / "checkpoints" / "last.ckpt"
-    if can_resume and zipfile.is_zipfile(last):  # a file that was being written is none
+    whole = any(zipfile.is_zipfile(path) for path in (folder / "checkpoints").glob("[!.]*.ckpt"))
+    if whole and (folder / "checkpoints" / "last.ckpt").is_file():
         log.info("%s: continued from its last checkpoint", folder)
-        if _is_first_process():
+        if is_first_process():
             (folder / "metrics.json").unlink(missing_ok=True)  # its results had not all been written
         return "last"
-    if _is_first_process():
+    if is_first_process():
         log.info("%s: begun before its first checkpoint, started anew", folder)
         for path in folder.iterdir():
             if path.is_dir() and path.name in ("checkpoints", "refit"):
@@ -109,17 +110,9 @@ def _continued(folder: Path, can_resume: bool) -> str | None:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other sweep works in a job's folder; of the processes of one job the first waits for all."""
-    if not _is_first_process():
+    """Wait until nobody else works in a job's folder; of the processes of one job the first waits for all."""
+    if not is_first_process():
         yield
         return
-    with file_lock(
-        folder / ".lock", waiting=f"{folder}: another sweep is at this job, waiting for its result"
-    ):
+    with file_lock(folder / LOCK, waiting=f"{folder}: another sweep is at this job, waiting for its result"):
         yield
-
-
-def _is_first_process() -> bool:
-    from lightning.pytorch.utilities import rank_zero_only
-
-    return getattr(rank_zero_only, "rank", 0) == 0

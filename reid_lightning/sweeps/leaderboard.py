@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from reid_lightning import __version__
 from reid_lightning.files import atomic_path
+from reid_lightning.reporting.cells import write_csv
 from reid_lightning.reporting.sweep_charts import Curve
 from reid_lightning.reporting.sweep_page import write_sweep_page
+from reid_lightning.reporting.terminal import as_it_is, say
 from reid_lightning.sweeps.significance import COMPARED, LEVEL, Comparison, choices_of
 
 SELECTED_BY = "validation/mAP"
@@ -78,8 +79,7 @@ def write_summary(
     effects: pd.DataFrame,
 ) -> None:
     """Write `sweep.csv` (a row per option) and `sweep.json` (options, effects and jobs) into the sweep's folder."""
-    with atomic_path(folder / "sweep.csv") as temporary:
-        summary.to_csv(temporary, index=False)
+    write_csv(summary, folder / "sweep.csv")
     content = {
         "version": __version__,
         "ordered_by": SELECTED_BY,
@@ -163,30 +163,27 @@ def print_summary(
     """
     console.print()
     console.print(_score_table(summary))
-    _say(console, finished_line(jobs, summary))
+    say(finished_line(jobs, summary), "dim", console)
     if comparison.against is not None:
         console.print()
         console.print(_verdict_table(summary, comparison))
-        _say(
-            console,
+        say(
             f"differences from {comparison.against} with their {100 * LEVEL:.0f} % intervals over {comparison.over}; "
             "the words hold for all of them together",
+            "dim",
+            console,
         )
     for note in comparison.notes:
-        _say(console, note)
+        say(note, "dim", console)
     if any(_recorded(summary, name) for name in COSTS):
         console.print()
         console.print(_cost_table(summary))
     if len(effects) and effects["choice"].nunique() > 1:
         console.print()
         console.print(_effect_table(effects))
-        _say(console, "means over all else")
+        say("means over all else", "dim", console)
     for job in _records(jobs[jobs["failure"].notna()]):
-        console.print(_failure(job), style="red", markup=False, highlight=False, soft_wrap=True)
-
-
-def _say(console: Console, sentence: str) -> None:
-    console.print(sentence, style="dim", markup=False, highlight=False, soft_wrap=True)
+        say(_failure(job), "red", console)
 
 
 def _failure(job: dict[str, Any]) -> str:
@@ -251,13 +248,8 @@ def _score_table(summary: pd.DataFrame) -> Table:
         page.add_column("seeds", justify="right", no_wrap=True)
     for (_, row), count in zip(summary.iterrows(), counts, strict=True):
         cells = [_score(row[f"{name}/mean"], row[f"{name}/std"]) for name in headings]
-        page.add_row(_words(row["option"]), *cells, *([str(count)] if differ else []))
+        page.add_row(as_it_is(row["option"]), *cells, *([str(count)] if differ else []))
     return page
-
-
-def _words(value: object) -> Text:
-    """Return a name as it is: brackets of a list are no markup."""
-    return Text(str(value))
 
 
 def _score(mean: float, std: float) -> str:
@@ -272,7 +264,7 @@ def _verdict_table(summary: pd.DataFrame, comparison: Comparison) -> Table:
     for name in COMPARED:
         page.add_column(str(SCORES[name]), no_wrap=True)
     for _, row in summary[summary["option"] != comparison.against].iterrows():
-        page.add_row(_words(row["option"]), *(_verdict(row, name) for name in COMPARED))
+        page.add_row(as_it_is(row["option"]), *(_verdict(row, name) for name in COMPARED))
     return page
 
 
@@ -292,7 +284,7 @@ def _cost_table(summary: pd.DataFrame) -> Table:
         page.add_column(heading, justify="right", no_wrap=True)
     for _, row in summary.iterrows():
         page.add_row(
-            _words(row["option"]), *(_cost(row[f"{name}/mean"], unit) for name, (_, unit) in units.items())
+            as_it_is(row["option"]), *(_cost(row[f"{name}/mean"], unit) for name, (_, unit) in units.items())
         )
     return page
 
@@ -313,6 +305,6 @@ def _effect_table(effects: pd.DataFrame) -> Table:
     for row in effects.to_dict("records"):
         scores = [_score(row[name], float("nan")) for name in (SELECTED_BY, "test/mAP")]
         shown = "" if row["choice"] == previous else str(row["choice"])
-        page.add_row(_words(shown), _words(row["value"]), *scores, str(row["combinations"]))
+        page.add_row(as_it_is(shown), as_it_is(row["value"]), *scores, str(row["combinations"]))
         previous = row["choice"]
     return page

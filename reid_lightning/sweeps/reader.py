@@ -27,7 +27,7 @@ def record_failure(folder: Path, error: Exception) -> None:
     reason = sentence if isinstance(error, InputError) else f"{type(error).__name__}: {sentence}"
     log.error("this job failed: %s", reason, exc_info=None if isinstance(error, InputError) else error)
     with atomic_path(folder / FAILURE) as temporary:
-        temporary.write_text(reason + "\n")
+        temporary.write_text(reason + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def forget_failure(folder: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from reid_lightning.reporting.terminal import say
 from reid_lightning.sweeps.leaderboard import print_summary, summarise, write_page, write_summary
 from reid_lightning.sweeps.reader import read_sweep
 from reid_lightning.sweeps.significance import compare, marginal_means
@@ -31,5 +32,5 @@ def report_sweep(folder: str | Path, baseline: str | None = None) -> int:
     write_summary(folder, jobs, summary, comparison, effects)
     page = write_page(folder, jobs, summary, comparison, effects)
     print_summary(jobs, summary, comparison, effects, console)
-    console.print(f"summary: {page}", highlight=False, soft_wrap=True)
+    say(f"summary: {page}", console=console)
     return int(jobs["failure"].notna().sum())

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reid_lightning.errors import InputError
+from reid_lightning.reporting.cells import read_cell
 from reid_lightning.retrieval.statistics import (
     Difference,
     Resampled,
@@ -184,7 +185,9 @@ def _common_queries(
 def _read_queries(file: Path) -> pd.DataFrame:
     """Return a job's scores by query; a query is its person, camera and file's name, wherever the data lies."""
     try:
-        table = pd.read_csv(file, dtype={"person_id": str, "camera_id": str, "source": str, "path": str})
+        texts = ["person_id", "camera_id", "source", "path"]
+        table = pd.read_csv(file, dtype=dict.fromkeys(texts, str))
+        table[texts] = table[texts].map(read_cell)
         table = table[table["num_matches"] > 0]
         names = table["path"].str.replace(r".*[/\\]", "", regex=True)
         keys = pd.DataFrame(

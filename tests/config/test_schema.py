@@ -97,7 +97,8 @@ def test_values_of_earlier_versions_are_not_shared():
 
 def test_an_evaluation_leaves_the_training_behind():
     assert schema.as_evaluated() == {
-        "resume": None, "refit": False, "compile": False, "callbacks": {}, "logger": {},
+        "resume": None, "refit": False, "compile": False, "callbacks": {}, "logger": {}, "loss": {}, "miner": None,
+        "sampler": None, "augmentation": None, "optimizer": None, "scheduler": None, "pretraining": None,
     }  # fmt: skip
 
 
@@ -131,7 +132,9 @@ def test_an_argument_that_was_left_out_had_its_default():
     old, new = {"_target_": target}, {"_target_": target, "margin": 0.3, "soft_margin": False}
     assert list(differences({"loss": old}, {"loss": new})) == []
     assert list(differences({"loss": new}, {"loss": old})) == []
-    assert list(differences({"loss": old}, {"loss": new | {"margin": 0.5}})) == ["loss.margin was 0.3, is 0.5"]
+    assert list(differences({"loss": old}, {"loss": new | {"margin": 0.5}})) == [
+        "loss.margin was 0.3, is 0.5"
+    ]
 
 
 def test_reports_of_an_earlier_run_are_no_differences(composed):

@@ -127,7 +127,7 @@ def test_attributes_join_by_identity_with_or_without_zeros(tmp_path):
         ({"gender": 0}, ["row 3", "column gender", "0 is not within 1..2"]),  # though 0 is a code elsewhere
         ({"hat": -1}, ["row 3", "column hat", "1..2"]),
         ({"bag": "inf"}, ["row 3", "column bag", "whole number"]),
-        ({"id": ""}, ["row 3", "column id", "no identity"]),
+        ({"id": ""}, ["row 3", "column id", "not an identity"]),
         ({"hat": "maybe"}, ["row 3", "column hat", "maybe", "whole number"]),
         ({"upblack": 2, "upred": 2}, ["row 3", "columns upblack and upred"]),
         ({"id": "0001"}, ["row 3", "column id", "0001", "second time"]),
@@ -277,7 +277,7 @@ def test_one_attribute_file_a_source(tmp_path):
     [
         ("", "cannot be read as CSV"),
         ("id,hat\n", "holds no identities"),
-        ("id,hat\n1,2,3\n", "more cells in a row than in its header"),
+        ("id,hat\n1,2,3\n", "row 1 has 3 cells, but its first line names 2 columns"),
     ],
 )
 def test_a_broken_csv_is_an_error(tmp_path, content, message):

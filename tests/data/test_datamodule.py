@@ -267,7 +267,7 @@ def test_data_that_cannot_be_used_is_named(make, tmp_path):
         set_up(make(validation_queries=8))
     with pytest.raises(ValueError, match=r"^identities must be at most the 4 training identities, got 9"):
         set_up(make(sampler=partial(PKSampler, 9, 2))).train_dataloader()
-    with pytest.raises(InputError, match="only one of the splits query and gallery"):
+    with pytest.raises(InputError, match="only one of the splits query and gallery whose person is known"):
         set_up(make(sources=people(tmp_path, ["train"] * 6 + ["gallery"])))
     with pytest.raises(InputError, match="no rows of split train"):
         set_up(make(sources=people(tmp_path, ["query", "gallery"])))

@@ -1,6 +1,7 @@
 import pytest
 
-from reid_lightning.data.readers.identity_folder import images_below, read_identity_folder
+from reid_lightning.data.readers.identity_folder import read_identity_folder
+from reid_lightning.data.readers.image_files import images_below
 from reid_lightning.errors import InputError
 
 

@@ -47,9 +47,9 @@ def test_validation_is_idempotent(rows):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"person_id": ["1", None]}, r"people\.csv, row 2 \(1\.jpg\): person_id is empty"),
+        ({"split": ["train", None]}, r"people\.csv, row 2 \(1\.jpg\): split is empty"),
         ({"path": ["a.jpg", " "]}, r"row 2 \( \): path is empty"),
-        ({"split": ["train", "test"]}, r"row 2 .* split is none of train, val, query, gallery but 'test'"),
+        ({"split": ["train", "test"]}, r"row 2 .* split is not one of train, val, query, gallery but 'test'"),
         ({"frame_id": ["1", "x"]}, "row 2 .* frame_id is not an integer but 'x'"),
         ({"frame_id": [1, 2.5]}, r"row 2 .* frame_id is not an integer but '2\.5'"),
         ({"distractor": ["maybe", "perhaps"]}, "row 1 .* neither true nor false but 'maybe' .and 1 more"),

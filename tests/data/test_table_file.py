@@ -75,7 +75,11 @@ def test_a_misspelt_column_is_not_passed_over(tmp_path):
         ("people.csv", "", "cannot be read as CSV"),
         ("people.csv", 'a,b\n1,2,3\n"', "cannot be read as CSV"),
         ("people.parquet", CSV, "cannot be read as PARQUET"),
-        ("people.csv", CSV.replace("gallery", "test"), r"people.csv, row 2 .*/data/b.jpg.: split is none of"),
+        (
+            "people.csv",
+            CSV.replace("gallery", "test"),
+            r"people.csv, row 2 .*/data/b.jpg.: split is not one of",
+        ),
     ],
 )
 def test_bad_files_are_named(tmp_path, name, content, message):

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 import reid_lightning
 from reid_lightning.config.resolve import CONF, instantiate
 from reid_lightning.engine.callbacks.freeze_backbone import FreezeBackbone
-from reid_lightning.engine.loggers import csv_logger
+from reid_lightning.engine.metrics_file import MetricsFile
 from reid_lightning.experiments.factory import build_module
 from reid_lightning.experiments.quiet import quiet
 
@@ -214,7 +214,7 @@ def waits_of(config, callbacks=(), size=(32, 16)):
         arm = Arm(watch)
         trainer = instantiate(
             settings | {"devices": 1, "limit_val_batches": 0, "log_every_n_steps": 3},
-            max_epochs=1, accelerator="cpu", logger=csv_logger(config["output_dir"]), callbacks=[arm, *callbacks],
+            max_epochs=1, accelerator="cpu", logger=MetricsFile(config["output_dir"]), callbacks=[arm, *callbacks],
             default_root_dir=config["output_dir"], enable_checkpointing=False, enable_model_summary=False,
             enable_progress_bar=any(isinstance(callback, RichProgressBar) for callback in callbacks),
         )  # fmt: skip

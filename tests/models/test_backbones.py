@@ -164,7 +164,7 @@ def test_a_failed_timm_download_says_which_file_goes_where(monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(
-        InputError, match=r"model\.safetensors of huggingface\.co/timm/resnet10t.*weights=FILE"
+        InputError, match=r"huggingface\.co/timm/resnet10t.*/model\.safetensors.*weights=FILE"
     ):
         TimmBackbone("resnet10t", "imagenet")
 

@@ -77,13 +77,15 @@ def test_picture_files_that_cannot_be_written_are_named(tmp_path, blue):
         assert image.format == "JPEG"
 
 
-def test_unreadable_image_and_empty_list_are_named(tmp_path, blue):
+def test_an_unreadable_image_is_a_grey_tile_and_an_empty_list_is_named(tmp_path, blue, caplog):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"not a picture")
     entry = RankedImage(broken, True, 0.1, "0001")
-    with pytest.raises(InputError, match=r"broken\.jpg cannot be read"):
-        ranked_lists([RankedList(blue, "0001", 0.5, (entry,))], tmp_path / "lists.png")
-    assert not (tmp_path / "lists.png").exists()
+    ranked_lists([RankedList(blue, "0001", 0.5, (entry,))], tmp_path / "lists.png")
+    picture = np.asarray(Image.open(tmp_path / "lists.png").convert("RGB")).astype(float)
+    assert pixels_of(picture, "#c8c8c8")[0].size > 6 * 1000
+    assert "grey tiles: 1; the first: " in caplog.text
+    assert "broken.jpg cannot be read as an image" in caplog.text
     with pytest.raises(InputError, match="no ranked list"):
         ranked_lists([], tmp_path / "lists.png")
 

@@ -17,6 +17,7 @@ from helpers import environment, run_python, start_python, train_arguments, wait
 from omegaconf import OmegaConf
 
 from reid_lightning.errors import InputError
+from reid_lightning.results.finished import mark
 from reid_lightning.sweeps import job as sweep_job
 from reid_lightning.sweeps.fingerprint import JobFingerprint
 from reid_lightning.sweeps.job import run_in_sweep
@@ -42,7 +43,8 @@ def job(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep_job.HydraConfig, "get", lambda: hydra)
     monkeypatch.setattr(sweep_job, "fingerprint", lambda *_: made.identity)
 
-    def run_job(config, tables):
+    def run_job(config, tables, locked):
+        assert locked
         made.calls.append(config["resume"])
         return made.train(made.folder)
 
@@ -55,6 +57,7 @@ def job(tmp_path, monkeypatch):
 
 def finish(folder):
     (folder / "metrics.json").write_text(json.dumps({"score": 0.5}))
+    mark(folder, finished=True)
     return SimpleNamespace(score=0.5)
 
 
@@ -73,17 +76,18 @@ def test_a_finished_job_is_not_trained_again(job, caplog):
     assert "finished already" in caplog.text
 
 
-def test_a_half_finished_job_is_continued(job):
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_half_finished_job_is_continued(job, refit):
     job.train = half
     with pytest.raises(KeyboardInterrupt):
         job.run()
     job.train = finish
-    assert job.run() == 0.5
+    assert job.run(refit=refit) == 0.5
     assert job.calls == [None, "last"]
     assert (job.folder / "metrics.csv").is_file()
 
 
-@pytest.mark.parametrize("left", ["no checkpoint", "torn checkpoint", "refit"])
+@pytest.mark.parametrize("left", ["no checkpoint", "torn checkpoint"])
 def test_what_cannot_be_continued_starts_anew(job, left):
     job.train = half
     with pytest.raises(KeyboardInterrupt):
@@ -95,17 +99,18 @@ def test_what_cannot_be_continued_starts_anew(job, left):
         last.write_bytes(last.read_bytes()[:-50])
 
     def fresh(folder):
-        assert sorted(path.name for path in folder.iterdir()) == [".lock", "identity.json"]
+        assert sorted(path.name for path in folder.iterdir()) == [".lock", "identity.json", "run.json"]
         return finish(folder)
 
     job.train = fresh
-    assert job.run(refit=left == "refit") == 0.5
+    assert job.run() == 0.5
     assert job.calls == [None, None]
 
 
 def test_results_that_were_being_written_do_not_count(job):
     def killed(folder):
         finish(folder)
+        mark(folder, finished=False)
         half(folder)
 
     job.train = killed
@@ -262,8 +267,7 @@ def test_a_run_that_was_killed_before_its_test_is_only_tested(tiny, tmp_path):
     before = results(tmp_path)
     folder = next((tmp_path / "sweep").glob("*/metrics.json")).parent
     (folder / "metrics.json").unlink()
-    state = json.loads((folder / "identity.json").read_text())
-    (folder / "identity.json").write_text(json.dumps(state | {"finished": False}))
+    mark(folder, finished=False)
     trained = (folder / "metrics.csv").read_text().count("\n")
     run(command, tmp_path)
     assert results(tmp_path) == before

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from reid_lightning.data.readers.image_files import ENDING
 from reid_lightning.data.readers.layout import find_folder, read_mat
 from reid_lightning.data.readers.two_cameras import (
     check_split,
@@ -20,7 +21,7 @@ WALKS = "i-LIDS-VID/sequences"
 SPLITS = "train-test people splits/train_test_splits_ilidsvid.mat"
 
 _FOLDER = re.compile(r"person(?P<person_id>\d{3})")
-_FRAME = re.compile(r"cam\d_person\d{3}_(?P<frame_id>\d+)\.png", re.IGNORECASE)
+_FRAME = re.compile(r"cam\d_person\d{3}_(?P<frame_id>\d+)" + ENDING, re.IGNORECASE)
 
 
 def read_ilids_vid(root: str | Path, split: int = 0, query_camera: str = "1") -> pd.DataFrame:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reid_lightning.data.readers.image_files import ImageFiles, require_unicode
 from reid_lightning.errors import InputError
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 def find_folder(root: str | Path, holds: Sequence[str], inner: Sequence[str] = ()) -> Path:
@@ -27,6 +26,7 @@ def find_folder(root: str | Path, holds: Sequence[str], inner: Sequence[str] = (
             is the right one.
     """
     root = Path(root).expanduser()
+    require_unicode(root)
     for folder in (root, *(root / name for name in inner)):
         if _holds_all(folder, holds):
             return folder
@@ -54,7 +54,7 @@ def _holds_all(folder: Path, names: Sequence[str]) -> bool:
 def parse_images(
     folder: Path, pattern: re.Pattern[str], example: str, columns: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Read what the names of a folder's images say; files that are no images are passed over.
+    """Read what the names of a folder's images say; the log counts other files and folders, which are passed over.
 
     Args:
         folder: Holds the images.
@@ -68,7 +68,11 @@ def parse_images(
     Raises:
         InputError: An image is named otherwise, or there is none.
     """
-    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(IMAGE_SUFFIXES))
+    files = ImageFiles(folder)
+    names = files.images(folder)
+    if below := files.folders(folder):
+        files.pass_over("folders", len(below))
+    files.report()
     rows = []
     for name in names:
         match = pattern.fullmatch(name)
@@ -90,6 +94,18 @@ def in_split_order(rows: pd.DataFrame) -> pd.DataFrame:
     """Sort by split (train, query, gallery); within each the rows keep their order."""
     order = rows["split"].map({"train": 0, "query": 1, "gallery": 2}).to_numpy().argsort(kind="stable")
     return rows.iloc[order].reset_index(drop=True)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a text file.
+
+    Raises:
+        InputError: It cannot be read as text.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text ({error}): copy the file again.") from None
 
 
 def read_mat(path: Path, *names: str) -> dict[str, np.ndarray[Any, Any]]:

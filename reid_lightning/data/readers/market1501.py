@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from reid_lightning.data.readers.image_files import ENDING
 from reid_lightning.data.readers.layout import find_folder, parse_images
 from reid_lightning.data.table import validate_table
 from reid_lightning.errors import InputError
@@ -18,7 +19,7 @@ ATTRIBUTE_FILE = "market_attribute.mat"
 _NAME = re.compile(
     r"(?P<person_id>-1|\d{4,})_c(?P<camera_id>\d+)"
     r"(?:s(?P<sequence_id>\d+)_(?P<frame_id>\d{6,})_\d{2,}|_f(?P<duke_frame>\d+)|_\d+)"
-    r"(?:\.jpg)?\.(?:jpe?g|png)",
+    r"(?:\.jpg)?" + ENDING,
     re.IGNORECASE,
 )
 

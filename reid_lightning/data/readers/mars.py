@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reid_lightning.data.readers.layout import find_folder, in_split_order, read_mat
+from reid_lightning.data.readers.image_files import ENDING
+from reid_lightning.data.readers.layout import find_folder, in_split_order, read_lines, read_mat
 from reid_lightning.data.table import validate_table
 from reid_lightning.errors import InputError, require
 
@@ -22,7 +23,7 @@ INFO = {
 JUNK, DISTRACTOR = -1, 0
 
 # Person (00-1 is junk), camera, tracklet, frame.
-_NAME = re.compile(r"(\d{4}|00-1)C(\d)T(\d{4})F(\d{3,})\.jpg", re.IGNORECASE)
+_NAME = re.compile(r"(\d{4}|00-1)C(\d)T(\d{4})F(\d{3,})" + ENDING, re.IGNORECASE)
 
 
 def read_mars(root: str | Path, frames: int | None = None) -> pd.DataFrame:
@@ -75,7 +76,7 @@ def _read_tracks(folder: Path, half: str) -> pd.DataFrame:
 def _read_frames(folder: Path, half: str, tracks: pd.DataFrame, frames: int | None) -> pd.DataFrame:
     """Return a row per frame of the tracklets of one half."""
     path = folder / INFO[f"{half} names"]
-    names = path.read_text().split()
+    names = read_lines(path)
     if tracks["end"].max() > len(names):
         raise InputError(
             f"{path} holds {len(names)} names, but {folder / INFO[f'{half} tracks']} counts up to "

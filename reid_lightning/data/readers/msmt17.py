@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from reid_lightning.data.readers.layout import find_folder
+from reid_lightning.data.readers.image_files import ENDING
+from reid_lightning.data.readers.layout import find_folder, read_lines
 from reid_lightning.data.table import validate_table
 from reid_lightning.errors import InputError, require
 
@@ -14,7 +15,9 @@ LISTS = {name: f"list_{name}.txt" for name in ("train", "val", "query", "gallery
 IMAGE_FOLDERS = {"V1": ("train", "test"), "V2": ("mask_train_v2", "mask_test_v2")}
 
 # Person, number, camera, date and time of day, and two more numbers; `_ex` marks an enlarged box.
-_LINE = re.compile(r"(?P<path>\S+/\d{4}_\d{3}_(?P<camera_id>\d{2})_\S+\.(?:jpe?g|png)) (?P<label>\d+)\s*")
+_LINE = re.compile(
+    rf"(?P<path>\S+/\d{{4}}_\d{{3}}_(?P<camera_id>\d{{2}})_\S+{ENDING}) (?P<label>\d+)\s*", re.IGNORECASE
+)
 
 
 def read_msmt17(root: str | Path, training: str = "train") -> pd.DataFrame:
@@ -55,7 +58,7 @@ def _image_folders(folder: Path) -> tuple[str, str, str]:
 def _read_list(path: Path, images: Path, split: str) -> pd.DataFrame:
     half = "train" if split == "train" else "test"
     rows = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         match = _LINE.fullmatch(line)
         if match is None:
             raise InputError(

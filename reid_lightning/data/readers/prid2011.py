@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from reid_lightning.data.readers.image_files import ENDING
 from reid_lightning.data.readers.layout import find_folder, parse_images
 from reid_lightning.data.readers.two_cameras import (
     describe_split,
@@ -19,9 +20,9 @@ PEOPLE_IN_COMMON = (
     200  # persons 1 to 200 are the same in both cameras; beyond, equal numbers mean different people
 )
 
-_IMAGE = re.compile(r"person_(?P<person_id>\d{4})\.png", re.IGNORECASE)
+_IMAGE = re.compile(r"person_(?P<person_id>\d{4})" + ENDING, re.IGNORECASE)
 _FOLDER = re.compile(r"person_(?P<person_id>\d{4})")
-_FRAME = re.compile(r"(?P<frame_id>\d{4})\.png", re.IGNORECASE)
+_FRAME = re.compile(r"(?P<frame_id>\d{4})" + ENDING, re.IGNORECASE)
 
 
 def read_prid2011(

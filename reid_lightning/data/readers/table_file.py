@@ -1,6 +1,6 @@
 """A CSV or Parquet file with a row per image: a data set without any code."""
 
-import difflib
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,11 +8,15 @@ from pathlib import Path
 import pandas as pd
 
 from reid_lightning.data.attributes import MARKET12
-from reid_lightning.data.table import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, validate_table
+from reid_lightning.data.column_names import PLAIN_COLUMNS, check_names
+from reid_lightning.data.delimited import read_delimited
+from reid_lightning.data.table import validate_table
 from reid_lightning.errors import InputError
 
-_PLAIN = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, "keypoints", "attribute_file")
-_KNOWN = (*_PLAIN, *MARKET12.names)
+log = logging.getLogger("reid_lightning")
+
+_KNOWN = (*PLAIN_COLUMNS, *MARKET12.names)
+_PATHS = ("path", "keypoints", "attribute_file")
 
 
 def read_table_file(root: str | Path, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -25,23 +29,28 @@ def read_table_file(root: str | Path, columns: Mapping[str, str] | None = None) 
         columns: What the file calls a column, by the table's name for it: `{"person_id": "pid"}`.
 
     Raises:
-        InputError: The file cannot be read, lacks a column, or holds a value that cannot be used (named by
-            row, counted from 1 below the header).
+        InputError: The file cannot be read, lacks a column or has one whose name looks like another's, or holds a value
+            that cannot be used (named by row, counted from 1 below the header).
     """
     path = Path(root).expanduser()
     if not path.is_file():
         raise InputError(f"data.root={path} is no file; data=table reads a .csv, .tsv or .parquet file.")
-    table = _rename(read_columns(path), dict(columns or {}), path)
+    table = _rename(read_columns(path), columns or {}, path)
+    check_names(table, str(path), "data.sources.table.columns")
+    others = [str(name) for name in table.columns if name not in _KNOWN]
+    if others:
+        log.info(
+            "%s has further columns, which are read where a setting names them: %s", path, ", ".join(others)
+        )
     folder = str(path.parent.absolute())
-    for name in ("path", "keypoints", "attribute_file"):
+    for name in _PATHS:
         if name in table.columns:
-            table[name] = [os.path.join(folder, value) if isinstance(value, str) and value else value
-                           for value in table[name].tolist()]  # fmt: skip
+            table[name] = [_below(folder, value) for value in table[name].tolist()]
     return validate_table(table, str(path))
 
 
 def read_columns(path: Path) -> pd.DataFrame:
-    """Return a `.csv`, `.tsv` or `.parquet` file as it stands, text as text.
+    """Return a `.csv`, `.tsv` or `.parquet` file as it stands, text as text: identities such as 0001 keep their zeros.
 
     Raises:
         InputError: The file cannot be read as what its ending says.
@@ -49,35 +58,39 @@ def read_columns(path: Path) -> pd.DataFrame:
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".tsv", ".parquet"):
         raise InputError(f"{path} ends neither in .csv, .tsv nor .parquet.")
+    if suffix != ".parquet":
+        return read_delimited(path, "," if suffix == ".csv" else "\t")
     try:
-        if suffix == ".parquet":
-            return pd.read_parquet(path)
-        separator = "," if suffix == ".csv" else "\t"
-        # As text: identities such as 0001 keep their zeros, and a person may be called NA.
-        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, na_values=[""])
+        return pd.read_parquet(path)
     except ImportError:
         raise InputError(
             f"{path} needs pyarrow to be read: install it with `pip install reid-lightning[parquet]`, "
             "or save the table as CSV."
         ) from None
-    except (ValueError, OSError) as error:
-        reason = str(error).strip().rstrip(".")
-        raise InputError(f"{path} cannot be read as {suffix[1:].upper()}: {reason}.") from None
+    except (ValueError, TypeError, NotImplementedError, OSError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"{path} cannot be read as PARQUET: {reason}.") from None
 
 
-def _rename(table: pd.DataFrame, columns: dict[str, str], path: Path) -> pd.DataFrame:
-    for name, theirs in columns.items():
+def _below(folder: str, value: object) -> object:
+    """Return a path below the table's folder, unless it is absolute; what is no path as it stands."""
+    return os.path.join(folder, value.strip()) if isinstance(value, str) and value.strip() else value
+
+
+def _rename(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
+    if not isinstance(columns, Mapping):
+        raise InputError(f"columns={columns} must be pairs, as in {{person_id: pid, camera_id: camid}}.")
+    theirs = {name: str(called) for name, called in columns.items()}
+    names = [str(name) for name in table.columns]
+    for name, called in theirs.items():
         if name not in _KNOWN:
             raise InputError(f"columns.{name} names no column of a table: they are {', '.join(_KNOWN)}.")
-        if theirs not in table.columns:
-            raise InputError(f"{path} has no column {theirs}: it has {', '.join(map(str, table.columns))}.")
-    table = table.rename(columns={theirs: name for name, theirs in columns.items()})
-    for name in table.columns:
-        # Attributes are anyone's: PA-100K has a Backpack.
-        meant = difflib.get_close_matches(str(name), _PLAIN, n=1, cutoff=0.8)
-        if meant and name not in _KNOWN and meant[0] not in table.columns:
+        if called not in names:
+            raise InputError(f"{path} has no column {called}: it has {', '.join(names)}.")
+        if name in names and name not in (called, *theirs.values()):
             raise InputError(
-                f"{path} has a column {name}, which looks like {meant[0]}: rename it, or say "
-                f"columns={{{meant[0]}: {name}}}."
+                f"{path} has a column {name} beside {called}, which columns.{name} names: remove one of the two."
             )
-    return table
+        if list(theirs.values()).count(called) > 1:
+            raise InputError(f"columns names {called} twice: a column of {path} can be read as one only.")
+    return table.rename(columns={called: name for name, called in theirs.items()})

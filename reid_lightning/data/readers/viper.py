@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from reid_lightning.data.readers.image_files import ENDING
 from reid_lightning.data.readers.layout import find_folder, parse_images
 from reid_lightning.data.readers.two_cameras import (
     describe_split,
@@ -14,7 +15,7 @@ from reid_lightning.data.readers.two_cameras import (
 )
 from reid_lightning.data.table import validate_table
 
-_NAME = re.compile(r"(?P<person_id>\d{3})_\d+\.bmp", re.IGNORECASE)
+_NAME = re.compile(r"(?P<person_id>\d{3})_\d+" + ENDING, re.IGNORECASE)
 
 
 def read_viper(

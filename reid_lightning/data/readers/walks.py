@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from reid_lightning.data.readers.image_files import ImageFiles
 from reid_lightning.data.readers.layout import parse_images
 from reid_lightning.errors import InputError
 
@@ -28,8 +29,9 @@ def parse_walks(
         InputError: A folder or image is named otherwise, or there is none.
     """
     walks = []
-    for below in sorted(entry for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."):
-        match = person.fullmatch(below.name)
+    for name in ImageFiles(folder).folders(folder):
+        below = folder / name
+        match = person.fullmatch(name)
         if match is None:
             raise InputError(f"{below} is not named like the folder in {example}: rename it or move it away.")
         walk = f"{camera}{match['person_id']}"

@@ -1,16 +1,18 @@
 """Maps of embeddings: of the last evaluation on a run's page, and of a file, as `reid report map` draws them."""
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from reid_lightning.distances import unit_vectors
 from reid_lightning.errors import InputError
 from reid_lightning.reporting.embedding_map import FEWEST, choose_points, embedding_map, tsne
+from reid_lightning.reporting.figures import require_figure
 from reid_lightning.reporting.page import Picture
+from reid_lightning.reporting.terminal import say
 from reid_lightning.results.ranked_embeddings import embeddings_of
 from reid_lightning.retrieval.embeddings import Embeddings
 from reid_lightning.retrieval.rerank import whole_number
@@ -113,5 +115,11 @@ def map_file(
     file: Path, output: Path, people: int, images: int, perplexity: float, seed: int, thumbnails: bool
 ) -> None:
     """Draw the embeddings of a file, as `reid evaluate --embeddings` writes it, and say how long it took."""
+    for option, value, least in (("--people", people, 1), ("--images", images, 1), ("--seed", seed, 0)):
+        if value < least:
+            raise InputError(f"{option} must be {least} or more, got {value}.")
+    if not (perplexity > 0 and math.isfinite(perplexity)):
+        raise InputError(f"--perplexity must be a positive number, got {perplexity}.")
+    require_figure(output)
     picture = draw_map(Embeddings.load(file), output, people, images, perplexity, seed, thumbnails)
-    Console(stderr=True).print(f"{output}: {picture.caption}", highlight=False, soft_wrap=True)
+    say(f"{output}: {picture.caption}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_lightning.reporting.figures import COLORS, FAINT, INK, new_figure, plain, save
+from reid_lightning.reporting.figures import COLORS, FAINT, INK, as_they_are, new_figure, plain, save
 
 
 def attribute_bars(titles: Sequence[str], scores: Mapping[str, Sequence[float]], path: str | Path) -> None:
@@ -42,6 +42,7 @@ def attribute_bars(titles: Sequence[str], scores: Mapping[str, Sequence[float]],
         label="most frequent class always",
     )
     axes.set_yticks(places, list(titles))
+    as_they_are(axes.get_yticklabels())
     axes.invert_yaxis()
     axes.set_xlim(0, 1.06)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -90,6 +91,7 @@ def confusion_matrices(
         axes.set_yticks(
             places, [f"{name} ({count:,})" for name, count in zip(names, table.sum(axis=1), strict=True)]
         )
+        as_they_are([*axes.get_xticklabels(), *axes.get_yticklabels()])
         plain(axes, title, "answered, % of the true")
         axes.grid(visible=False)
         axes.tick_params(length=0, labelcolor=INK)

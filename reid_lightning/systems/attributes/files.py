@@ -9,6 +9,7 @@ import pandas as pd
 from reid_lightning.data.annotations import AttributeForm, read_attributes
 from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.files import atomic_path
+from reid_lightning.reporting.cells import write_csv
 from reid_lightning.reporting.page import Picture
 from reid_lightning.retrieval.evaluation import EvaluationRows, nearest_rows
 from reid_lightning.retrieval.protocol import EvaluationProtocol
@@ -51,8 +52,7 @@ def write_attribute_files(
     written = form.write(codes, schema)
     written.insert(0, form.identity_column, names[answers.index.cpu().numpy()])
     written["squared_scores"] = answers.squared_scores.cpu().numpy().round(6)
-    with atomic_path(output_dir / CLASSIFICATION) as temporary:
-        written.to_csv(temporary, index=False)
+    write_csv(written, output_dir / CLASSIFICATION)
     query, gallery = ranked.query, ranked.gallery
     by_error = replace(protocol, distance="sqeuclidean", rerank=None)  # ranks as the mean squared error does
     found = nearest_rows(ranked, gallery_files, by_error)
@@ -62,7 +62,7 @@ def write_attribute_files(
         for name, row in zip(query_names, found.indices.cpu().numpy(), strict=True)
     ]
     with atomic_path(output_dir / RANKED) as temporary:
-        temporary.write_text("".join(lines))
+        temporary.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
 
 
 def form_of(table: pd.DataFrame, schema: AttributeSchema) -> AttributeForm:

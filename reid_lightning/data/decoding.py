@@ -1,0 +1,207 @@
+"""One image file to pixels: only regular files, only whole images, only of a size that memory can hold."""
+
+import io
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from reid_lightning.errors import InputError
+
+# Images are small: the parallelism comes from threads and workers above OpenCV, whose own threads do not
+# survive the fork of a worker.
+cv2.setNumThreads(0)
+
+#: Pixels of the largest image that is decoded, read from its header: 300 MB as 8-bit color.
+MAX_PIXELS = 100_000_000
+#: Bytes of the largest file that is read.
+MAX_BYTES = 1_000_000_000
+
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xae\x42\x60\x82"
+_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # JPEG markers that state the size
+_BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG markers without a length
+_BLANK = bytes(32)  # compressed data has no such run, unless large areas are of one color
+_GREY = 128  # what libjpeg paints where the data are missing
+
+_WARNINGS_OF_LIBJPEG = """
+import sys, cv2, numpy
+for number, path in enumerate(sys.stdin.read().split("\\0")):
+    print(f"\\n#{number}", file=sys.stderr, flush=True)
+    cv2.imdecode(numpy.fromfile(path, numpy.uint8), cv2.IMREAD_COLOR)
+"""
+
+
+def decode_image(path: str, image_size: tuple[int, int]) -> np.ndarray:
+    """Return an image file as uint8 (H, W, 3), red first, resized to `image_size` (height, width) pixels.
+
+    The orientation of EXIF is applied, 16 bits become 8, transparency is dropped, and of an animation the first picture
+    counts. Shrinking averages the pixels of an area, enlarging is bilinear.
+
+    Raises:
+        InputError: The file is missing or not a regular file; it is not a whole image; or the image has more than
+            `MAX_PIXELS` pixels.
+    """
+    data = read_regular(path)
+    if data.startswith(_JPEG):
+        _check_jpeg(data, path)
+    elif data.startswith(_PNG):
+        _check_size(int.from_bytes(data[16:20]), int.from_bytes(data[20:24]), path)
+        if not data.endswith(_PNG_END):
+            _check_by_pillow(data, path)
+    else:
+        _check_by_pillow(data, path)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except (cv2.error, MemoryError):
+        image = None
+    if image is None:
+        raise InputError(f"{path} cannot be decoded as an image: replace it or remove it.")
+    height, width = image_size
+    shrinks = image.shape[0] >= height and image.shape[1] >= width
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def read_regular(path: str) -> bytes:
+    """Return the bytes of a regular file; nothing else is waited for, such as a pipe that nobody writes to.
+
+    Raises:
+        InputError: The file is missing, not a regular file, too large, or cannot be read.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(handle)
+            if reason := irregular(status):
+                raise InputError(f"{path} is {reason}: replace it or remove it.")
+            parts = []
+            while part := os.read(handle, status.st_size + 1):  # one call, unless the file grows or is huge
+                parts.append(part)
+        finally:
+            os.close(handle)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else "the name holds a NUL"
+        raise InputError(f"{path} cannot be read: {reason}.") from None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def irregular(status: os.stat_result) -> str | None:
+    """Return what a file is that no image can be, in words; None for a regular file of a sensible size."""
+    if stat.S_ISDIR(status.st_mode):
+        return "a folder and not a file"
+    if not stat.S_ISREG(status.st_mode):
+        return "a pipe, socket or device and not a file"
+    if status.st_size > MAX_BYTES:
+        return f"a file of {status.st_size / 1e9:.1f} GB, which is too large for an image"
+    return "an empty file" if status.st_size == 0 else None
+
+
+def half_decoded(paths: Sequence[str], corners: np.ndarray) -> dict[int, str]:
+    """Return which of some JPEG files lack a part although they end properly, with the reason.
+
+    libjpeg paints what is missing grey. Only images with a last pixel of just that grey are examined.
+
+    Args:
+        paths: Image files that have been decoded.
+        corners: The last pixel of each, (N, 3).
+    """
+    rows = np.flatnonzero((corners == _GREY).all(axis=1)).tolist()
+    rows = [row for row in rows if read_regular(paths[row]).startswith(_JPEG)]
+    said = _warnings_of_libjpeg([paths[row] for row in rows])
+    return {
+        row: f"{paths[row]} is corrupt or ends too early ({reason}): replace it or remove it."
+        for row, reason in zip(rows, said, strict=True)
+        if "remature" in reason
+    }
+
+
+def _check_size(width: int, height: int, path: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"{path} has {width} x {height} pixels, and an image may have {MAX_PIXELS // 10**6} million: make it smaller "
+            "or remove it."
+        )
+
+
+def _check_jpeg(data: bytes, path: str) -> None:
+    """Refuse what libjpeg completes with grey and a word on standard error: a missing end, or a part of zeros."""
+    scan = _first_scan(data, path)
+    end = data.endswith(_JPEG_END) or data.find(_JPEG_END, scan) >= 0
+    if not end:
+        raise InputError(
+            f"{path} is corrupt or ends too early (no end of the JPEG data): replace it or remove it."
+        )
+    if _BLANK in data and 0 <= data.find(_BLANK, scan) < data.find(_JPEG_END, scan):
+        (reason,) = _warnings_of_libjpeg([path])
+        if reason:
+            raise InputError(
+                f"{path} is corrupt or ends too early ({reason}; a part of the file holds only zeros): replace it or "
+                "remove it."
+            )
+
+
+def _first_scan(data: bytes, path: str) -> int:
+    """Return where the first scan of a JPEG begins, 0 where none is found; refuse too many pixels."""
+    position, length = 2, len(data) - 9
+    while position < length and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xDA:
+            return position
+        if marker in _FRAMES:
+            _check_size(
+                int.from_bytes(data[position + 7 : position + 9]),
+                int.from_bytes(data[position + 5 : position + 7]),
+                path,
+            )
+        if marker == 0xFF:  # filling
+            position += 1
+        else:
+            position += 2 if marker in _BARE else 2 + int.from_bytes(data[position + 2 : position + 4])
+    return 0
+
+
+def _check_by_pillow(data: bytes, path: str) -> None:
+    """Refuse what Pillow cannot decode to the end; OpenCV says nothing of a missing rest in many formats."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            _check_size(*image.size, path)
+            image.load()
+    except InputError:
+        raise
+    except Image.DecompressionBombError:
+        raise InputError(
+            f"{path} has more than {MAX_PIXELS // 10**6} million pixels: make it smaller or remove it."
+        ) from None
+    except Exception as error:  # Pillow raises whatever the broken bytes lead to
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "no known kind of image" if unknown else " ".join(str(error).split()).rstrip(".")
+        raise InputError(
+            f"{path} is corrupt or ends too early ({reason}): replace it or remove it."
+        ) from None
+
+
+def _warnings_of_libjpeg(paths: Sequence[str]) -> list[str]:
+    """Return what libjpeg says about each file, "" for nothing.
+
+    It says so on standard error alone; so the files are decoded once more in a process of their own.
+    """
+    if not paths:
+        return []
+    ended = subprocess.run(
+        [sys.executable, "-c", _WARNINGS_OF_LIBJPEG],
+        input="\0".join(map(os.path.abspath, paths)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="surrogateescape",
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENCV_LOG_LEVEL": "SILENT"},
+    )
+    said = ended.stderr.split("\n#")[1:]
+    found = [" ".join(text.partition("\n")[2].split()) for text in said]
+    return [*found, *[""] * (len(paths) - len(found))]

@@ -1,0 +1,99 @@
+"""What a table shows to be wrong or odd before any image is decoded: errors, and sentences for the log."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from reid_lightning.data.cells import printable
+
+TEST = ("query", "gallery")
+_EMPTY_WORDS = (
+    "nan",
+    "none",
+    "null",
+    "<na>",
+    "n/a",
+    "unknown",
+)  # what other programs write for an empty cell
+
+
+def remarks(table: pd.DataFrame) -> list[str]:
+    """Return what is odd about tables put together, a sentence each: nothing of it keeps a run from working.
+
+    Examples:
+        >>> from reid_lightning.data.table import concatenate_tables
+        >>> rows = {"path": ["a.jpg", "b.jpg"], "person_id": [None, 7], "split": ["train", "train"]}
+        >>> remarks(concatenate_tables({"album": pd.DataFrame(rows)}))
+        ['album: 1 image of unknown people (no person_id): left out of the training: 1']
+    """
+    found: list[str] = []
+    for source, rows in table.groupby("source", sort=False):
+        found += [f"{source}: {sentence}" for sentence in _of_source(rows)]
+    return found
+
+
+def _of_source(table: pd.DataFrame) -> Iterator[str]:
+    people, split = table["person_id"], table["split"]
+    yield from _unknown(people, split)
+    yield from _shared(table)
+    yield from _repeated(table)
+    for name in ("person_id", "camera_id"):
+        yield from _alike(table[name], name)
+    words = people[people.str.lower().isin(_EMPTY_WORDS)]
+    if len(words):
+        yield f"{len(words)} images show a person called {words.iloc[0]}: leave person_id empty where it is not known"
+    nobody = people[(split == "gallery") & ~table["distractor"] & people.str.fullmatch("0+").fillna(False)]
+    if len(nobody):
+        yield (
+            f"{len(nobody)} gallery images show a person called {nobody.iloc[0]}: Market-1501 calls its distractors so; if "
+            "these are, say it in a column distractor"
+        )
+
+
+def _unknown(people: pd.Series, split: pd.Series) -> Iterator[str]:
+    unknown = split[people.isna()]
+    if len(unknown):
+        counts = {
+            "left out of the training": int(unknown.isin(("train", "val")).sum()),
+            "queries left out": int((unknown == "query").sum()),
+            "gallery images that count neither as right nor as wrong": int((unknown == "gallery").sum()),
+        }
+        parts = ", ".join(f"{what}: {count}" for what, count in counts.items() if count)
+        yield f"{_images(len(unknown))} of unknown people (no person_id): {parts}"
+
+
+def _shared(table: pd.DataFrame) -> Iterator[str]:
+    """Say that people of the test also train."""
+    table = table[~table["distractor"] & table["person_id"].notna()]
+    trained = set(table.loc[table["split"] == "train", "person_id"])
+    tested = set(table.loc[table["split"].isin(TEST), "person_id"])
+    both = sorted(trained & tested)
+    if both:
+        yield (
+            f"{len(both)} of {len(tested)} people of the test also train ({both[0]} for one), so that its numbers are "
+            "better than those of new people would be"
+        )
+
+
+def _repeated(table: pd.DataFrame) -> Iterator[str]:
+    repeated = table["path"][table["path"].duplicated()]
+    if len(repeated):
+        again = table[table["path"].isin(set(repeated))].groupby("path")["split"].agg(set)
+        sides = int(again.map(lambda splits: len(splits) > 1).sum())
+        across = f"; {sides} of them lie in several splits, as a query in its own gallery" if sides else ""
+        more = "are files" if len(again) > 1 else "is a file"
+        yield f"{len(again)} {more} with several rows ({printable(str(again.index[0]))} for one){across}"
+
+
+def _alike(names: pd.Series, column: str) -> Iterator[str]:
+    """Say that two names differ in capitals or leading zeros only."""
+    different = pd.Series(names.dropna().unique(), dtype="string").sort_values()
+    plain = different.str.lower().str.replace(r"^0+(?=[0-9])", "", regex=True)
+    alike = different[plain.duplicated(keep=False)]
+    if len(alike):
+        first = alike[plain[alike.index] == plain[alike.index[0]]]
+        yield f"{column} {' and '.join(first)} are read as different ones: write them alike if they are the same"
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'s' * (count != 1)}"

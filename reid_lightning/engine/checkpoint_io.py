@@ -1,0 +1,42 @@
+"""Checkpoints are written whole or not at all."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from reid_lightning.files import atomic_path
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its target, waits until it is on the disk, and renames it.
+
+    Until then the previous file stays. Lightning's own writer makes its temporary file in TMPDIR: on another file system
+    the move is a copy, and a kill in it leaves a damaged file in place of the good one.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Args:
+            checkpoint: State of module, loops, callbacks and optimizers.
+            path: The file.
+            storage_options: Of Lightning's interface; not used.
+
+        Raises:
+            InputError: The disk is full, or the folder cannot be written to; the previous file is as it was.
+        """
+        with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error  # torch closes its archive and fails a second time
+                if "PytorchStreamWriter failed" in str(error):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+                raise

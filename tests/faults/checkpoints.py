@@ -1,0 +1,86 @@
+"""A checkpoint of a real run, which tests of strangers' checkpoints change, and a record of what the process does."""
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+TINY = (
+    "data.sources.pedestrians.train_identities=10",
+    "data.sources.pedestrians.test_identities=6",
+    "data.image_size=[32,16]",
+    "data.num_workers=0",
+    "data.validation=0.3",
+    "sampler.identities=2",
+    "sampler.images_per_identity=2",
+    "trainer.accelerator=cpu",
+    "+trainer.enable_progress_bar=false",
+)
+_EVENTS = ("open", "import", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect")
+_recorded: list[tuple[str, str]] | None = None
+
+
+class Checkpoint:
+    """A checkpoint in memory.
+
+    Attributes:
+        path: The run's file.
+        images: A folder of images of people.
+    """
+
+    def __init__(self, path: Path, images: Path) -> None:
+        self.path, self.images = path, images
+        self._content = torch.load(path, weights_only=True)
+
+    def changed(self, target: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+        """Write a copy that a function has changed in place, or what it returns instead."""
+        content = copy.deepcopy(self._content)
+        instead = change(content)
+        torch.save(content if instead is None else instead, target)
+        return target
+
+
+@pytest.fixture(scope="session")
+def trained(commands, tmp_path_factory) -> Checkpoint:
+    """The checkpoint of a run of one epoch, its weights averaged."""
+    folder = tmp_path_factory.mktemp("trained")
+    ended = commands.run(
+        "train.py", *TINY, "trainer.max_epochs=1", "callbacks=average", f"hydra.run.dir={folder}"
+    )
+    assert ended.code == 0, ended.err
+    root = next(path for path in Path(_cache()).glob("pedestrians-*") if path.is_dir())
+    images = tmp_path_factory.mktemp("people") / "anna"
+    images.mkdir()
+    for file in sorted((root / "query").glob("*.jpg"))[:2]:
+        (images / file.name).write_bytes(file.read_bytes())
+    return Checkpoint(folder / "checkpoints" / "best.ckpt", images.parent)
+
+
+def _cache() -> Path:
+    from reid_lightning.files import cache_dir
+
+    return cache_dir()
+
+
+@contextmanager
+def recorded() -> Iterator[list[tuple[str, str]]]:
+    """Record files opened, modules imported, programs started and connections made within the block."""
+    global _recorded
+    _recorded = []
+    try:
+        yield _recorded
+    finally:
+        _recorded = None
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if _recorded is not None and event in _EVENTS:
+        _recorded.append((event, str(arguments[0])))
+
+
+sys.addaudithook(_hook)
