@@ -12,6 +12,7 @@ from checkpoints import TINY, reid, trained  # noqa: F401
 from safetensors.torch import save_file
 
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.checkpoint import load_module
 from reid_lightning.experiments.resume import resumed_from
 
 GROUP = "Malformed checkpoints"
@@ -46,15 +47,25 @@ def config(key, value):
     return change
 
 
-def state(change_state):
+def state(change_weights):
     """Return a change of the weights."""
-    return lambda content: change_state(content["state_dict"])
+
+    def change(content):
+        change_weights(content["state_dict"])
+
+    return change
 
 
 def first_weight(new):
     """Return a change of the first weight of the network."""
     name = "network.backbone.body.conv1.weight"
     return state(lambda weights: weights.__setitem__(name, new(weights[name])))
+
+
+def of_the_future(content):
+    """Name a later version, and an argument that it may have brought."""
+    entry("version", "99.0")(content)
+    config("backbone.from_the_future", 1)(content)
 
 
 CHANGED = {
@@ -106,13 +117,7 @@ CHANGED = {
     "classifier a number": config("classifier", 4),
     "trainer.precision a list": config("trainer.precision", [1]),
     "channels_last text": config("channels_last", "x"),
-    "a version of the future": lambda content: (
-        (
-            entry("version", "99.0")(content),
-            config("backbone.from_the_future", 1)(content),
-        )
-        and None
-    ),
+    "a version of the future": of_the_future,
 }
 
 
@@ -165,8 +170,17 @@ WRITTEN = {
     "TorchScript": scripted,
     "safetensors": lambda path: save_file({"a": torch.zeros(2)}, path),
 }
-# A training does not read these, which belong to the evaluation or to the machine.
-NOT_RESUMED = ("an unknown distance", "evaluation of another class", "a version of the future")
+WEIGHTS = (
+    "state_dict empty",
+    "a weight missing",
+    "a weight too many",
+    "a weight of another shape",
+)  # met by the module
+NOT_RESUMED = (
+    "an unknown distance",
+    "evaluation of another class",
+    "a version of the future",
+)  # of the evaluation
 ONLY_RESUMED = {
     "no epoch": without("epoch"),
     "epoch text": lambda content: content.__setitem__("epoch", "x"),
@@ -222,11 +236,11 @@ def test_another_file(trained, refused, tmp_path, what):  # noqa: F811
 
 
 @pytest.mark.fault(GROUP, "a training is resumed from such a file")
-@pytest.mark.parametrize("what", [*CHANGED, *WRITTEN, *ONLY_RESUMED])
+@pytest.mark.parametrize(
+    "what", [*(what for what in CHANGED if what not in WEIGHTS + NOT_RESUMED), *WRITTEN, *ONLY_RESUMED]
+)
 @pytest.mark.filterwarnings("ignore")
 def test_resuming(trained, compose, tmp_path, seen, what):  # noqa: F811
-    if what in NOT_RESUMED:
-        pytest.skip("a training does not read it")
     path = trained.changed(tmp_path / "x.ckpt", (CHANGED | ONLY_RESUMED).get(what, lambda content: None))
     WRITTEN.get(what, lambda path: None)(path)
     config = compose(*TINY, "callbacks=average", "trainer.max_epochs=2", f"resume={path}")
@@ -234,4 +248,14 @@ def test_resuming(trained, compose, tmp_path, seen, what):  # noqa: F811
         resumed_from(config, tmp_path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+    seen(error.value)
+
+
+@pytest.mark.fault(GROUP, "a training is resumed from weights of another network")
+@pytest.mark.parametrize("what", WEIGHTS)
+def test_weights_that_are_resumed(trained, tmp_path, seen, what):  # noqa: F811
+    path = trained.changed(tmp_path / "x.ckpt", CHANGED[what])
+    module, _ = load_module(trained.path)
+    with pytest.raises(InputError, match="are not those of this run") as error:
+        module.on_load_checkpoint(torch.load(path, weights_only=True))
     seen(error.value)
