@@ -34,7 +34,7 @@ def test_an_absent_column_is_missing_everywhere():
 def test_files_keep_their_names():
     table = pd.DataFrame({"path": ["1.0", " a b.jpg ", ""]})
     assert texts(table, "path", "album").tolist() == ["1.0", "a b.jpg", pd.NA]
-    with pytest.raises(InputError, match="row 1 .*path holds a NUL character"):
+    with pytest.raises(InputError, match=r"row 1 .*path holds a NUL character"):
         texts(pd.DataFrame({"path": ["a\0.jpg"]}), "path", "album")
 
 
