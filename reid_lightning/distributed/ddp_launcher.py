@@ -29,7 +29,10 @@ from reid_lightning.errors import InputError
 from reid_lightning.signals import EXIT_STATUS
 
 RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-FIRST, ERRORS = "REID_LIGHTNING_FIRST_PROCESS", "REID_LIGHTNING_ERRORS"  # a process's number, and an open file's
+FIRST, ERRORS = (
+    "REID_LIGHTNING_FIRST_PROCESS",
+    "REID_LIGHTNING_ERRORS",
+)  # a process's number, and an open file's
 _LONGEST = 65_536  # bytes of an error, which a pipe holds
 
 

@@ -88,7 +88,9 @@ def test_one_process_is_killed(start, commands, tmp_path, seen, hook):
     assert nobody_remains(run)
     if hook == "on_test_batch_start":
         folder = f"hydra.run.dir={tmp_path / 'run'}"
-        done = commands.run("train.py", *TINY, folder, "trainer.max_epochs=2", "resume=last", "trainer.devices=1")
+        done = commands.run(
+            "train.py", *TINY, folder, "trainer.max_epochs=2", "resume=last", "trainer.devices=1"
+        )
         assert done.code == 0, done.err
         assert json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]["queries"] > 0
 
