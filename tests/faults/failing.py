@@ -20,7 +20,7 @@ class Fail(Callback):
     def __init__(self, hook: str, how: str, process: int = 1) -> None:
         self.calls = 0
 
-        def fail(trainer, *_):
+        def fail(trainer, *_, **__):
             self.calls += trainer.global_rank == process
             if self.calls < (3 if "batch" in hook else 1) or trainer.global_rank != process:
                 return
