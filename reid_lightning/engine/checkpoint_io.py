@@ -41,13 +41,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
                 raise
 
-    def load_checkpoint(
-        self, path: str | os.PathLike[str], *arguments: Any, **options: Any
-    ) -> dict[str, Any]:
+    def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Read a checkpoint; where its folder has been moved, the paths of the checkpoints beside it follow.
 
         Args:
-            path: The file.
+            path: The file, a string or a path.
             *arguments: Further ones of Lightning's interface, like `options`.
         """
         checkpoint = super().load_checkpoint(path, *arguments, **options)

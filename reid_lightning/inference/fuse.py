@@ -141,14 +141,14 @@ def fuse_files(
         gallery_with_faces=float(has_face[~body.is_query].mean()),
     )
     if output is not None:
-        choices = {
+        settings = {
             "weight": weight,
             "normalisation": normalisation,
             "rule": rule,
             "camera_policy": camera_policy,
         }
         with atomic_path(output) as temporary:
-            temporary.write_text(json.dumps(choices | asdict(result), indent=2) + "\n")
+            temporary.write_text(json.dumps(settings | asdict(result), indent=2) + "\n")
     _print(result)
     return result
 

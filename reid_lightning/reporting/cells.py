@@ -3,7 +3,9 @@
 import csv
 import re
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from reid_lightning.files import atomic_path
@@ -27,11 +29,12 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     Raises:
         InputError: It cannot be written.
     """
-    safe, quoting = table.rename(columns=write_cell), csv.QUOTE_MINIMAL
+    safe = table.rename(columns=write_cell)
+    quoting: Literal[0, 2] = csv.QUOTE_MINIMAL
     for place, column in enumerate(table.columns):
         if not (pd.api.types.is_numeric_dtype(table[column]) or pd.api.types.is_bool_dtype(table[column])):
-            cells = pd.Series([write_cell(value) for value in table[column]], table.index, dtype=object)
-            safe.isetitem(place, cells)
+            cells = [write_cell(value) for value in table[column]]
+            safe.isetitem(place, np.array(cells, dtype=object))
             if any("\r" in value for value in cells if isinstance(value, str)):
                 quoting = csv.QUOTE_NONNUMERIC  # otherwise it would begin a new row, and in it a formula
     with atomic_path(path) as temporary:

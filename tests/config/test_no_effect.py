@@ -206,9 +206,14 @@ def network_of(config):
 
     network = build_network(plain(config), 7)
     modules = [
-        (name, type(module), module.extra_repr(), sorted((k, v) for k, v in vars(module).items() if isinstance(v, int | float)))
+        (
+            name,
+            type(module),
+            module.extra_repr(),
+            sorted((k, v) for k, v in vars(module).items() if isinstance(v, int | float)),
+        )
         for name, module in network.named_modules()
-    ]  # fmt: skip
+    ]
     return modules, [(name, value.shape) for name, value in network.state_dict().items()]
 
 
