@@ -74,6 +74,7 @@ WHOLE = {
     "cmyk.jpg": saved(COLOR.convert("CMYK"), "JPEG"),
     "profile.jpg": saved(COLOR, "JPEG", icc_profile=PROFILE),
     "exif.jpg": ROTATED,
+    "upright.jpg": saved(COLOR, "JPEG"),
     "thumbnail_of_zeros.jpg": JPEG[:2] + b"\xff\xe1\x10\x02" + bytes(4096) + JPEG[2:],
     "plain_white_optimized.jpg": saved(_plain, "JPEG", optimize=True),
     "plain_grey.jpg": saved(Image.new("RGB", (64, 128), (128, 128, 128)), "JPEG"),
