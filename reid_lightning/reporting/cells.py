@@ -3,6 +3,7 @@
 import csv
 import re
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -27,11 +28,12 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     Raises:
         InputError: It cannot be written.
     """
-    safe, quoting = table.rename(columns=write_cell), csv.QUOTE_MINIMAL
+    safe = table.rename(columns=write_cell)
+    quoting: Literal[0, 2] = csv.QUOTE_MINIMAL
     for place, column in enumerate(table.columns):
         if not (pd.api.types.is_numeric_dtype(table[column]) or pd.api.types.is_bool_dtype(table[column])):
             cells = pd.Series([write_cell(value) for value in table[column]], table.index, dtype=object)
-            safe.isetitem(place, cells)
+            safe.isetitem(place, cells.array)
             if any("\r" in value for value in cells if isinstance(value, str)):
                 quoting = csv.QUOTE_NONNUMERIC  # otherwise it would begin a new row, and in it a formula
     with atomic_path(path) as temporary:
