@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from reid_lightning.files import atomic_path
@@ -33,8 +32,8 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     quoting: Literal[0, 2] = csv.QUOTE_MINIMAL
     for place, column in enumerate(table.columns):
         if not (pd.api.types.is_numeric_dtype(table[column]) or pd.api.types.is_bool_dtype(table[column])):
-            cells = [write_cell(value) for value in table[column]]
-            safe.isetitem(place, np.array(cells, dtype=object))
+            cells = pd.Series([write_cell(value) for value in table[column]], table.index, dtype=object)
+            safe.isetitem(place, cells.array)
             if any("\r" in value for value in cells if isinstance(value, str)):
                 quoting = csv.QUOTE_NONNUMERIC  # otherwise it would begin a new row, and in it a formula
     with atomic_path(path) as temporary:
