@@ -79,8 +79,8 @@ def _require_free(address: str, port: int) -> None:
             if error.errno != errno.EADDRINUSE:
                 return  # an address of another kind: torch sees to it
             raise InputError(
-                f"port {port}, where the processes of this run would meet, is in use: unset MASTER_PORT, or set it to a free "
-                "port"
+                f"port {port}, where the processes of this run would meet, is in use: unset MASTER_PORT, or set it to "
+                "a free port"
             ) from error
 
 
@@ -181,8 +181,8 @@ def _how_it_ended(rank: int, code: int) -> str:
     if code > 0:
         return f"process {rank} of this run ended with exit status {code}; its own message stands above"
     return (
-        f"process {rank} of this run was ended by {signal.Signals(-code).name}, which the system sends where memory runs out: "
-        "continue with resume=last or start again, with smaller batches or fewer processes if it happens again"
+        f"process {rank} of this run was ended by {signal.Signals(-code).name}, which the system sends where memory "
+        "runs out: continue with resume=last or start again, with smaller batches or fewer processes if it happens again"
     )
 
 
