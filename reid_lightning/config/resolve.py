@@ -85,7 +85,9 @@ def instantiate(node: Any, key: str = "", /, **arguments: Any) -> Any:
         return Keyed.of(key, built) if key and isinstance(built, partial) else built
     except InstantiationException as error:
         cause: BaseException | None = error
-        while cause is not None and not (isinstance(cause, ValueError) or _is_of_lightning(cause)):
+        while cause is not None and not (
+            isinstance(cause, TypeError | ValueError) or _is_of_lightning(cause)
+        ):
             cause = cause.__cause__
         if isinstance(cause, InputError):
             raise cause from error

@@ -89,6 +89,7 @@ _NODES = mapping(null=True)  # by name
 _GROUP = node()  # of which a run needs one
 _OPTIONAL = node(null=True)
 _SEED = whole(0, 2**32 - 1)
+_SIZE, _SIZE_OR_NONE = whole(1, 65_536), whole(1, 65_536, null=True)
 _TRACKLETS = one_of("pool", null=True)
 _DRAWS = whole(1, 1_000_000, null=True)
 
@@ -110,6 +111,7 @@ KEYS = (
     _key("backbone.width", "Factor of the number of channels.", takes=number(above=0, most=16)),
     _group("pooling", "From the feature map to a vector.", network=True, takes=_GROUP),
     _group("neck", "From the pooled vector to what is trained and compared.", network=True, takes=_GROUP),
+    _key("neck.*_size", "Length of a vector.", takes=_SIZE_OR_NONE),
     _group(
         "parts",
         "Features of body parts beside the whole, or in its place.",
@@ -117,14 +119,23 @@ KEYS = (
         before=None,
         takes=_OPTIONAL,
     ),
+    _key("parts.size", "Length of a part's vector.", takes=_SIZE_OR_NONE),
+    _key("parts.stripes", "Horizontal stripes.", takes=_SIZE),
+    _key("parts.channels", "Channels of the part branch.", takes=_SIZE),
+    _key("parts.joints", "Joints of a skeleton.", takes=_SIZE),
+    _key("parts.width", "Channels of the maps of joints.", takes=_SIZE),
     _group(
         "pretraining", "What is learned before the training.", before=None, evaluated_as=None, takes=_OPTIONAL
     ),
+    _key("pretraining.weight_decay", "Decay per step.", takes=number(0)),
     _group("classifier", "Classifier of the training identities.", network=True, takes=_OPTIONAL),
     _key("classifier.weight", "Its share of the sum that is trained.", takes=number(0)),
     _key("classifier.label_smoothing", "Share of the label given to all others.", takes=number(0, below=1)),
+    _key("classifier.annealing_*", "How strongly the margin is softened at first.", takes=number(0)),
     _group("attributes", "Attribute heads beside the identity.", before=None, takes=_NODES),
     _key("attributes.schema", "Names and classes of the attributes.", network=True, takes=_GROUP),
+    _key("attributes.schema.titles.*", "What reports call an attribute.", takes=text()),
+    _key("attributes.schema.prefixes.*", "How the columns of its classes begin.", takes=text()),
     _key("attributes.heads", "The heads.", network=True, takes=_GROUP),
     _key("attributes.loss", "What trains the heads.", takes=_GROUP),
     _key("attributes.weight", "Their share of the sum that is trained.", takes=number()),
@@ -133,6 +144,7 @@ KEYS = (
     _key("loss.*", "One of them.", takes=_GROUP),
     _key("loss.*.weight", "Its share of the sum that is trained.", takes=number()),
     _key("loss.*.miner", "Its own miner; empty: all valid triplets.", takes=_NODES),
+    _key("loss.pml_multi_similarity.[ab]*", "Its constants.", takes=number()),
     _group("miner", "Which triplets of a batch the losses see.", evaluated_as=None, takes=_NODES),
     _group("task", "What a paper adds to the training; fills `tasks`.", bundle=True),
     _key("tasks", "Tasks of the training, by name; null leaves one out.", before={}, takes=_NODES),
@@ -146,6 +158,7 @@ KEYS = (
         before=None,
         takes=_OPTIONAL,
     ),
+    _key("descriptor.filters", "Filters per layer.", takes=_SIZE),
     _group("evaluation", "How a test set is ranked.", takes=_GROUP),
     _key("evaluation.tracklets", "How tracklets are compared.", follows="data.tracklets", takes=_TRACKLETS),
     _key(
@@ -155,9 +168,11 @@ KEYS = (
     _key("evaluation.rerank", "What orders the gallery by more than distances.", takes=_OPTIONAL),
     _group("optimizer", "Optimizer, learning rate and weight decay.", evaluated_as=None, takes=_GROUP),
     _key("optimizer.optimizer", "Class of the optimizer.", takes=_GROUP),
+    _key("optimizer.optimizer.momentum", "Share of the last step that is kept.", takes=number(0, 1)),
     _key("optimizer.weight_decay", "Decay per step.", takes=number(0)),
     _key("optimizer.*_factor", "Factor of the learning rate.", takes=number(0)),
     _group("scheduler", "Learning rate over the run.", evaluated_as=None, takes=_GROUP),
+    _key("scheduler.factor", "What the learning rate is multiplied by.", takes=number(0)),
     _key("scheduler.final_factor", "Share of the learning rate at the end.", takes=number(0)),
     _group("trainer", "Devices, precision and number of epochs.", takes=_GROUP),
     _group(
@@ -206,7 +221,7 @@ KEYS = (
         takes=whole(0),
     ),
     # A batch is that of all processes, whatever their number.
-    _key("trainer.accelerator", "Kind of device.", "machine"),
+    _key("trainer.accelerator", "Kind of device.", "machine", takes=text()),
     _key("trainer.devices", "Processes on a machine.", "machine", takes=devices()),
     _key("trainer.num_nodes", "Machines.", "machine", takes=whole(1, 4096)),
     _key("trainer.enable_progress_bar", "Whether a progress bar is shown.", "machine"),

@@ -152,7 +152,7 @@ def _key_hint(key: str, known: dict[str, Any], options: dict[str, list[str]]) ->
         return (
             f"there is no setting {key} here; it needs an option of its group, such as {group}={choices[0]}"
         )
-    if slip and (group not in options or "." not in key):
+    if slip and (group not in options or "." not in key or slip.startswith(f"{group}.")):
         is_key = re.fullmatch(r"[\w.]+( \(.*\))?", slip)
         return f"there is no setting {key}; {f'did you mean {slip}?' if is_key else slip}"
     near = nearest_key(key, known)

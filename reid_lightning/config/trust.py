@@ -6,6 +6,7 @@ trusts a package lets classes and functions pass that are defined in it.
 
 import functools
 import inspect
+import pydoc
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -127,14 +128,15 @@ def check_trust(config: Mapping[str, Any], trust: Sequence[str] = (), where: str
 
 def _check_own_name(target: str, package: str, key: str, where: str) -> None:
     """Refuse a name in a trusted package that stands for something else, such as a module that the package imports."""
-    from hydra.utils import get_object
-
     try:
-        found = get_object(target)
-    except Exception as error:
+        found = pydoc.locate(target)
+    except pydoc.ErrorDuringImport as error:
+        raise InputError(f"{where} names {target} at {key}, which cannot be imported: {error}") from error
+    if found is None:
         raise InputError(
-            f"{where} names {target} at {key}, which cannot be imported ({type(error).__name__}); correct PYTHONPATH"
-        ) from error
+            f"{where} names {target} at {key}, which cannot be found; correct PYTHONPATH, or use the package's version of "
+            "the training"
+        )
     module = str(getattr(found, "__module__", None))
     defined = module == package or module.startswith(f"{package}.")
     if package.partition(".")[0] in LIBRARIES:

@@ -201,13 +201,22 @@ def _said(hint: Any) -> str:
         >>> _said(float | None), _said(list[int]), _said(Literal["mean", "sum"])
         ('a finite number or null', 'a list, each item a whole number', 'mean or sum')
     """
+    *others, last = dict.fromkeys(_words(hint))
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _words(hint: Any) -> list[str]:
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return _alternatives([_said(part) for part in parts])
+        return [word for part in parts for word in _words(part)]
+    if origin is Literal:
+        return [written(one) for one in parts]
+    return [_words_of_one(hint, origin, parts)]
+
+
+def _words_of_one(hint: Any, origin: Any, parts: tuple[Any, ...]) -> str:
     if origin is Annotated:
         return _said(parts[0])
-    if origin is Literal:
-        return _alternatives([written(one) for one in parts])
     if hint in _PLAIN:
         return _PLAIN[hint][0]
     container = origin or hint
@@ -218,8 +227,3 @@ def _said(hint: Any) -> str:
             return f"a list of {len(parts)} items"
         return f"a list, each item {_said(parts[0])}" if parts else "a list"
     return "a node with a _target_"
-
-
-def _alternatives(said: list[str]) -> str:
-    *others, last = dict.fromkeys(said)
-    return f"{', '.join(others)} or {last}" if others else last

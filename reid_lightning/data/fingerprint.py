@@ -33,12 +33,19 @@ def fingerprint(tables: Mapping[str, pd.DataFrame], missing_too: bool = False, t
         digest.update(_facts(paths, times, missing_too))
         for name in sorted(set(table.columns) - {"path", "source", *_FILES}):
             digest.update(f"\n{name}\n".encode())
-            digest.update(pd.util.hash_pandas_object(table[name], index=False).to_numpy().tobytes())
+            digest.update(_hashes(table[name]))
         for name in sorted(set(table.columns) & set(_FILES)):
             files = [os.path.abspath(file) for file in sorted(table[name].dropna().unique())]
             digest.update("\n".join([name, *map(os.path.basename, files)]).encode(errors="surrogateescape"))
             digest.update(_facts(files, times))
     return digest.hexdigest()
+
+
+def _hashes(column: pd.Series) -> bytes:
+    try:
+        return pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes()
+    except TypeError:  # a further column of lists, as Parquet may have
+        return pd.util.hash_pandas_object(column.map(repr), index=False).to_numpy().tobytes()
 
 
 def _common_folder(paths: Sequence[str]) -> str:

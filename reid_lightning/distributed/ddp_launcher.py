@@ -181,8 +181,8 @@ def _how_it_ended(rank: int, code: int) -> str:
     if code > 0:
         return f"process {rank} of this run ended with exit status {code}; its own message stands above"
     return (
-        f"process {rank} of this run was ended by {signal.Signals(-code).name}, which the system sends where memory "
-        "runs out: continue with resume=last or start again, with smaller batches or fewer processes if it happens again"
+        f"process {rank} of this run was ended by {signal.Signals(-code).name}, which the system sends where memory runs "
+        "out: continue with resume=last or start again, with smaller batches or fewer processes if it happens again"
     )
 
 

@@ -95,11 +95,19 @@ def read_resumable(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @contextmanager
-def _reading(path: Path, entry: Mapping[str, Any]) -> Iterator[None]:
-    """Report whatever a file makes fail within the block in one sentence."""
+def _reading(path: Path, entry: Mapping[str, Any], by_itself: bool = True) -> Iterator[None]:
+    """Report whatever a file makes fail within the block in one sentence that names it.
+
+    Args:
+        path: The file.
+        entry: Its entry of ours.
+        by_itself: Whether nothing but the file can be the cause.
+    """
     try:
         yield
-    except InputError:
+    except InputError as error:
+        if by_itself and str(path) not in str(error):
+            raise InputError(f"{path} cannot be used, because of its config: {error}") from error
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or "no reason given"
@@ -138,7 +146,7 @@ def load_module(
     Raises:
         InputError: The file cannot be used, or names code outside reid-lightning and the trusted packages.
     """
-    return _load(path, overrides, trust, {})
+    return _load(path, overrides, trust)
 
 
 def load_embedding_module(
@@ -148,24 +156,24 @@ def load_embedding_module(
 
     The config that is returned has neither data sources nor reports, so that those of a user's own need no trust.
     """
-    return _load(path, overrides, trust, {"data.sources": {}, "reports": {}})
+    return _load(path, overrides, trust, has_data=False)
 
 
 def _load(
-    path: str | Path, overrides: Sequence[str], trust: Sequence[str], replaced: Mapping[str, Any]
+    path: str | Path, overrides: Sequence[str], trust: Sequence[str], has_data: bool = True
 ) -> tuple[ReIDModule, dict[str, Any]]:
     path = Path(path)
     checkpoint, entry = read_checkpoint(path)
     config = override(entry["config"], overrides) | as_evaluated()
     config.pop("hydra", None)
-    for key, value in replaced.items():
-        _set(config, key, value)
-    for part in ("backbone", "parts"):
-        if "weights" in (config.get(part) or {}):
-            config[part] = config[part] | {"weights": None}  # the checkpoint's weights follow
-    check_trust(config, [trust] if isinstance(trust, str) else trust, f"the config of {path}")
-    with _reading(path, entry):
-        check_evaluation(config)
+    with _reading(path, entry, by_itself=not overrides):
+        if not has_data:
+            config |= {"data": {**config["data"], "sources": {}}, "reports": {}}
+        for part in ("backbone", "parts"):
+            if "weights" in (config.get(part) or {}):
+                config[part] = config[part] | {"weights": None}  # the checkpoint's weights follow
+        check_trust(config, [trust] if isinstance(trust, str) else trust, f"the config of {path}")
+        check_evaluation(config, has_data)
         module = build_trained_module(config, entry["identity_labels"])
         _load_weights(module, checkpoint["state_dict"], path, bool(overrides))
         for task in module.tasks:

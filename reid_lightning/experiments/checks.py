@@ -1,6 +1,7 @@
 """What can be seen to be wrong in a config before any work starts, by asking the classes that it names."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +17,7 @@ from reid_lightning.config.typed import check_values
 from reid_lightning.config.validate import check_config
 from reid_lightning.config.values import written
 from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.distributed.ddp_launcher import world_size
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.losses.spec import spec_of
@@ -35,6 +37,7 @@ def check_run(config: Mapping[str, Any]) -> None:
     """
     check_config(config)
     check_devices(config["trainer"])
+    _check_shares(config["sampler"], config["trainer"])
     for task, _ in tasks_of(config).values():
         task.check(config)
     check_evaluation(config)
@@ -61,13 +64,17 @@ def check_weights(config: Mapping[str, Any]) -> None:
         log.setLevel(level)
 
 
-def check_evaluation(config: Mapping[str, Any]) -> None:
+def check_evaluation(config: Mapping[str, Any], has_data: bool = True) -> None:
     """Refuse what an evaluation cannot measure: reports that cannot be built, and fields that no network gives.
+
+    Args:
+        config: Plain containers.
+        has_data: Whether the config names a data set; False where images come from elsewhere.
 
     Raises:
         InputError: Names the keys and what to change.
     """
-    check_values(config, ("data", "evaluation", "reports", "trainer"))
+    check_values(config, ("evaluation", "reports", "trainer", *(["data"] if has_data else [])))
     check_devices(config["trainer"])
     for report in reports_of(config):
         report.check(config)
@@ -130,13 +137,36 @@ def check_devices(trainer: Mapping[str, Any]) -> None:
         )
 
 
+def _check_shares(sampler: Mapping[str, Any], trainer: Mapping[str, Any]) -> None:
+    """Refuse a batch that the processes of a run cannot share, before they are started."""
+    processes = world_size(trainer["devices"], trainer["num_nodes"], trainer["accelerator"])
+    for name in ("identities", "batch_size", "triplets"):
+        size = sampler.get(name)
+        if isinstance(size, int) and size % processes:
+            raise InputError(
+                f"sampler.{name} must be a multiple of the {processes} processes that share a batch, got {size}"
+            )
+
+
+_NOT_LOGGED = re.compile(
+    r"monitor='([^']*)'\) could not find the monitored key|conditioned on metric `([^`]*)`"
+)
+
+
 @contextmanager
 def of_lightning() -> Iterator[None]:
     """Report as the user's error what Lightning calls a misconfiguration, such as a monitor that nothing logs."""
     try:
         yield
-    except MisconfigurationException as error:
-        raise InputError(" ".join(str(error).split())) from error
+    except (MisconfigurationException, RuntimeError) as error:
+        if found := _NOT_LOGGED.search(str(error)):
+            raise InputError(
+                f"a callback has monitor={found[1] or found[2]}, and nothing of this name is logged; val/mAP is, for "
+                "instance"
+            ) from error
+        if isinstance(error, MisconfigurationException):
+            raise InputError(" ".join(str(error).split())) from error
+        raise
 
 
 def _check_fields(config: Mapping[str, Any]) -> None:

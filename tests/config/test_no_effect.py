@@ -205,10 +205,15 @@ def network_of(config):
     from reid_lightning.experiments.factory import build_network
 
     network = build_network(plain(config), 7)
-    modules = []
-    for name, module in network.named_modules():
-        numbers = sorted((key, value) for key, value in vars(module).items() if isinstance(value, int | float))
-        modules.append((name, type(module), module.extra_repr(), numbers))
+    modules = [
+        (
+            name,
+            type(module),
+            module.extra_repr(),
+            sorted((k, v) for k, v in vars(module).items() if isinstance(v, int | float)),
+        )
+        for name, module in network.named_modules()
+    ]
     return modules, [(name, value.shape) for name, value in network.state_dict().items()]
 
 

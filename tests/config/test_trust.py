@@ -117,7 +117,7 @@ def test_of_a_trusted_library_only_modules_pass():
 
 def test_a_package_that_is_not_there_is_named():
     with pytest.raises(
-        InputError, match=r"nowhere_to_be.Found at neck, which cannot be imported .* PYTHONPATH"
+        InputError, match=r"nowhere_to_be.Found at neck, which cannot be found; .* PYTHONPATH"
     ):
         check_trust({"neck": {"_target_": "nowhere_to_be.Found"}}, ["nowhere_to_be"])
 

@@ -306,3 +306,11 @@ def test_yaml_words_for_no_and_yes_are_class_names():
         attribute_schema("mine", {"hat": "no"})
     with pytest.raises(ValueError, match=r"^prefixes names coat, which is not among hat"):
         attribute_schema("mine", {"hat": ["no", "yes"]}, prefixes={"coat": "coat_"})
+
+
+def test_people_join_as_whole_numbers_with_gaps_and_unknown_ones_have_no_attributes(tmp_path):
+    (tmp_path / "hats.csv").write_text("id;hat\n1.0;0\n2.0;1\n")
+    own = attribute_schema("own", {"hat": ["no", "yes"]})
+    rows = {"path": ["a.jpg", "b.jpg", "c.jpg"], "person_id": ["1", "2", None], "split": "train"}
+    table = pd.DataFrame(rows).assign(attribute_file=str(tmp_path / "hats.csv"))
+    assert concatenate_tables({"album": table}, own)["hat"].tolist() == [0, 1, pd.NA]

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from reid_lightning.cli.main import main
+from reid_lightning.files import cache_dir
+
 TINY = (
     "data.sources.pedestrians.train_identities=10",
     "data.sources.pedestrians.test_identities=6",
@@ -53,7 +56,7 @@ def trained(commands, tmp_path_factory) -> Checkpoint:
         "train.py", *TINY, "trainer.max_epochs=1", "callbacks=average", f"hydra.run.dir={folder}"
     )
     assert ended.code == 0, ended.err
-    root = next(path for path in Path(_cache()).glob("pedestrians-*") if path.is_dir())
+    root = next(path for path in cache_dir().glob("pedestrians-*") if path.is_dir())
     images = tmp_path_factory.mktemp("people") / "anna"
     images.mkdir()
     for file in sorted((root / "query").glob("*.jpg"))[:2]:
@@ -61,10 +64,14 @@ def trained(commands, tmp_path_factory) -> Checkpoint:
     return Checkpoint(folder / "checkpoints" / "best.ckpt", images.parent)
 
 
-def _cache() -> Path:
-    from reid_lightning.files import cache_dir
-
-    return cache_dir()
+def reid(monkeypatch: Any, capsys: Any, *arguments: object) -> tuple[Any, str]:
+    """Run `reid` in this process, which knows a test's own packages; return its exit status and what it has said."""
+    monkeypatch.setattr(sys, "argv", ["reid", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code, capsys.readouterr().err
+    return 0, capsys.readouterr().err
 
 
 @contextmanager

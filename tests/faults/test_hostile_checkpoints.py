@@ -8,11 +8,13 @@ from itertools import pairwise
 
 import pytest
 import torch
-from checkpoints import TINY, recorded, trained  # noqa: F401
+from checkpoints import TINY, recorded, reid, trained  # noqa: F401
 
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import load_module
+from reid_lightning.experiments.checks import check_weights
 from reid_lightning.experiments.evaluate import evaluate
+from reid_lightning.experiments.resume import resumed_from
 from reid_lightning.inference.embed import Embedder
 
 GROUP = "Foreign code"
@@ -316,48 +318,54 @@ def test_what_only_a_training_builds_is_not_even_imported(trained, tmp_path, pla
 
 
 @pytest.mark.fault(GROUP, "a training is resumed from a checkpoint whose config names foreign code")
-@pytest.mark.parametrize("key", ["tasks.x", "tasks.identity", "backbone", "loss.triplet"])
-def test_resuming_imports_nothing_that_the_file_names(trained, commands, tmp_path, places, key):  # noqa: F811
-    def change(content):
-        put(content, key, {"_target_": "evil_module.run"})
-
-    path = trained.changed(tmp_path / "x.ckpt", change)
-    arguments = (
-        *TINY,
-        "callbacks=average",
-        "trainer.max_epochs=1",
-        f"hydra.run.dir={tmp_path}",
-        f"resume={path}",
+@pytest.mark.parametrize("key", ["tasks.x", "tasks.identity", "backbone"])
+def test_resuming_imports_nothing_that_the_file_names(trained, compose, tmp_path, places, seen, key):  # noqa: F811
+    path = trained.changed(
+        tmp_path / "x.ckpt", lambda content: put(content, key, {"_target_": "evil_module.run"})
     )
-    ended = commands.run("train.py", *arguments, PYTHONPATH=os.path.dirname(places["CANARY"]) + "/evil")
-    assert str(path) in ended.sentence
-    assert not os.path.exists(places["CANARY"])
+    config = compose(*TINY, "callbacks=average", "trainer.max_epochs=2", f"resume={path}")
+    with recorded() as events, pytest.raises(InputError, match=r"the network of .* is another one") as error:
+        resumed_from(config, tmp_path)
+    nothing_happened(events, places)
+    seen(error.value)
 
 
 @pytest.mark.fault(GROUP, "a file of weights that runs code when it is unpickled")
 @pytest.mark.parametrize("ending", [".pth", ".ckpt", ".safetensors", ".pickle", ".npz"])
 @pytest.mark.parametrize("part", ["backbone", "parts"])
-def test_code_in_a_file_of_weights(commands, tmp_path, places, seen, ending, part):
+def test_code_in_a_file_of_weights(compose, tmp_path, places, seen, ending, part):
     path = tmp_path / f"weights{ending}"
     torch.save({"state_dict": {"conv1.weight": Runs(places["CANARY"])}}, path)
-    choice = ("parts=pose", "data=pedestrians") if part == "parts" else ()
-    ended = commands.run(
-        "train.py", *TINY, *choice, f"{part}.weights={path}", f"hydra.run.dir={tmp_path}/run"
-    )
-    assert f"{part}.weights={path}" in ended.sentence
+    config = compose(*TINY, "parts=pose", f"{part}.weights={path}")
+    with recorded() as events, pytest.raises(InputError) as error:
+        check_weights(config)
+    assert f"{part}.weights={path} cannot be read as weights" in str(error.value)
+    nothing_happened(events, places)
+    seen(error.value)
+
+
+@pytest.mark.fault(GROUP, "a file of weights that runs code, before any image is drawn or decoded")
+def test_weights_are_read_before_images(commands, tmp_path, places, seen):
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": {"conv1.weight": Runs(places["CANARY"])}}, path)
+    cache = tmp_path / "cache"
+    arguments = (*TINY, f"backbone.weights={path}", f"hydra.run.dir={tmp_path}/run")
+    ended = commands.run("train.py", *arguments, REID_LIGHTNING_CACHE=str(cache))
     assert not os.path.exists(places["CANARY"])
+    assert not cache.exists()
+    assert f"backbone.weights={path} cannot be read as weights" in ended.sentence
     seen(ended.sentence)
 
 
 @pytest.mark.fault(GROUP, "a class of the user's own package, with and without --trust")
-def test_trust_on_the_command_line(trained, commands, tmp_path, seen):  # noqa: F811
+def test_trust_on_the_command_line(trained, monkeypatch, capsys, tmp_path, seen):  # noqa: F811
     (tmp_path / "own_heads.py").write_text(
         "from reid_lightning.models.pooling import AveragePooling\nclass Own(AveragePooling): pass\n"
     )
+    monkeypatch.syspath_prepend(tmp_path)
     path = trained.changed(
         tmp_path / "own.ckpt", lambda content: put(content, "pooling", {"_target_": "own_heads.Own"})
     )
-    environment = {"PYTHONPATH": str(tmp_path)}
     people = tmp_path / "people.npz"
     lines = {
         "evaluate": (path, "--output", tmp_path / "evaluation"),
@@ -366,11 +374,10 @@ def test_trust_on_the_command_line(trained, commands, tmp_path, seen):  # noqa: 
         "identify": (path, people, trained.images, "--output", tmp_path / "names.csv"),
     }
     for command, arguments in lines.items():
-        said = commands.run("reid", command, *arguments, cwd=tmp_path, **environment).sentence
+        code, said = reid(monkeypatch, capsys, command, *arguments)
+        assert code == 2
         assert "own_heads.Own at pooling" in said
         assert "--trust own_heads" in said
-        trusting = commands.run(
-            "reid", command, *arguments, "--trust", "own_heads", cwd=tmp_path, **environment
-        )
-        assert trusting.code == 0, trusting.err
-        seen(said)
+        seen(said.removeprefix("error: "))
+        code, said = reid(monkeypatch, capsys, command, *arguments, "--trust", "own_heads")
+        assert code == 0, said

@@ -1,11 +1,13 @@
 """Files of enrolled people: changed by several commands at once, killed, damaged, and foreign."""
 
+import functools
 import io
 import os
 import pickle
 import struct
 import time
 import zipfile
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -101,11 +103,14 @@ def test_the_file_changes_while_images_are_embedded(model, tmp_path, monkeypatch
         monkeypatch.setattr(
             Embedder, "__call__", lambda self, paths, act=change: (act(), embed(self, paths))[1]
         )
-        try:
+        refused = (
+            pytest.raises(InputError, match=r"own\.npz was written with another checkpoint")
+            if left == {"p0", "p1"}
+            else nullcontext()
+        )
+        with refused as error:
             enrol(model, write_person(tmp_path / "p5", 5), file, name="p5")
-        except InputError as error:
-            seen(error)
-            assert "own.npz was written with another checkpoint" in str(error)
+        seen(error.value if error else "")
         assert set(Enrolment.load(file).people) == left
 
 
@@ -198,13 +203,14 @@ def compressed(**content):
     return target.getvalue()
 
 
+@functools.cache
 def damaged(kind):
     whole = archive(**arrays(kind))
     nan = np.eye(4, dtype=np.float32)
     nan[2, 1] = np.nan
     objects = np.array([Trap()] * 4, dtype=object)
     encrypted = bytearray(whole)
-    encrypted[6] |= 1  # the first member's flag
+    encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1  # the first member's flag in the directory
     return {
         "empty": b"",
         "text": b"path,person_id\na.jpg,1\n",
@@ -247,7 +253,7 @@ def damaged(kind):
                 vectors=header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -9)}") + bytes(36),
             )
         ),
-        "a zip bomb": compressed(**arrays(kind, vectors=np.zeros((5000, 20000), np.float32))),
+        "a zip bomb": compressed(**arrays(kind, vectors=np.zeros((5000, 5000), np.float32))),
     }
 
 
@@ -306,7 +312,7 @@ def test_what_is_no_file_is_one_sentence(kind, tmp_path, seen):
         for number, arguments in enumerate(commands_of(kind, place, tmp_path)):
             if number == 1 and kind == "people" and place == places["link"]:
                 continue  # enrol makes what the link leads to
-            with pytest.raises(InputError, match=str(place)) as refused:
+            with pytest.raises(InputError, match=f"{place}|gone") as refused:
                 command(*arguments)
             seen(refused.value)
 

@@ -1,6 +1,7 @@
 """Two commands at once: each has its result, waits, or says who is in its way."""
 
 import re
+import signal
 
 import pytest
 from tiny_run import TINY, ended_whole, numbers
@@ -27,7 +28,9 @@ def test_the_second_run_in_a_folder_is_refused(commands, whole, tmp_path, more, 
     command = ["train.py", *TINY, f"hydra.run.dir={run}"]
     first = commands.start(*command, REID_LIGHTNING_CACHE=str(cache))
     assert first.until(lambda: (run / "checkpoints" / "last.ckpt").exists())
+    first.signal(signal.SIGSTOP)  # it must not end meanwhile
     sentence = commands.run(*command, *more, REID_LIGHTNING_CACHE=str(cache)).sentence
+    first.signal(signal.SIGCONT)
     assert "another run is at work in" in sentence
     assert first.wait().code == 0
     assert numbers(run) == numbers(expected)

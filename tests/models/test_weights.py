@@ -1,20 +1,28 @@
 """Files in the naming of other projects, written here from networks whose output is known."""
 
+import urllib.error
+import urllib.request
+
+import huggingface_hub
 import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
+from safetensors.torch import save_file
 from timm.models.swin_transformer import SwinTransformer
 from torch.nn import functional
 
+from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
-from reid_lightning.models.convolutional_backbones import osnet, resnet, vgg16
+from reid_lightning.models.convolutional_backbones import mildnet, osnet, resnet, resnet10, vgg16
+from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.models.normalization import IMAGENET_MEAN, IMAGENET_STD
 from reid_lightning.models.osnet import OSNet
 from reid_lightning.models.timm_backbone import TimmBackbone
 from reid_lightning.models.weight_names import from_solider
 from reid_lightning.models.weights import load_weights
+from reid_lightning.systems.pose.bilinear import PoseBilinear
 
 ONE = torch.ones(1)
 
@@ -219,3 +227,63 @@ def test_a_timm_swin_has_a_place_for_the_shift_and_is_else_timms(tmp_path):
     assert [n for n, _ in ours.named_parameters() if n.endswith("reduction.bias")] == [
         f"body.layers.{stage}.downsample.reduction.bias" for stage in (1, 2, 3)
     ]
+
+
+OWN = {
+    "resnet10": lambda weights: resnet10(weights=weights),
+    "resnet18": RESNET,
+    "ibn": IBN,
+    "osnet": lambda weights: osnet(0.25, weights),
+    "mildnet": lambda weights: mildnet(0.125, weights),
+    "timm": lambda weights: TimmBackbone("test_vit", weights, image_size=(64, 32)),
+}
+
+
+@pytest.mark.parametrize("backbone", OWN)
+def test_a_checkpoint_of_this_project_is_a_file_of_weights(backbone, tmp_path, caplog):
+    network = randomised(ReIDNetwork(OWN[backbone](None), num_identities=3))
+    module = ReIDModule(network)
+    checkpoint = {"epoch": 1, "state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, tmp_path / "best.ckpt")
+    with caplog.at_level("INFO", logger="reid_lightning"):
+        loaded = OWN[backbone](str(tmp_path / "best.ckpt"))
+    expected = network.backbone.state_dict()
+    names = [name for name in expected if not name.endswith("num_batches_tracked")]
+    assert all(torch.equal(loaded.state_dict()[name], expected[name]) for name in names)
+    assert f"{len(names)} of {len(names)} tensors loaded" in caplog.text
+
+
+def test_a_part_branch_is_found_in_a_checkpoint(tmp_path):
+    pose = randomised(PoseBilinear(in_features=8, channels=4, width=4))
+    torch.save({"state_dict": prefixed("network.parts.", pose.state_dict())}, tmp_path / "best.ckpt")
+    loaded = PoseBilinear(in_features=8, channels=4, width=4, weights=tmp_path / "best.ckpt")
+    expected = pose.branch.state_dict()
+    for name, tensor in loaded.branch.state_dict().items():
+        assert name.endswith("num_batches_tracked") or torch.equal(tensor, expected[name])
+
+
+def test_a_server_that_does_not_answer_is_asked_once(monkeypatch):
+    asked = []
+
+    def offline(request, timeout):
+        asked.append((request.full_url, timeout))
+        raise urllib.error.URLError("offline")
+
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    with pytest.raises(
+        InputError, match=r"fetch https://huggingface\.co/timm/resnet10t.*/model\.safetensors on another"
+    ):
+        TimmBackbone("resnet10t", "imagenet")
+    assert [url for url, _ in asked] == ["https://huggingface.co"]
+
+
+def test_weights_in_the_cache_need_no_network(monkeypatch, tmp_path):
+    file = tmp_path / "model.safetensors"
+    state = randomised(timm.create_model("resnet10t")).state_dict()
+    save_file(state, file)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(file))
+    monkeypatch.setattr(urllib.request, "urlopen", None)
+    body = TimmBackbone("resnet10t", "imagenet").body
+    assert all(torch.equal(tensor, state[name]) for name, tensor in body.state_dict().items())
