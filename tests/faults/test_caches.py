@@ -244,7 +244,7 @@ def test_a_generated_set_in_a_folder_of_the_users_is_refused(faces, tmp_path, se
     root = tmp_path / "mine"
     table = faces(root)
     os.unlink(table["path"].iloc[0])
-    with pytest.raises(InputError, match="is not as it was drawn .* missing") as error:
+    with pytest.raises(InputError, match=r"is not as it was drawn .* missing") as error:
         faces(root)
     assert root.exists()
     seen(str(error.value).replace(str(tmp_path), "DIR"))
