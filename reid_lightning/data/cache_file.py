@@ -118,7 +118,7 @@ def checksum(image: np.ndarray) -> int:
         >>> checksum(np.zeros((2, 2, 3), np.uint8)) == checksum(np.zeros((2, 2, 3), np.uint8))
         True
     """
-    return xxhash.xxh3_64_intdigest(image.data)
+    return int(xxhash.xxh3_64_intdigest(image.data))
 
 
 def write_footer(path: Path, checksums: np.ndarray, damaged: Mapping[int, str]) -> None:

