@@ -42,7 +42,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 raise
 
     def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Read a checkpoint; where its folder has been moved, the paths of the checkpoints beside it follow.
+        """Read a checkpoint, whose list of checkpoints then names files beside it and no others.
+
+        Where its folder has been moved, the paths follow. A path elsewhere is dropped, because Lightning deletes what the
+        list names when a better checkpoint has been written.
 
         Args:
             path: The file, a string or a path.
@@ -51,18 +54,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         checkpoint = super().load_checkpoint(path, *arguments, **options)
         folder = os.path.realpath(Path(path).parent)
         for state in checkpoint.get("callbacks", {}).values():
-            if "best_model_path" in state and state.get("dirpath") not in (None, folder):
-                _follow(state, str(state["dirpath"]), folder)
+            if "best_model_path" in state:
+                _keep_beside(state, folder)
         return checkpoint
 
 
-def _follow(state: dict[str, Any], before: str, now: str) -> None:
-    """Rewrite the paths in the state of a `ModelCheckpoint`, in place."""
+def _keep_beside(state: dict[str, Any], folder: str) -> None:
+    """Let the paths in the state of a `ModelCheckpoint` name files in a folder, in place."""
+    before = state.get("dirpath") or folder
 
-    def moved(path: str) -> str:
-        return str(Path(now) / Path(path).relative_to(before)) if Path(path).is_relative_to(before) else path
+    def beside(path: object) -> str:
+        place, name = os.path.split(str(path))
+        return os.path.join(folder, name) if place in (before, folder) and name not in ("", ".", "..") else ""
 
     for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
-        state[name] = moved(state[name]) if state.get(name) else state.get(name, "")
-    state["best_k_models"] = {moved(path): score for path, score in state.get("best_k_models", {}).items()}
-    state["dirpath"] = now
+        state[name] = beside(state.get(name))
+    kept = {beside(path): score for path, score in state.get("best_k_models", {}).items()}
+    state["best_k_models"] = {path: score for path, score in kept.items() if path}
+    state["dirpath"] = folder

@@ -62,3 +62,19 @@ def test_paths_follow_a_folder_that_was_moved(tmp_path):
     assert list(read["best"]["best_k_models"]) == [best]
     assert read["best"]["dirpath"] == str(tmp_path.resolve())
     assert read["other"] == {"epochs": 1}
+
+
+@pytest.mark.parametrize("elsewhere", ["/etc/passwd", "local:///etc", "/gone/checkpoints/../x.ckpt", "/gone/checkpoints/..",
+                                       "/gone/checkpoints/", "memory://x", 7, ""])  # fmt: skip
+def test_a_checkpoint_names_no_file_elsewhere(tmp_path, elsewhere):
+    """Lightning deletes what `best_k_models` names."""
+    names = ("best_model_path", "kth_best_model_path", "last_model_path")
+    state = {name: elsewhere for name in names} | {
+        "dirpath": "/gone/checkpoints",
+        "best_k_models": {elsewhere: torch.tensor(0.5)},
+    }
+    file = tmp_path.resolve() / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"callbacks": {"best": state}}, file)
+    read = AtomicCheckpointIO().load_checkpoint(file, weights_only=True)["callbacks"]["best"]
+    assert [read[name] for name in names] == ["", "", ""]
+    assert not read["best_k_models"]
