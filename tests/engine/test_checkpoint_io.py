@@ -69,7 +69,7 @@ def test_paths_follow_a_folder_that_was_moved(tmp_path):
 def test_a_checkpoint_names_no_file_elsewhere(tmp_path, elsewhere):
     """Lightning deletes what `best_k_models` names."""
     names = ("best_model_path", "kth_best_model_path", "last_model_path")
-    state = {name: elsewhere for name in names} | {
+    state = dict.fromkeys(names, elsewhere) | {
         "dirpath": "/gone/checkpoints",
         "best_k_models": {elsewhere: torch.tensor(0.5)},
     }
