@@ -141,7 +141,6 @@ def _fit(
         check_data(config, datamodule)
         for kind, settings in tasks_of(config).values():
             kind.check_data(settings, config, datamodule)
-        datamodule.prepare_data()  # decodes the images
     with watch.stage("build"):
         module = build_module(config, datamodule.num_identities, datamodule.identity_labels, datamodule)
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
@@ -149,6 +148,8 @@ def _fit(
             deadline = watch.started + 60 * config["time_limit"]
             callbacks.append(TimeLimit(deadline, output_dir / "checkpoints" / "last.ckpt"))
         trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resume)
+    with watch.stage("data"):
+        datamodule.prepare_data()  # the images are decoded when all else is known to be right
     run = run_of(trainer, module, datamodule, Path(config["output_dir"]), config, watch)
     _prepare(module, replace(run, resumed=resume is not None))
     with watch.stage("fit"), of_lightning():
