@@ -93,7 +93,7 @@ def hints(arguments: Sequence[str]) -> list[str]:
     overrides = dict(
         argument.split("=", 1)
         for argument in arguments
-        if "=" in argument and argument[0] not in "~-" and not argument.startswith("hydra")
+        if "=" in argument and argument[0] not in "~-" and not argument.startswith("hydra.")
     )
     overrides = {key.lstrip("+"): value for key, value in overrides.items() if key[0] != "+" or "@" in key}
     options = {
@@ -111,7 +111,7 @@ def hints(arguments: Sequence[str]) -> list[str]:
             if not re.fullmatch(r"[\w./-]+", option) or option in (*options[group], "null"):
                 continue  # choice(...), glob(...)
             near = difflib.get_close_matches(option, options[group], 1, 0.5)
-            if not near and elsewhere:
+            if not near and (elsewhere or group.startswith("hydra/")):
                 continue
             where = f"`reid list {group}` shows all"
             said = f"did you mean {key}={near[0]}? ({where})" if near else where

@@ -149,7 +149,7 @@ def _check_shares(sampler: Mapping[str, Any], trainer: Mapping[str, Any]) -> Non
 
 
 _NOT_LOGGED = re.compile(
-    r"monitor='([^']*)'\) could not find the monitored key|conditioned on metric `([^`]*)`"
+    r"monitor='([^']*)'\)` could not find the monitored key|conditioned on metric `([^`]*)`"
 )
 
 

@@ -181,8 +181,6 @@ def _fit(
         warn_of_small_validation(datamodule, instantiate(config["evaluation"], "evaluation"))
         for kind, settings in tasks_of(config).values():
             kind.check_data(settings, config, datamodule)
-        datamodule.prepare_data()  # decodes images, so it comes after what the tables alone tell
-        warn_of_images(datamodule, Path(config["output_dir"]))
     with watch.stage("build"):
         module = build_module(config, datamodule.num_identities, datamodule.identity_labels, datamodule)
         module.data_fingerprint = datamodule.fingerprint()
@@ -191,6 +189,9 @@ def _fit(
             deadline = watch.started + 60 * config["time_limit"]
             callbacks.append(TimeLimit(deadline, output_dir / "checkpoints" / "last.ckpt"))
         trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resumed)
+    with watch.stage("data"):
+        datamodule.prepare_data()  # the images are decoded when all else is known to be right
+        warn_of_images(datamodule, Path(config["output_dir"]))
     run = run_of(trainer, module, datamodule, Path(config["output_dir"]), config, watch)
     _prepare(module, replace(run, resumed=resumed is not None))
     with watch.stage("fit"), of_lightning():
