@@ -4,6 +4,7 @@ The names below are the public ones; each is imported when it is first used.
 """
 
 import importlib
+import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from reid_lightning.retrieval.protocol import EvaluationProtocol
     from reid_lightning.retrieval.ranking import rank
     from reid_lightning.systems.task import Task
+
+if importlib.util.find_spec("fcntl") is None:
+    raise ImportError("reid-lightning needs the file locks of Linux or macOS; on Windows run it inside WSL")
 
 # Threads that wait by spinning slow a training on a CPU tenfold as soon as another program wants a core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

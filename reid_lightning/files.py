@@ -127,7 +127,7 @@ def require_writable(folder: str | Path) -> None:
     with writing(folder / "files"):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            probe.write_bytes(b"\0" * 4096)
+            probe.write_bytes(b"\0" * 65536)  # more than the first small files of a run
         finally:
             probe.unlink(missing_ok=True)
 
@@ -175,13 +175,18 @@ def _refuse_device(path: Path) -> None:
 def remove_leftovers(path: str | Path) -> None:
     """Remove what killed processes left of writing `path`: temporary siblings whose writer no longer runs.
 
-    Those of another host, whose processes cannot be seen, are removed after a day.
+    Those of another host, whose processes cannot be seen, and of earlier versions, which named no process, are removed
+    after a day.
+
+    Args:
+        path: A file or folder; in its name `*` stands for any text.
     """
     path = Path(path)
-    name = re.compile(rf"\.{re.escape(path.name)}\.(?P<host>.+)-(?P<process>\d+)\.[0-9a-f]{{8}}\.part.*")
+    wanted = re.escape(path.name).replace(r"\*", ".+")
+    name = re.compile(rf"\.{wanted}\.((?P<host>.+)-(?P<process>\d+)\.)?[0-9a-f]{{8}}\.part.*")
     for entry in os.scandir(path.parent):
         found = name.fullmatch(entry.name)
-        if found is None or _is_at_work(found["host"], int(found["process"]), entry):
+        if found is None or _is_at_work(found["host"], int(found["process"] or 0), entry):
             continue
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path, ignore_errors=True)
@@ -189,7 +194,7 @@ def remove_leftovers(path: str | Path) -> None:
             Path(entry.path).unlink(missing_ok=True)
 
 
-def _is_at_work(host: str, process: int, entry: os.DirEntry[str]) -> bool:
+def _is_at_work(host: str | None, process: int, entry: os.DirEntry[str]) -> bool:
     if host != _host():
         try:
             return time.time() - entry.stat(follow_symlinks=False).st_mtime < _DAY

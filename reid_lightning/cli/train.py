@@ -4,22 +4,25 @@
 wait until a job really starts, so that `--help` answers at once.
 """
 
+import logging
 import math
 import os
 import sys
 from pathlib import Path
+from traceback import walk_tb
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from reid_lightning.config import options  # noqa: F401  the resolver of the help
+from reid_lightning.config.command_line import check_flags, readable, settled_per_job
+from reid_lightning.config.refused import REFUSED, in_our_words
 from reid_lightning.config.resolve import CONF, plain
-from reid_lightning.config.suggest import hints, settled_per_job
 from reid_lightning.errors import InputError
-from reid_lightning.signals import Stopped, stopped_by_signals
+from reid_lightning.signals import stopped_by_signals
 from reid_lightning.sweeps.folders import with_folder
 from reid_lightning.sweeps.launchers import prefer_own_options
 
@@ -56,7 +59,7 @@ def _main(config: DictConfig) -> float | None:
         if sweeping:
             return _failed(error)
         if isinstance(error, InputError):
-            raise CompactHydraException(f"error: {error}") from error
+            _refuse([str(error)])  # an exit passes through Hydra, which says more about an exception
         raise
     forget_failure(_folder())
     return score
@@ -74,19 +77,40 @@ def _folder() -> Path:
 
 
 def main() -> None:
-    """Train and evaluate as the command line says; exit with a code that is not 0 after an error."""
-    sys.argv[1:] = settled_per_job(with_folder(sys.argv[1:]))
-    prefer_own_options()
+    """Train and evaluate as the command line says; exit with a code that is not 0 after an error.
+
+    What the user can correct is one sentence on standard error; an error of the program keeps its traceback.
+    """
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and does not print around what it raises
+    logging.raiseExceptions = False  # a log file on a full disk is not worth a traceback for every line
+    given = sys.argv[1:]
     try:
+        check_flags(given)
+        sys.argv[1:] = settled_per_job(with_folder(readable(given)))
+        prefer_own_options()
         with stopped_by_signals():
             _main()
-    except Stopped:
-        raise
-    except SystemExit as error:
-        if error.code not in (0, None):
-            for hint in hints(sys.argv[1:]):
-                print(hint, file=sys.stderr)
-        raise
+    except InputError as error:
+        _refuse([str(error)])
+    except REFUSED as error:
+        if (said := in_our_words(error, given)) is None:
+            raise
+        _refuse(said)
+    except OSError as error:
+        if any(frame.f_code.co_name == "_main" for frame, _ in walk_tb(error.__traceback__)):
+            raise  # from within the job, and not from making its folder
+        _refuse(
+            [
+                f"{error.filename} cannot be written ({error.strerror}); choose another folder with hydra.run.dir=DIR"
+            ]
+        )
+
+
+def _refuse(said: list[str]) -> NoReturn:
+    """Write an error's sentence, and those that follow it, and exit."""
+    sys.stdout.flush()
+    print("\n".join([f"error: {said[0]}", *said[1:]]), file=sys.stderr)
+    raise SystemExit(1)
 
 
 if __name__ == "__main__":

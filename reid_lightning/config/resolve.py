@@ -42,7 +42,8 @@ def plain(config: Any) -> Any:
     except InterpolationToMissingValueError:
         missing = [key for key, value in leaves(plain_unresolved(config)) if value == "???"]
     except OmegaConfBaseException as error:
-        raise InputError(str(error).splitlines()[0]) from error
+        where = f"{error.full_key}: " if error.full_key else ""
+        raise InputError(f"{where}{str(error).splitlines()[0]}") from error
     if missing:
         raise InputError(f"{missing[0]} is not set; give it on the command line as {missing[0]}=...")
     return resolved
@@ -55,7 +56,8 @@ def quoted(value: object) -> str:
         >>> quoted("multirun/loss=a,b's")
         "'multirun/loss=a,b\\'s'"
     """
-    escaped = str(value).replace("'", "\\'")
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", str(value))
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"'{escaped}'"
 
 
@@ -83,13 +85,20 @@ def instantiate(node: Any, key: str = "", /, **arguments: Any) -> Any:
         return Keyed.of(key, built) if key and isinstance(built, partial) else built
     except InstantiationException as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, ValueError):
+        while cause is not None and not (
+            isinstance(cause, TypeError | ValueError) or _is_of_lightning(cause)
+        ):
             cause = cause.__cause__
         if isinstance(cause, InputError):
             raise cause from error
         sentence, _, inside = " ".join(str(error).split()).partition(" full_key: ")
         where = ".".join(filter(None, (key, _place(node, inside))))
         raise _with_key(where, cause or sentence) from error
+
+
+def _is_of_lightning(error: BaseException) -> bool:
+    """Return whether Lightning refuses a setting; its class is not imported for that."""
+    return type(error).__name__ == "MisconfigurationException"
 
 
 def _place(node: Any, written: str) -> str:

@@ -1,12 +1,12 @@
-"""The command line before Hydra reads it, and the nearest right name for what it misspells."""
+"""The nearest right name for what a command line misspells."""
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import hydra
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from reid_lightning.config.options import options as options_of
@@ -14,6 +14,64 @@ from reid_lightning.config.renamed import SETTINGS
 from reid_lightning.config.resolve import CONF, leaves, nearest_key, plain_unresolved
 
 FILLS = {"task": "tasks", "report": "reports"}  # groups whose options fill a key of another name
+
+# What other programs call a setting. A key stands for itself; anything else completes "there is no setting KEY; ".
+_BATCH = (
+    "a training batch has sampler.identities x sampler.images_per_identity images (or sampler.batch_size with "
+    "sampler=shuffle), and an evaluation takes data.batch_size"
+)
+_DEVICES = "choose trainer.devices=N and trainer.accelerator=cpu or gpu"
+_EPOCHS, _DATA = "trainer.max_epochs", "choose data=NAME, which `reid list data` shows"
+SLIPS = {
+    "accelerator": "trainer.accelerator",
+    "arch": "choose backbone=NAME, which `reid list backbone` shows",
+    "architecture": "choose backbone=NAME, which `reid list backbone` shows",
+    "batch": _BATCH,
+    "batch_size": _BATCH,
+    "bs": _BATCH,
+    "checkpoint": "give resume=FILE to continue a run, or backbone.weights=FILE to start from its weights",
+    "ckpt": "give resume=FILE to continue a run, or backbone.weights=FILE to start from its weights",
+    "cuda": "choose trainer.accelerator=gpu",
+    "data_dir": "choose data=NAME and data.root=DIR",
+    "data_path": "choose data=NAME and data.root=DIR",
+    "data_root": "choose data=NAME and data.root=DIR",
+    "dataset": _DATA,
+    "datasets": _DATA,
+    "device": _DEVICES,
+    "devices": _DEVICES,
+    "epochs": _EPOCHS,
+    "gpu": _DEVICES,
+    "gpus": _DEVICES,
+    "height": "data.image_size",
+    "image_size": "data.image_size",
+    "img_size": "data.image_size",
+    "input_size": "data.image_size",
+    "learning_rate": "optimizer.lr",
+    "logdir": "give hydra.run.dir=DIR",
+    "lr": "optimizer.lr",
+    "margin": "loss.triplet.margin",
+    "max_epochs": _EPOCHS,
+    "model": "choose backbone=NAME, which `reid list backbone` shows",
+    "momentum": "optimizer.optimizer.momentum (with optimizer=sgd)",
+    "name": "name the folder of the run by hydra.run.dir=DIR, or a timm model by backbone=timm backbone.name=NAME",
+    "network": "choose backbone=NAME, which `reid list backbone` shows",
+    "num_epochs": _EPOCHS,
+    "num_gpus": _DEVICES,
+    "num_workers": "data.num_workers",
+    "out": "give hydra.run.dir=DIR",
+    "output": "give hydra.run.dir=DIR",
+    "output_folder": "give hydra.run.dir=DIR",
+    "precision": "trainer.precision",
+    "pretrained": "choose backbone.weights=imagenet, backbone.weights=FILE or backbone.weights=null",
+    "root": "choose data=NAME and data.root=DIR",
+    "run_dir": "give hydra.run.dir=DIR",
+    "save_dir": "give hydra.run.dir=DIR",
+    "wd": "optimizer.weight_decay",
+    "weight_decay": "optimizer.weight_decay",
+    "weights": "choose backbone.weights=imagenet, backbone.weights=FILE or backbone.weights=null",
+    "width": "data.image_size",
+    "workers": "data.num_workers",
+}
 
 
 def hints(arguments: Sequence[str]) -> list[str]:
@@ -23,14 +81,14 @@ def hints(arguments: Sequence[str]) -> list[str]:
         arguments: The command line without the program.
 
     Examples:
-        >>> hints(["loss.triplet.margn=1", "backbone=resnet5"])[0]
-        "Did you mean 'backbone=resnet50' instead of 'backbone=resnet5'? `reid list backbone` shows all options."
-        >>> hints(["experiment=trent"])[0]
-        "Did you mean 'experiment=trento' instead of 'experiment=trent'? `reid list experiment` shows all options."
+        >>> hints(["loss.triplet.margn=1", "backbone=resnet5"])
+        ['there is no option backbone=resnet5; did you mean backbone=resnet50? (`reid list backbone` shows all)']
+        >>> hints(["lr=1e-3"])
+        ['there is no setting lr; did you mean optimizer.lr?']
         >>> hints(["evaluation.metric=euclidean"])
-        ["'evaluation.metric' is now 'evaluation.distance'."]
-        >>> hints(["miner.search=faiss"])[0]
-        "'miner.search' needs an option of its group that has it: 'miner=offline_hard'."
+        ['evaluation.metric is now evaluation.distance']
+        >>> hints(["miner.search=faiss"])
+        ['there is no setting miner.search here; it belongs to miner=offline_hard']
     """
     overrides = dict(
         argument.split("=", 1)
@@ -44,7 +102,7 @@ def hints(arguments: Sequence[str]) -> list[str]:
         if folder.is_dir()
     }
     elsewhere = any(re.match(r"--config-(dir|path)|-c[dp]|hydra\.searchpath", line) for line in arguments)
-    found = [f"'{key}' is now '{SETTINGS[key]}'." for key in overrides if key in SETTINGS]
+    found = [f"{key} is now {SETTINGS[key]}" for key in overrides if key in SETTINGS]
     for key, values in overrides.items():
         group = key.partition("@")[0]  # miner@loss.triplet.miner is of the group miner
         if group not in options:
@@ -53,52 +111,17 @@ def hints(arguments: Sequence[str]) -> list[str]:
             if not re.fullmatch(r"[\w./-]+", option) or option in (*options[group], "null"):
                 continue  # choice(...), glob(...)
             near = difflib.get_close_matches(option, options[group], 1, 0.5)
-            if near:
-                said = f"Did you mean '{key}={near[0]}' instead of '{key}={option}'?"
-            elif elsewhere:
+            if not near and elsewhere:
                 continue
-            else:
-                said = f"There is no '{key}={option}'."
-            found.append(f"{said} `reid list {group}` shows all options.")
+            where = f"`reid list {group}` shows all"
+            said = f"did you mean {key}={near[0]}? ({where})" if near else where
+            if group == "backbone" and not near:
+                said += ", and backbone=timm backbone.name=NAME takes any model of timm"
+            found.append(f"there is no option {key}={option}; {said}")
     if not found:
         keys = [key for key in overrides if key.partition("@")[0] not in options]
         found += _key_hints(keys, overrides, options)
     return found
-
-
-def settled_per_job(arguments: Sequence[str]) -> list[str]:
-    """Return a command line whose settings of a swept group's options are settled in each job.
-
-    Before Hydra knows the jobs of a sweep it composes what they share, with the default option of every group. A field
-    that only the swept options have is unknown to it then; as a choice of one value it waits for the job.
-
-    Args:
-        arguments: The command line without the program.
-
-    Examples:
-        >>> settled_per_job(["--multirun", "classifier=arcface,cosface", "classifier.scale=16", "seed=1"])
-        ['--multirun', 'classifier=arcface,cosface', 'classifier.scale=choice(16)', 'seed=1']
-    """
-    if not {"-m", "--multirun"} & set(arguments):
-        return list(arguments)
-    try:
-        parsed = {
-            line: OverridesParser.create().parse_override(line)
-            for line in arguments
-            if "=" in line and line[0] != "-"
-        }
-    except HydraException:
-        return list(arguments)  # Hydra says what is wrong
-    varied = (override.key_or_group for override in parsed.values() if override.is_sweep_override())
-    swept = {f"{FILLS.get(group, group).replace('/', '.')}." for group in varied}
-    return [
-        line.replace("=", "=choice(", 1) + ")"
-        if line in parsed
-        and not parsed[line].is_sweep_override()
-        and parsed[line].key_or_group.startswith(tuple(swept))
-        else line
-        for line in arguments
-    ]
 
 
 def _key_hints(keys: Sequence[str], overrides: dict[str, str], options: dict[str, list[str]]) -> list[str]:
@@ -113,27 +136,52 @@ def _key_hints(keys: Sequence[str], overrides: dict[str, str], options: dict[str
     except HydraException:
         return []
     known = dict.fromkeys(options) | plain_unresolved(config)
-    found = []
-    for key in (key for key in keys if key not in dict(leaves(known))):
-        group = key.split(".", 1)[0]
-        near = nearest_key(key, known)
-        if group in options and known[group] is None:
-            choices = [name for name in options[group] if name != "none"]
-            found.append(f"'{key}' needs an option of its group, such as '{group}={choices[0]}'.")
-        elif near and near != key:
-            found.append(f"Did you mean '{near}' instead of '{key}'?")
-        elif near is None and (choices := _options_with(key, options)):
-            found.append(f"'{key}' needs an option of its group that has it: '{group}={choices[0]}'.")
-    return found
+    return [_key_hint(key, known, options) for key in keys if key not in dict(leaves(known))]
+
+
+def _key_hint(key: str, known: dict[str, Any], options: dict[str, list[str]]) -> str:
+    """Return the sentence for a key that a config does not have."""
+    group, slip = key.split(".", 1)[0], SLIPS.get(key.rsplit(".", 1)[-1].lower().replace("-", "_"))
+    if key == "data.root":
+        return (
+            "there is no setting data.root here; it belongs to a data set on disk: choose that too, such as "
+            "data=market1501, data=identity_folder or data=table"
+        )
+    if group in options and known.get(group) is None and "." in key:
+        choices = [name for name in options[group] if name != "none"]
+        return (
+            f"there is no setting {key} here; it needs an option of its group, such as {group}={choices[0]}"
+        )
+    if slip and (group not in options or "." not in key or slip.startswith(f"{group}.")):
+        is_key = re.fullmatch(r"[\w.]+( \(.*\))?", slip)
+        return f"there is no setting {key}; {f'did you mean {slip}?' if is_key else slip}"
+    near = nearest_key(key, known)
+    if near and near != key:
+        return f"there is no setting {key}; did you mean {near}?"
+    if choices := _options_with(key, options):
+        return f"there is no setting {key} here; it belongs to {_choices(group, choices)}"
+    return f"there is no setting {key}; `python train.py --cfg job` shows all, and +{key}=... adds one of your own"
+
+
+def _choices(group: str, names: Sequence[str]) -> str:
+    shown = [f"{group}={name}" for name in names[:4]]
+    return f"{', '.join(shown[:-1])} or {shown[-1]}" if shown[1:] else shown[0]
 
 
 def _options_with(key: str, options: dict[str, list[str]]) -> list[str]:
     """Return the options of the key's group that have its field, as `miner=offline_hard` has `miner.search`."""
-    group, _, field = key.partition(".")
+    group, *fields = key.split(".")
     found = []
     for name in options.get(group, []):
         node = yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
-        own = node.get(group)
-        if field in node or (isinstance(own, dict) and field in own):
+        if any(_has(each, fields) for each in (node, node.get(group))):
             found.append(name)
     return found
+
+
+def _has(node: Any, fields: Sequence[str]) -> bool:
+    for field in fields:
+        if not isinstance(node, Mapping) or field not in node:
+            return False
+        node = node[field]
+    return bool(fields)

@@ -16,9 +16,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from reid_lightning.config.resolve import class_of
 from reid_lightning.config.schema import KEYS
-from reid_lightning.config.values import is_number, is_whole, written
+from reid_lightning.config.values import Values, is_number, is_whole, one_of, written
 from reid_lightning.errors import InputError
 
+_OBJECT_CALLS = {  # which Hydra reads of a node
+    "_partial_": Values("true or false", lambda value: isinstance(value, bool)),
+    "_recursive_": Values("true or false", lambda value: isinstance(value, bool)),
+    "_convert_": one_of("none", "partial", "object", "all"),
+}
 ANNOTATED = ("reid_lightning", "lightning", "torch")  # packages whose annotations are exact
 
 
@@ -35,6 +40,9 @@ def check_values(config: Mapping[str, Any], groups: Collection[str] | None = Non
     looked_at = {key: value for key, value in config.items() if groups is None or key in groups}
     _check_rows(looked_at, groups)
     for key, node in _nodes(looked_at):
+        for call, takes in _OBJECT_CALLS.items():
+            if call in node and (refusal := takes.refusal(f"{key}.{call}", node[call])):
+                raise InputError(refusal)
         target = _target(f"{key}._target_", node)
         if target is not None and str(node["_target_"]).split(".", 1)[0] in ANNOTATED:
             _check_arguments(key, node, target)
@@ -193,13 +201,22 @@ def _said(hint: Any) -> str:
         >>> _said(float | None), _said(list[int]), _said(Literal["mean", "sum"])
         ('a finite number or null', 'a list, each item a whole number', 'mean or sum')
     """
+    *others, last = dict.fromkeys(_words(hint))
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _words(hint: Any) -> list[str]:
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return _alternatives([_said(part) for part in parts])
+        return [word for part in parts for word in _words(part)]
+    if origin is Literal:
+        return [written(one) for one in parts]
+    return [_words_of_one(hint, origin, parts)]
+
+
+def _words_of_one(hint: Any, origin: Any, parts: tuple[Any, ...]) -> str:
     if origin is Annotated:
         return _said(parts[0])
-    if origin is Literal:
-        return _alternatives([written(one) for one in parts])
     if hint in _PLAIN:
         return _PLAIN[hint][0]
     container = origin or hint
@@ -210,8 +227,3 @@ def _said(hint: Any) -> str:
             return f"a list of {len(parts)} items"
         return f"a list, each item {_said(parts[0])}" if parts else "a list"
     return "a node with a _target_"
-
-
-def _alternatives(said: list[str]) -> str:
-    *others, last = dict.fromkeys(said)
-    return f"{', '.join(others)} or {last}" if others else last

@@ -1,6 +1,7 @@
 """What a setting may be: kinds and ranges, for the rows of `schema.py`, and how a wrong value is told."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +88,28 @@ def text(null: bool = False) -> Values:
     )
 
 
+def one_of(*words: str, null: bool = False) -> Values:
+    """Return some words."""
+    *others, last = [*words, *(["null"] if null else [])]
+    wanted = f"{', '.join(others)} or {last}" if others else last
+    return Values(
+        wanted, lambda value: (value is None and null) or (isinstance(value, str) and value in words)
+    )
+
+
+def devices(most: int = 4096) -> Values:
+    """Return what Lightning takes as a number of processes or as a list of devices."""
+
+    def holds(value: Any) -> bool:
+        if isinstance(value, str):
+            return value == "auto" or bool(re.fullmatch(r"-1|\d+(,\d*)*", value))
+        if isinstance(value, list | tuple):
+            return bool(value) and all(is_whole(one) and one >= 0 for one in value)
+        return is_whole(value) and (value == -1 or 1 <= value <= most)
+
+    return Values(f"a whole number from 1 to {most}, auto, or a list of devices such as [0,1]", holds)
+
+
 def image_size(least: int, most: int) -> Values:
     """Return heights and widths in pixels, both within bounds."""
     return Values(
@@ -104,6 +127,14 @@ def node(null: bool = False) -> Values:
     return Values(
         _or("a node with a _target_", ["null"] if null else []),
         lambda value: (isinstance(value, Mapping) and "_target_" in value) or (null and value is None),
+    )
+
+
+def nodes() -> Values:
+    """Return lists of nodes that name what they build."""
+    return Values(
+        "a list of nodes with a _target_ each",
+        lambda value: isinstance(value, list | tuple) and all(map(node().holds, value)),
     )
 
 

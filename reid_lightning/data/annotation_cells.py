@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reid_lightning.data.delimited import read_delimited
 from reid_lightning.errors import InputError
 
 _PARTS = ("train", "test")  # structs of identities in a `.mat`
@@ -57,20 +58,10 @@ def _read_mat(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
 
 
 def _read_csv(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    try:
-        frame = pd.read_csv(
-            path,
-            dtype=str,
-            skipinitialspace=True,
-            keep_default_na=False,
-            na_values=[""],
-            encoding="utf-8-sig",
-        )
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read as CSV: {str(error).strip().rstrip('.')}.") from None
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise InputError(f"{path} has more cells in a row than in its header.")
-    frame.columns = frame.columns.str.strip()
+    frame = read_delimited(path)
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise InputError(f"{path} has several columns {twice[0]}: rename or remove all but one.")
     if frame.empty:
         raise InputError(f"{path} holds no identities.")
     return frame, tuple(f"row {number + 1}" for number in range(len(frame)))

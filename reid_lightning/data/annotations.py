@@ -10,6 +10,7 @@ import pandas as pd
 
 from reid_lightning.data.annotation_cells import read_cells
 from reid_lightning.data.attributes import MARKET12, UNKNOWN, Attribute, AttributeSchema
+from reid_lightning.data.cells import identifiers
 from reid_lightning.errors import InputError
 
 log = logging.getLogger("reid_lightning")
@@ -240,12 +241,12 @@ def _refuse(
 
 def _identities(raw: pd.Series, path: Path, places: tuple[str, ...]) -> pd.Series:
     """Return the file's identities; refuse gaps and repetitions."""
-    plain = _plain(raw)
-    _refuse(plain.isna().to_frame(raw.name), raw.to_frame(), path, places, "is no identity")
+    plain = _plain(identifiers(raw.to_frame(), str(raw.name), str(path)))
+    _refuse(plain.isna().to_frame(raw.name), raw.to_frame(), path, places, "is not an identity")
     _refuse(plain.duplicated().to_frame(raw.name), raw.to_frame(), path, places, "stands there a second time")
     return plain
 
 
 def _plain(identities: pd.Series) -> pd.Series:
     """Return identities as text without leading zeros: 0002 and 2 are one."""
-    return identities.astype("string").str.strip().str.replace(r"^0+(?=\d)", "", regex=True)
+    return identities.str.replace(r"^0+(?=\d)", "", regex=True)

@@ -86,7 +86,7 @@ class CachedImages:
         if self._rows is not None:
             row = int(self._rows[row])
         image = np.empty(self._shape, np.uint8)
-        read = os.preadv(self._handle, [image], _HEADER + row * image.nbytes)
+        read = os.preadv(self._handle, [image.data], _HEADER + row * image.nbytes)
         if read != image.nbytes or checksum(image) != self._checksums[row]:
             return self._decode_instead(row)
         return image
@@ -118,7 +118,7 @@ def checksum(image: np.ndarray) -> int:
         >>> checksum(np.zeros((2, 2, 3), np.uint8)) == checksum(np.zeros((2, 2, 3), np.uint8))
         True
     """
-    return xxhash.xxh3_64_intdigest(image)
+    return int(xxhash.xxh3_64_intdigest(image.data))
 
 
 def write_footer(path: Path, checksums: np.ndarray, damaged: Mapping[int, str]) -> None:

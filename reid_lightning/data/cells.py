@@ -149,13 +149,14 @@ def printable(text: str) -> str:
 def _named(value: Any) -> tuple[str | None, str | None]:
     """Return the name that a cell holds (None: it is empty), and why it cannot be one (None: it can)."""
     if isinstance(value, float | np.floating):
-        if np.isinf(value):
+        number = float(value)
+        if np.isinf(number):
             return None, "is infinite"
-        if value % 1 != 0:
-            return str(float(value)), None
-        if abs(value) >= EXACT:
+        if number % 1 != 0:
+            return str(number), None
+        if abs(number) >= EXACT:
             return None, "has more digits than a floating-point number holds; save the column as text"
-        return str(int(value)), None
+        return str(int(number)), None
     if _is_foreign(value):
         return None, "is neither text nor a number"
     text = str(value).strip()

@@ -20,12 +20,18 @@ from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.data.cache_file import CachedImages
 from reid_lightning.data.content import Content, compare_content
 from reid_lightning.data.dataset import FIELDS, Annotations, Columns, ReIDDataset, keep_batch
-from reid_lightning.data.image_cache import DecodedImages, missing_images, open_images, refuse_damaged
+from reid_lightning.data.fingerprint import fingerprint
+from reid_lightning.data.image_cache import (
+    DecodedImages,
+    missing_images,
+    open_images,
+    refuse_damaged,
+)
 from reid_lightning.data.readers.table_file import read_table_file
 from reid_lightning.data.samplers import EpochSampler, PKSampler, ShardSampler
 from reid_lightning.data.splits import choose_identities, choose_queries, draw_queries
 from reid_lightning.data.table import concatenate_tables, describe_table, identity_keys
-from reid_lightning.data.table_checks import remarks, require_images
+from reid_lightning.data.table_checks import remarks
 from reid_lightning.data.triplet_sampler import TripletSampler
 from reid_lightning.errors import InputError
 
@@ -145,7 +151,6 @@ class ReIDDataModule(LightningDataModule):
         """
         if self.trainer is not None and self.trainer.state.fn is not None:
             self.setup(self.trainer.state.fn.value)  # what the tables alone tell comes before any image
-        require_images(self._read())
         self._open_images()
 
     def setup(self, stage: str | None = None) -> None:
@@ -181,6 +186,11 @@ class ReIDDataModule(LightningDataModule):
         self._annotations = annotations
         rank_zero_info(f"{describe_table(table).to_string()}")
         _say(remarks(self._read()))
+
+    @property
+    def annotations(self) -> Annotations:
+        """What is known of every image, a row each as in `table`; known after `setup`."""
+        return self._coded()
 
     def train_dataloader(self) -> Loader:
         """Return batches of training identities; the sampler draws a new epoch each time."""
@@ -307,10 +317,10 @@ class ReIDDataModule(LightningDataModule):
             )
         annotations.is_query[rows] = chosen
 
-    @property
-    def annotations(self) -> Annotations:
-        """What the table says about each row, as codes. Known after `setup`."""
-        return self._coded()
+    def fingerprint(self) -> str:
+        """Return a hash of the tables and the sizes of their images, wherever these lie."""
+        tables = {str(source): table for source, table in self._read().groupby("source")}
+        return fingerprint(tables, times=False)
 
     def _coded(self) -> Annotations:
         if self._annotations is None:

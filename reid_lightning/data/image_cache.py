@@ -206,7 +206,7 @@ def _open(
     """Return a whole cache file opened, or None; remove one that is not whole where `repair` is set."""
     try:
         images = CachedImages(target, paths, image_size)
-    except FileNotFoundError:
+    except OSError:  # not there, or not to be read
         return None
     except DamagedCache as error:
         if repair:

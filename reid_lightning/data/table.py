@@ -82,7 +82,7 @@ def validate_table(table: pd.DataFrame, origin: str = "the table") -> pd.DataFra
     _refuse_two_people(columns["path"], columns["person_id"], origin)
     shown = set(people[~nobody].dropna())
     named = (people.isin(shown) & nobody).to_numpy(bool)
-    refuse(table, named, origin, "a distractor shows nobody, but other rows show its person_id", "person_id")
+    refuse(table, named, origin, "it is a distractor, but other rows with its person_id are not")
     extra = {name: table[name] for name in table.columns if name not in columns}
     return pd.DataFrame(columns | extra)
 

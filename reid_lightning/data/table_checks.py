@@ -1,13 +1,10 @@
 """What a table shows to be wrong or odd before any image is decoded: errors, and sentences for the log."""
 
-import os
-import stat
 from collections.abc import Iterator
 
 import pandas as pd
 
 from reid_lightning.data.cells import printable
-from reid_lightning.errors import InputError
 
 TEST = ("query", "gallery")
 _EMPTY_WORDS = (
@@ -18,29 +15,6 @@ _EMPTY_WORDS = (
     "n/a",
     "unknown",
 )  # what other programs write for an empty cell
-
-
-def require_images(table: pd.DataFrame) -> None:
-    """Refuse a table whose images are not there.
-
-    Raises:
-        InputError: Images are missing or are no files; the message counts them and names the first.
-    """
-    wrong: list[tuple[str, str]] = []
-    for path in table["path"].tolist():
-        try:
-            status = os.stat(path)
-        except (OSError, ValueError) as error:
-            wrong.append((path, getattr(error, "strerror", None) or str(error)))
-        else:
-            if not stat.S_ISREG(status.st_mode):
-                wrong.append((path, "it is a folder, pipe or device and no file"))
-    if wrong:
-        path, reason = wrong[0]
-        raise InputError(
-            f"{len(wrong)} of the {len(table)} images cannot be read, the first is {printable(path)} ({reason}): correct "
-            "the paths, or data.root."
-        )
 
 
 def remarks(table: pd.DataFrame) -> list[str]:

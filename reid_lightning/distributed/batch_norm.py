@@ -120,12 +120,12 @@ class SynchronizedBatchNorm(LayerSync):
         """Synchronize all batch normalizations of a model, in place."""
         for module in model.modules():
             if isinstance(module, _BatchNorm) and not isinstance(module, (nn.SyncBatchNorm, _OnCPU)):
-                module.__class__ = _synchronized(type(module), self._base)
+                module.__class__ = _synchronized(type(module), self._base)  # type: ignore[arg-type]
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
         """Undo `apply`."""
         for module in model.modules():
             if isinstance(module, self._base) and hasattr(type(module), "plain"):
-                module.__class__ = type(module).plain
+                module.__class__ = type(module).plain  # type: ignore[attr-defined]
         return model

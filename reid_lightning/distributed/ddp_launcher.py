@@ -5,14 +5,16 @@ the whole sweep, in a folder of its own, and a sampling sweeper would hand each 
 rank writes its resolved config into the run's folder and the others are started on exactly that file.
 """
 
-import logging
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,15 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning.config.resolve import quoted
+from reid_lightning.errors import InputError
 from reid_lightning.signals import EXIT_STATUS
 
-log = logging.getLogger(__name__)
-
 RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+FIRST, ERRORS = (
+    "REID_LIGHTNING_FIRST_PROCESS",
+    "REID_LIGHTNING_ERRORS",
+)  # a process's number, and an open file's
+_LONGEST = 65_536  # bytes of an error, which a pipe holds
 
 
 class JobLauncher(_SubprocessScriptLauncher):
@@ -57,13 +63,25 @@ class JobLauncher(_SubprocessScriptLauncher):
         os.environ["NODE_RANK"] = str(environment.node_rank())
         os.environ["LOCAL_RANK"] = str(environment.local_rank())
         os.environ["WORLD_SIZE"] = str(self.num_processes * self.num_nodes)
+        _require_free(environment.main_address, environment.main_port)
         command = child_command(self.config_file)
         with _signals_ignored():
-            self.procs = [
-                subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(rank)})
-                for rank in range(1, self.num_processes)
-            ]
-        self.children.processes.extend(self.procs)
+            self.procs = [self.children.start(command, rank) for rank in range(1, self.num_processes)]
+
+
+def _require_free(address: str, port: int) -> None:
+    """Refuse a port that another process listens at, before the processes of a job wait for each other there."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return  # an address of another kind: torch sees to it
+            raise InputError(
+                f"port {port}, where the processes of this run would meet, is in use: unset MASTER_PORT, or set it to "
+                "a free port"
+            ) from error
 
 
 @contextmanager
@@ -91,11 +109,24 @@ class Children:
     the watch ends with the job, so that the next job of a sweep is safe.
     """
 
-    grace_s = 30.0  # for rank 0 to fail by itself (gloo does), before it is killed where it hangs
+    grace_s = 15.0  # for rank 0 to fail by itself (gloo does), before it is ended where it hangs
+    settle_s = 10.0  # for a child that has lost its connection, or has cut it, to end
 
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[bytes]] = []
         self._over = threading.Event()
+        self._pipes: list[int] = []  # of each child: where its error is read
+
+    def start(self, command: list[str], rank: int) -> "subprocess.Popen[bytes]":
+        """Start a child, which writes the sentence of its error into a pipe."""
+        read, written = os.pipe()
+        os.set_blocking(read, False)
+        environment = {"LOCAL_RANK": str(rank), FIRST: str(os.getpid()), ERRORS: str(written)}
+        process = subprocess.Popen(command, env=os.environ | environment, pass_fds=[written])
+        os.close(written)
+        self.processes.append(process)
+        self._pipes.append(read)
+        return process
 
     def watch(self) -> None:
         """Start the watch in a thread."""
@@ -103,12 +134,31 @@ class Children:
 
     def _watch(self) -> None:
         while not self._over.wait(1.0):
-            failed = [process for process in self.processes if process.poll()]
-            if failed:
-                log.error("process %d of this job ended with code %s", failed[0].pid, failed[0].returncode)
+            if any(process.poll() for process in self.processes):
                 if not self._over.wait(self.grace_s):
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    print(f"error: {self.why_failed()}", file=sys.stderr, flush=True)
+                    self.end(failed=True)
+                    os._exit(1)  # the main thread waits in a collective operation, which no exception ends
                 return
+
+    def why_failed(self, wait_s: float = 0.0) -> str | None:
+        """Return a sentence about the first child that has failed; None where none has.
+
+        Args:
+            wait_s: Seconds that a child may still take to end.
+        """
+        end = time.monotonic() + wait_s
+        while True:
+            for pipe in self._pipes:
+                with suppress(BlockingIOError):
+                    if said := os.read(pipe, _LONGEST):
+                        return said.decode(errors="replace")
+            for rank, process in enumerate(self.processes, start=1):
+                if code := process.poll():
+                    return _how_it_ended(rank, code)
+            if not self.processes or time.monotonic() > end:
+                return None
+            time.sleep(0.05)
 
     def end(self, failed: bool) -> None:
         """Wait for the children after success, end them after a failure."""
@@ -117,11 +167,23 @@ class Children:
                 process.kill()
             process.wait()
         self._over.set()
+        while self._pipes:
+            os.close(self._pipes.pop())
 
 
 def is_first_process() -> bool:
     """Tell whether this is the first process of its job, which writes for all."""
     return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
+
+
+def _how_it_ended(rank: int, code: int) -> str:
+    """Say how a child failed that has not said it itself."""
+    if code > 0:
+        return f"process {rank} of this run ended with exit status {code}; its own message stands above"
+    return (
+        f"process {rank} of this run was ended by {signal.Signals(-code).name}, which the system sends where memory runs "
+        "out: continue with resume=last or start again, with smaller batches or fewer processes if it happens again"
+    )
 
 
 def child_command(config_file: Path) -> list[str]:
@@ -137,6 +199,13 @@ def child_command(config_file: Path) -> list[str]:
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
     ]
+
+
+def _end_with(first: int) -> None:
+    """End this process when the first one of its job is gone, whatever it waits for."""
+    while os.getppid() == first:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 class JobDDPStrategy(DDPStrategy):
@@ -191,9 +260,22 @@ def processes_of_one_job() -> Iterator[Children]:
     before = {name: os.environ.get(name) for name in RANK_VARIABLES}
     children = Children()
     failed = True
+    if FIRST in os.environ:
+        threading.Thread(target=_end_with, args=(int(os.environ[FIRST]),), daemon=True).start()
     try:
         yield children
         failed = False
+    except InputError as error:
+        if ERRORS not in os.environ:
+            raise
+        os.write(int(os.environ[ERRORS]), str(error).encode(errors="replace")[:_LONGEST])
+        raise SystemExit(1) from error  # the first process says it
+    except Exception as error:
+        lost = isinstance(error, RuntimeError)  # so are those of torch's collective operations
+        sentence = children.why_failed(children.settle_s if lost else 0.0)
+        if sentence is None:
+            raise
+        raise InputError(sentence) from error
     finally:
         children.end(failed)
         if torch.distributed.is_available() and torch.distributed.is_initialized():

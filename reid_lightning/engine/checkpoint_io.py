@@ -19,7 +19,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Write a checkpoint.
 
@@ -40,3 +40,29 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 if "PytorchStreamWriter failed" in str(error):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
                 raise
+
+    def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Read a checkpoint; where its folder has been moved, the paths of the checkpoints beside it follow.
+
+        Args:
+            path: The file, a string or a path.
+            *arguments: Further ones of Lightning's interface, like `options`.
+        """
+        checkpoint = super().load_checkpoint(path, *arguments, **options)
+        folder = os.path.realpath(Path(path).parent)
+        for state in checkpoint.get("callbacks", {}).values():
+            if "best_model_path" in state and state.get("dirpath") not in (None, folder):
+                _follow(state, str(state["dirpath"]), folder)
+        return checkpoint
+
+
+def _follow(state: dict[str, Any], before: str, now: str) -> None:
+    """Rewrite the paths in the state of a `ModelCheckpoint`, in place."""
+
+    def moved(path: str) -> str:
+        return str(Path(now) / Path(path).relative_to(before)) if Path(path).is_relative_to(before) else path
+
+    for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        state[name] = moved(state[name]) if state.get(name) else state.get(name, "")
+    state["best_k_models"] = {moved(path): score for path, score in state.get("best_k_models", {}).items()}
+    state["dirpath"] = now

@@ -1,5 +1,6 @@
 """The LightningModule: how to step, log and evaluate; it does not know what a loss is."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from reid_lightning.retrieval.evaluation import EvaluationRows, embed, map_inter
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
 from reid_lightning.systems.task import Task
+
+log = logging.getLogger("reid_lightning")
 
 CHECKPOINT_KEY = "reid_lightning"
 
@@ -69,6 +72,7 @@ class ReIDModule(LightningModule):
         self._scheduler = scheduler or default_schedule()
         self.validation = RetrievalEvaluation(protocol)
         self.test = RetrievalEvaluation(protocol)
+        self.data_fingerprint: str | None = None  # of the training data; it travels in the checkpoint
         self.evaluated: tuple[Ranking, EvaluationRows] | None = None  # the last evaluation, for reports
         self.validation_summary: dict[str, float] = {}  # of the best validation so far
         self.validation_interval: list[float] | None = None  # of its mAP
@@ -271,6 +275,7 @@ class ReIDModule(LightningModule):
             "version": __version__,
             "config": self.config,
             "identity_labels": self.identity_labels,
+            "data": self.data_fingerprint,
             "validation": self.validation_summary,
             "validation_interval": self.validation_interval,
             "tasks": {task.name: task.saved() for task in self.tasks},
@@ -293,6 +298,12 @@ class ReIDModule(LightningModule):
             raise InputError(
                 f"the checkpoint was trained on {len(entry['identity_labels'])} identities that are not the "
                 f"{len(self.identity_labels)} of this run; resume with the same data and data.validation settings"
+            )
+        known = entry.get("data"), self.data_fingerprint
+        if None not in known and known[0] != known[1] and self.global_rank == 0:
+            log.warning(
+                "resumed run differs from its checkpoint: the data have other rows, columns or image files than "
+                "those that it was trained on"
             )
         self.config = self.config or entry["config"]
         self.identity_labels = self.identity_labels or entry["identity_labels"]

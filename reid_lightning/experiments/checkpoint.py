@@ -10,6 +10,8 @@ import torch
 from omegaconf import OmegaConf
 
 from reid_lightning import __version__
+from reid_lightning.config.command_line import readable
+from reid_lightning.config.refused import REFUSED, in_our_words
 from reid_lightning.config.renamed import (
     SETTINGS,
     current_state,
@@ -206,10 +208,10 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
     """
     import hydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
+    overrides = readable(overrides)
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = OverridesParser.create().parse_overrides(overrides)
         groups = [o.key_or_group for o in parsed if (CONF / o.key_or_group).is_dir()]
         chosen = [FILLS.get(group, group).replace("/", ".") for group in groups]
         inside = [o for o in parsed if o.key_or_group in groups or _is_below(o.key_or_group, chosen)]
@@ -230,8 +232,10 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
                         group, name = key.split(".")
                         value = result["data"].get(suits.removeprefix("data."))
                         result[group] = {**result[group], name: value}
-    except HydraException as error:
-        raise InputError(" ".join(str(error).split())) from error
+    except REFUSED as error:
+        if (said := in_our_words(error, overrides)) is None:
+            raise
+        raise InputError("; ".join(said)) from error
     for o in parsed:
         if o not in inside:
             _set(result, o.key_or_group, o.value())

@@ -1,21 +1,30 @@
 """What can be seen to be wrong in a config before any work starts, by asking the classes that it names."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import numpy as np
+import torch
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from reid_lightning.config.resolve import CONF, class_of, instantiate, says, targets
 from reid_lightning.config.typed import check_values
 from reid_lightning.config.validate import check_config
+from reid_lightning.config.values import written
+from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.distributed.ddp_launcher import world_size
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.losses.spec import spec_of
 from reid_lightning.models.branches import Branch
 from reid_lightning.models.features import FIELDS
 from reid_lightning.results.run_result import reports_of
+from reid_lightning.retrieval.evaluation import EvaluationRows, check_rankable
 
 log = logging.getLogger("reid_lightning")
 
@@ -27,6 +36,8 @@ def check_run(config: Mapping[str, Any]) -> None:
         InputError: Names the keys and what to change.
     """
     check_config(config)
+    check_devices(config["trainer"])
+    _check_shares(config["sampler"], config["trainer"])
     for task, _ in tasks_of(config).values():
         task.check(config)
     check_evaluation(config)
@@ -64,9 +75,98 @@ def check_evaluation(config: Mapping[str, Any], has_data: bool = True) -> None:
         InputError: Names the keys and what to change.
     """
     check_values(config, ("evaluation", "reports", "trainer", *(["data"] if has_data else [])))
+    check_devices(config["trainer"])
     for report in reports_of(config):
         report.check(config)
     _check_fields(config)
+
+
+def check_data(config: Mapping[str, Any], datamodule: ReIDDataModule) -> None:
+    """Refuse data that the config's evaluation could not rank after the training, before images are decoded.
+
+    Args:
+        config: Plain containers.
+        datamodule: After its setup.
+
+    Raises:
+        InputError: Names the split, what is missing, and what to change.
+    """
+    protocol = instantiate(config["evaluation"], "evaluation")
+    splits = datamodule.table["split"].to_numpy()
+    known = datamodule.annotations
+    for name, parts in {"validation": ["val"], "test": ["query", "gallery"]}.items():
+        index = np.flatnonzero(np.isin(splits, parts))
+        if not len(index):
+            continue
+        columns = {
+            column: torch.from_numpy(np.asarray(getattr(known, column))[index])
+            for column in ("person_ids", "camera_ids", "is_query", "tracklet_ids")
+        }
+        rows = EvaluationRows(torch.zeros(len(index), 1), index=torch.from_numpy(index), **columns)
+        try:
+            check_rankable(rows, protocol)
+        except InputError as error:
+            raise InputError(f"the {name} cannot be ranked: {error}") from error
+
+
+def check_devices(trainer: Mapping[str, Any]) -> None:
+    """Refuse devices that this machine does not have.
+
+    Args:
+        trainer: The group `trainer` of a config.
+
+    Raises:
+        InputError: Names the key, and what there is.
+    """
+    kind, wanted = trainer["accelerator"], trainer["devices"]
+    gpus = torch.cuda.device_count()
+    if kind in ("gpu", "cuda") and not gpus and not torch.backends.mps.is_available():
+        raise InputError(
+            f"trainer.accelerator={kind} asks for a GPU, and torch finds none on this machine; use "
+            "trainer.accelerator=auto, or install a torch that fits the driver"
+        )
+    if kind not in ("gpu", "cuda", "auto") or not gpus:
+        return
+    numbers = wanted.split(",") if isinstance(wanted, str) and "," in wanted else wanted
+    listed = [int(one) for one in numbers if str(one)] if isinstance(numbers, list | tuple) else None
+    last = max(listed) + 1 if listed else int(wanted) if str(wanted).isdigit() else 0
+    if last > gpus:
+        raise InputError(
+            f"trainer.devices={written(wanted)} asks for more than the {gpus} GPU{'s' * (gpus > 1)} of this machine; use "
+            "trainer.devices=auto for all of them"
+        )
+
+
+def _check_shares(sampler: Mapping[str, Any], trainer: Mapping[str, Any]) -> None:
+    """Refuse a batch that the processes of a run cannot share, before they are started."""
+    processes = world_size(trainer["devices"], trainer["num_nodes"], trainer["accelerator"])
+    for name in ("identities", "batch_size", "triplets"):
+        size = sampler.get(name)
+        if isinstance(size, int) and size % processes:
+            raise InputError(
+                f"sampler.{name} must be a multiple of the {processes} processes that share a batch, got {size}"
+            )
+
+
+_NOT_LOGGED = re.compile(
+    r"monitor='([^']*)'\) could not find the monitored key|conditioned on metric `([^`]*)`"
+)
+
+
+@contextmanager
+def of_lightning() -> Iterator[None]:
+    """Report as the user's error what Lightning calls a misconfiguration, such as a monitor that nothing logs."""
+    try:
+        yield
+    except (MisconfigurationException, RuntimeError) as error:
+        if found := _NOT_LOGGED.search(str(error)):
+            raise InputError(
+                f"a callback has monitor={found[1] or found[2]}, and nothing of this name is logged; val/mAP is, for "
+                "instance"
+            ) from error
+        if isinstance(error, MisconfigurationException):
+            raise InputError(" ".join(str(error).split())) from error
+        raise
 
 
 def _check_fields(config: Mapping[str, Any]) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import HydraException
 
+from reid_lightning.config.command_line import readable
+from reid_lightning.config.refused import REFUSED, in_our_words
 from reid_lightning.config.resolve import CONF, plain, quoted
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.run import run_job
@@ -24,11 +25,14 @@ def compose(overrides: Sequence[str], output_dir: str | Path) -> dict[str, Any]:
     Raises:
         InputError: A key or an option does not exist, or a value that has no default is not given.
     """
+    overrides = readable(overrides)
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose("config", [*overrides, f"output_dir={quoted(output_dir)}"])
-    except HydraException as error:
-        raise InputError(" ".join(str(error).split())) from error
+    except REFUSED as error:
+        if (said := in_our_words(error, overrides)) is None:
+            raise
+        raise InputError("; ".join(said)) from error
     return plain(config)
 
 

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import load_module
+from reid_lightning.experiments.checks import check_data
 from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.files import require_output, require_writable
@@ -49,6 +50,7 @@ def evaluate(
     with watch.stage("data"):
         datamodule = build_datamodule(config)
         datamodule.setup("test")
+        check_data(config, datamodule)
         datamodule.prepare_data()  # decodes images, so it comes after what the tables alone tell
         warn_of_images(datamodule, Path(output_dir))
     trainer = Trainer(

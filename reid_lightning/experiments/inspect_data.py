@@ -2,13 +2,23 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from reid_lightning.config.resolve import instantiate
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
+from reid_lightning.data.content import compare_content
+from reid_lightning.data.image_cache import (
+    DecodedImages,
+    find_damaged,
+    missing_images,
+    open_images,
+    refuse_damaged,
+)
 from reid_lightning.data.table import (
     attribute_files,
     concatenate_tables,
@@ -17,17 +27,22 @@ from reid_lightning.data.table import (
     describe_table,
     identity_keys,
 )
-from reid_lightning.data.table_checks import remarks, require_images
+from reid_lightning.data.table_checks import remarks
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.compose import compose
 from reid_lightning.reporting.contact_sheet import contact_sheet
 from reid_lightning.reporting.pictures import require_picture
 from reid_lightning.reporting.terminal import as_it_is
 
+_SHOWN = 10  # damaged images that are listed
+
 
 def read_table(overrides: Sequence[str]) -> tuple[pd.DataFrame, AttributeSchema]:
     """Return table and attributes of the data sets that overrides such as `data=market1501 data.root=DIR` choose."""
-    config = compose(overrides, "none")
+    return _read_table(compose(overrides, "none"))
+
+
+def _read_table(config: dict[str, Any]) -> tuple[pd.DataFrame, AttributeSchema]:
     schema = (
         instantiate(config["attributes"]["schema"], "attributes.schema") if config["attributes"] else MARKET12
     )
@@ -41,10 +56,14 @@ def read_table(overrides: Sequence[str]) -> tuple[pd.DataFrame, AttributeSchema]
 def print_counts(overrides: Sequence[str]) -> None:
     """Print images, identities, cameras and distractors of every split, and how many people's attributes are known.
 
+    Then all images are decoded, into the image cache that a run uses, and those that are missing, damaged or occur twice
+    are listed.
+
     Raises:
-        InputError: A table cannot be used, or images are missing (after the counts).
+        InputError: Images are missing or damaged, and `data.damaged` is not skip.
     """
-    table, schema = read_table(overrides)
+    config = compose(overrides, "none")
+    table, schema = _read_table(config)
     for source, rows in table.groupby("source"):
         counts = describe_table(rows)
         page = Table(title=as_it_is("; ".join(describe_protocols(rows)) or source))
@@ -61,7 +80,29 @@ def print_counts(overrides: Sequence[str]) -> None:
         Console().print(page)
     for sentence in remarks(table):
         Console(stderr=True).print(sentence, highlight=False, markup=False, soft_wrap=True)
-    require_images(table)
+    _check_images(table, config["data"])
+
+
+def _check_images(table: pd.DataFrame, data: dict[str, Any]) -> None:
+    """Print which images are damaged and which occur twice; refuse damaged ones unless they are to be skipped."""
+    paths, (height, width) = table["path"].tolist(), data["image_size"]
+    images = (
+        open_images(paths, (height, width), data["cache_limit"], skip_damaged=True)
+        if data["cache"]
+        else DecodedImages(paths, (height, width), missing_images(paths))
+    )
+    damaged = find_damaged(images, paths)
+    kept = np.setdiff1d(np.arange(len(paths)), list(damaged))
+    content = compare_content(table.iloc[kept], None if images.checksums is None else images.checksums[kept])
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"Missing or damaged images: {len(damaged):,} of {len(paths):,}", markup=False)
+    for row in sorted(damaged)[:_SHOWN]:
+        console.print(f"  {damaged[row]}", markup=False)
+    console.print(f"Repeated images: {content.describe()}", markup=False)
+    for sentence in content.sentences():
+        console.print(f"  {sentence}", markup=False)
+    if data["damaged"] != "skip":
+        refuse_damaged(damaged, len(paths))
 
 
 def draw_sheet(path: str | Path, overrides: Sequence[str], people: int) -> None:

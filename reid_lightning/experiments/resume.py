@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +85,8 @@ def how_to_continue(folder: Path, sweeping: bool) -> str:
         _, checkpoint = _newest(folder)
     except InputError:
         return "Interrupted before the end of the first epoch. There is no checkpoint yet: run the same command again."
-    place = f"hydra.run.dir={quoted(folder)}"
+    plain = re.fullmatch(r"[\w./-]+", str(folder), re.ASCII)
+    place = f"hydra.run.dir={folder}" if plain else shlex.quote(f"hydra.run.dir={quoted(folder)}")
     return f"Interrupted. Add {place} resume=last to the command to continue after epoch {checkpoint['epoch'] + 1}."
 
 
@@ -101,7 +104,7 @@ def _newest(output_dir: Path) -> tuple[Path, dict[str, Any]]:
     Raises:
         InputError: There is none.
     """
-    read = {path: _read(path) for path in (output_dir / "checkpoints").glob("*.ckpt")}
+    read = {path: _read(path) for path in (output_dir / "checkpoints").glob("[!.]*.ckpt")}
     found = {path: checkpoint for path, checkpoint in read.items() if checkpoint is not None}
     if not found:
         raise InputError(

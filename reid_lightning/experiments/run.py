@@ -22,7 +22,6 @@ from reid_lightning.distributed.batch_norm import SynchronizedBatchNorm
 from reid_lightning.distributed.ddp_launcher import (
     Children,
     JobDDPStrategy,
-    is_first_process,
     processes_of_one_job,
     world_size,
 )
@@ -34,14 +33,15 @@ from reid_lightning.engine.checkpoint_io import AtomicCheckpointIO
 from reid_lightning.engine.metrics_file import MetricsFile
 from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
-from reid_lightning.experiments.checks import check_run, check_weights
+from reid_lightning.experiments.checks import check_data, check_run, check_weights, of_lightning
 from reid_lightning.experiments.factory import build_datamodule, build_module
 from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.experiments.resume import Resumed, resumed_from
+from reid_lightning.experiments.run_folder import alone_in
 from reid_lightning.experiments.source_tables import SourceTables
 from reid_lightning.experiments.tasks import tasks_of
-from reid_lightning.files import atomic_path, file_lock, require_writable
+from reid_lightning.files import atomic_path
 from reid_lightning.results.data_facts import warn_of_images
 from reid_lightning.results.finished import mark
 from reid_lightning.results.protocol_line import warn_of_small_validation
@@ -65,9 +65,6 @@ class Fitted:
     unfinished: bool = False  # the time limit ended it; a continued run has more epochs to train
 
 
-LOCK = ".lock"  # in a run's folder, held while a process works there
-
-
 def run_job(
     config: dict[str, Any], tables: SourceTables | None = None, locked: bool = False
 ) -> RunResult | None:
@@ -89,9 +86,7 @@ def run_job(
     keep_freed_memory()
     check_run(config)
     output_dir = Path(config["output_dir"])
-    require_writable(output_dir)
-    alone = nullcontext() if locked else _alone_in(output_dir)
-    with alone, _loggers_closed():
+    with alone_in(output_dir, locked), _loggers_closed():
         resumed = resumed_from(config, output_dir)
         if resumed is None:
             check_weights(config)
@@ -139,16 +134,6 @@ def _run(
     return result
 
 
-def _alone_in(folder: Path) -> AbstractContextManager[None]:
-    """Hold the lock of a run's folder; the first process of a job holds it for all."""
-    if not is_first_process():
-        return nullcontext()
-    return file_lock(
-        folder / LOCK,
-        refusing=f"another run is at work in {folder}: wait for its end, or choose another hydra.run.dir",
-    )
-
-
 @contextmanager
 def _loggers_closed() -> Iterator[None]:
     """Close what a job that ends early has opened, so that the next job of the process starts runs of its own."""
@@ -192,6 +177,7 @@ def _fit(
         if tables is not None:
             datamodule.sources = dict(tables.readers(config))
         datamodule.setup("fit")
+        check_data(config, datamodule)
         warn_of_small_validation(datamodule, instantiate(config["evaluation"], "evaluation"))
         for kind, settings in tasks_of(config).values():
             kind.check_data(settings, config, datamodule)
@@ -199,6 +185,7 @@ def _fit(
         warn_of_images(datamodule, Path(config["output_dir"]))
     with watch.stage("build"):
         module = build_module(config, datamodule.num_identities, datamodule.identity_labels, datamodule)
+        module.data_fingerprint = datamodule.fingerprint()
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
         if config["time_limit"] is not None:
             deadline = watch.started + 60 * config["time_limit"]
@@ -206,7 +193,7 @@ def _fit(
         trainer = _trainer(config, output_dir, callbacks, children, datamodule.has_validation, resumed)
     run = run_of(trainer, module, datamodule, Path(config["output_dir"]), config, watch)
     _prepare(module, replace(run, resumed=resumed is not None))
-    with watch.stage("fit"):
+    with watch.stage("fit"), of_lightning():
         path = str(resumed.path) if resumed else None
         trainer.fit(module, datamodule, ckpt_path=path, weights_only=True)
     if trainer.interrupted:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from reid_lightning.config.resolve import instantiate
+from reid_lightning.data.cells import identifiers, refuse, texts
 from reid_lightning.data.decoding import decode_image
 from reid_lightning.data.readers.image_files import images_below
 from reid_lightning.data.readers.table_file import read_columns
@@ -104,7 +105,7 @@ def embed(
     Embeddings(
         embedder(table["path"].tolist()),
         table["path"].to_numpy(np.str_),
-        table["person_id"].to_numpy(np.str_) if "person_id" in table.columns else unknown,
+        table["person_id"].fillna("").to_numpy(np.str_) if "person_id" in table.columns else unknown,
         unknown,
         no,
         no,
@@ -135,7 +136,7 @@ def list_images(where: str | Path, name: str | None = None, people: bool = False
             folders = [_folder_of(path, where) for path in table["path"]]
             table["person_id"] = pd.Series(folders, table.index, dtype=object)
     elif where.suffix.lower() in TABLES and where.is_file():
-        table = _of_table(where)
+        table = _of_table(where, people and name is None)
     elif where.is_file():
         table = pd.DataFrame({"path": [str(where)]}, dtype=object)
     else:
@@ -159,16 +160,19 @@ def _folder_of(path: str, root: Path) -> str:
     return parts[0]
 
 
-def _of_table(file: Path) -> pd.DataFrame:
-    table = read_columns(file)
+def _of_table(file: Path, people: bool) -> pd.DataFrame:
+    table = read_columns(file).reset_index(drop=True)
     if "path" not in table.columns:
         raise InputError(f"{file} has no column path: it has {', '.join(map(str, table.columns))}.")
-    table = table[[column for column in ("path", "person_id") if column in table.columns]].astype("string")
-    for column in table.columns:
-        empty = np.flatnonzero(table[column].isna())
-        if len(empty):
-            raise InputError(f"{file}, row {empty[0] + 1}: {column} is empty.")
-    table = table.astype(object).map(read_cell)  # a run's queries.csv is such a table
-    folder = file.parent.absolute()
-    paths = [os.path.join(folder, path) for path in table["path"]]
-    return table.assign(path=pd.Series(paths, table.index, dtype=object))
+    columns = {"path": texts(table, "path", str(file))}
+    if "person_id" in table.columns:
+        columns["person_id"] = identifiers(table, "person_id", str(file))
+    for name, values in columns.items():
+        if name == "path" or people:
+            refuse(table, values.isna().to_numpy(bool), str(file), f"{name} is empty")
+    # A run's queries.csv is such a table, whose cells are written so that a spreadsheet runs none.
+    known = pd.DataFrame(
+        {name: values.astype(object).map(read_cell, na_action="ignore") for name, values in columns.items()}
+    )
+    paths = [os.path.join(file.parent.absolute(), path) for path in known["path"]]
+    return known.assign(path=pd.Series(paths, known.index, dtype=object))

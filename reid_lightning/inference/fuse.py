@@ -77,13 +77,13 @@ def fuse_files(
         InputError: A file or choice cannot be used, or no image of one file is in the other.
     """
     require_option("--weight", 0 <= weight <= 1, "lie between 0 and 1", weight)
-    for option, value, choices in (
+    for option, value, known in (
         ("--normalisation", normalisation, Normalisation),
         ("--rule", rule, Rule),
         ("--key", key, Key),
         ("--camera-policy", camera_policy, CameraPolicy),
     ):
-        require_choice(option, value, get_args(choices))
+        require_choice(option, value, get_args(known))
     check_choices(weight, normalisation, rule)
     if output is not None:
         require_output(output)
@@ -141,14 +141,14 @@ def fuse_files(
         gallery_with_faces=float(has_face[~body.is_query].mean()),
     )
     if output is not None:
-        choices = {
+        settings = {
             "weight": weight,
             "normalisation": normalisation,
             "rule": rule,
             "camera_policy": camera_policy,
         }
         with atomic_path(output) as temporary:
-            temporary.write_text(json.dumps(choices | asdict(result), indent=2) + "\n")
+            temporary.write_text(json.dumps(settings | asdict(result), indent=2) + "\n")
     _print(result)
     return result
 

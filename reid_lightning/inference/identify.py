@@ -1,6 +1,7 @@
 """Enrol people by their images, and name the people of others: what `reid enrol` and `reid identify` do."""
 
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def enrol(
     require_option("--name", name is None or bool(name.strip()), "not be empty", repr(name))
     quiet()
     table = list_images(images, name, people=True)
-    before = Enrolment.load(people) if people.exists() else None
+    before = Enrolment.load(people) if os.path.exists(people) else None
     require_output(people, [] if before else VECTORS)
     embedder = Embedder(checkpoint, overrides, trust)
     if before is not None:

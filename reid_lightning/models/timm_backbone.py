@@ -1,5 +1,6 @@
 """Any model of timm as a backbone."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,9 +33,10 @@ class TimmBackbone(Backbone):
         self, name: str, weights: str | None, image_size: Sequence[int] | None = None, frozen_layers: int = 0
     ) -> None:
         if not timm.is_model(name):
-            near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+            near = difflib.get_close_matches(name, timm.list_models(), 5, 0.6)
             raise ValueError(
-                f"name must be a timm model, got {name}" + (f"; near it: {', '.join(near)}" if near else "")
+                f"name must be a timm model, got {name}; "
+                + (f"near it: {', '.join(near)}" if near else "`reid list timm` shows all")
             )
         arguments: dict[str, Any] = {"num_classes": 0, "global_pool": ""}
         config = timm.get_pretrained_cfg(name)

@@ -19,11 +19,18 @@ from reid_lightning.models.weight_names import fit_positions, from_solider
 log = logging.getLogger("reid_lightning")
 
 # How others wrap the network whose weights they save, outermost first.
-_WRAPPERS = ("teacher", "state_dict", "model", "network", "net")
-_PREFIXES = (
-    *("module.", "network.", "model.", "backbone.", "base.", "body.", "encoder.", "encoder_q."),
-    *("parts.", "branch."),  # of a part branch in this project's checkpoints
+_WRAPPERS: tuple[str, ...] = ("teacher", "state_dict", "model", "network", "net")
+_PREFIXES: tuple[str, ...] = (
+    "module.",
+    "network.",
+    "model.",
+    "backbone.",
+    "base.",
+    "body.",
+    "encoder.",
+    "encoder_q.",
 )
+_PREFIXES += ("parts.", "branch.")  # of a part branch in this project's checkpoints
 PATIENCE = 20.0  # seconds that a server may take to answer
 LEAST_MATCHED = 0.5
 # Scores beside the weights, which torchreid saves as numpy's numbers.

@@ -1,7 +1,9 @@
 """CSV files that a spreadsheet may open: no cell of text is a formula."""
 
+import csv
 import re
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -27,12 +29,15 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
         InputError: It cannot be written.
     """
     safe = table.rename(columns=write_cell)
+    quoting: Literal[0, 2] = csv.QUOTE_MINIMAL
     for place, column in enumerate(table.columns):
         if not (pd.api.types.is_numeric_dtype(table[column]) or pd.api.types.is_bool_dtype(table[column])):
             cells = pd.Series([write_cell(value) for value in table[column]], table.index, dtype=object)
-            safe.isetitem(place, cells)
+            safe.isetitem(place, cells.array)
+            if any("\r" in value for value in cells if isinstance(value, str)):
+                quoting = csv.QUOTE_NONNUMERIC  # otherwise it would begin a new row, and in it a formula
     with atomic_path(path) as temporary:
-        safe.to_csv(temporary, index=False, errors="backslashreplace")
+        safe.to_csv(temporary, index=False, quoting=quoting, errors="backslashreplace")
 
 
 def write_cell(value: object) -> object:

@@ -1,5 +1,6 @@
 """Curves of a run: cumulative matching and learning. Drawn without a display and without global state."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,8 @@ def save(figure: "Figure", path: str | Path) -> None:
         InputError: The file extension is not an image format.
     """
     require_figure(path)
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name; it is drawn as a box
         figure.savefig(temporary)
 
 

@@ -3,7 +3,6 @@
 import logging
 import stat
 from collections.abc import Iterable
-from os import PathLike
 from pathlib import Path
 
 import cv2
@@ -23,7 +22,7 @@ _TILE = 200  # grey
 Picture = NDArray[np.uint8]
 
 
-def read_picture(path: str | PathLike[str], longest: int = LONGEST) -> Picture:
+def read_picture(path: str | Path, longest: int = LONGEST) -> Picture:
     """Return an image as the model sees it: turned as its EXIF data says, 8 bits a channel, without transparency.
 
     Args:
@@ -57,7 +56,7 @@ def read_picture(path: str | PathLike[str], longest: int = LONGEST) -> Picture:
     return np.ascontiguousarray(image[..., ::-1])
 
 
-def read_pictures(paths: Iterable[str | PathLike[str]], longest: int = LONGEST) -> dict[str, Picture]:
+def read_pictures(paths: Iterable[str | Path], longest: int = LONGEST) -> dict[str, Picture]:
     """Return images by their path; one that cannot be read any more is a grey tile, of which one warning tells.
 
     What a run has computed must not be lost because a picture of it cannot be drawn.
@@ -76,7 +75,7 @@ def read_pictures(paths: Iterable[str | PathLike[str]], longest: int = LONGEST) 
     return pictures
 
 
-def require_picture(path: str | PathLike[str]) -> None:
+def require_picture(path: str | Path) -> None:
     """Refuse a picture that cannot be written, before any work; its folder is made.
 
     Raises:
@@ -89,7 +88,7 @@ def require_picture(path: str | PathLike[str]) -> None:
     require_output(path)
 
 
-def write_picture(picture: Picture, path: str | PathLike[str], *settings: int) -> None:
+def write_picture(picture: Picture, path: str | Path, *settings: int) -> None:
     """Write (H, W, 3) uint8 pixels, red first, whole or not at all; `settings` are those of `cv2.imencode`.
 
     Raises:

@@ -60,15 +60,16 @@ def warn_of_small_validation(data: ReIDDataModule, protocol: EvaluationProtocol)
 def validation_size(data: ReIDDataModule, protocol: EvaluationProtocol) -> tuple[int, int]:
     """Return how many queries of the validation have a true match, and how many people these show."""
     codes, rows = data.annotations, np.flatnonzero(data.table["split"] == "val")
+    rows = rows[codes.person_ids[rows] >= 0]
     query, gallery = rows[codes.is_query[rows]], rows[~codes.is_query[rows]]
-    sides = [
+    asked, known = (
         Side(
             torch.empty(len(side), 0),
             *map(torch.from_numpy, (codes.person_ids[side], codes.camera_ids[side])),
         )
         for side in (query, gallery)
-    ]
-    of_query, _, counted = Matches.of(*sides, protocol.camera_policy).of_queries(slice(None))
+    )
+    of_query, _, counted = Matches.of(asked, known, protocol.camera_policy).of_queries(slice(None))
     matched = query[np.unique(of_query[counted])]
     tracklets = codes.tracklet_ids[matched]
     queries = np.where(tracklets < 0, -1 - matched, tracklets) if protocol.tracklets else matched

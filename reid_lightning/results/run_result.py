@@ -160,7 +160,7 @@ def _write(
 def _people(table: pd.DataFrame, splits: Sequence[str]) -> int:
     """Count the people in some splits of a table."""
     rows = table.loc[table["split"].isin(splits), ["source", "person_id"]]
-    return len(rows.drop_duplicates())
+    return len(rows.dropna().drop_duplicates())
 
 
 def _facts(

@@ -17,7 +17,7 @@ from reid_lightning.retrieval.matches import Matches, Side
 from reid_lightning.retrieval.neighbours import Neighbours, nearest_pairs
 from reid_lightning.retrieval.open_set import open_set_scores
 from reid_lightning.retrieval.protocol import EvaluationProtocol
-from reid_lightning.retrieval.ranking import Ranking, rank_pairs
+from reid_lightning.retrieval.ranking import Ranking, no_match_message, rank_pairs
 from reid_lightning.retrieval.similarities import Comparison, Similarities
 from reid_lightning.retrieval.single_shot import rank_single_shot
 from reid_lightning.retrieval.statistics import mean_interval
@@ -100,6 +100,25 @@ def ranked_rows(collected: EvaluationRows, protocol: EvaluationProtocol) -> Eval
     index, order = collected.index.sort(stable=True)
     rows = collected.select(order[torch.cat([index.new_ones(1), index.diff()]) > 0])
     return rows if protocol.tracklets is None else _pooled(rows, protocol)
+
+
+def check_rankable(rows: EvaluationRows, protocol: EvaluationProtocol) -> None:
+    """Refuse rows that a protocol cannot rank whatever their vectors will be.
+
+    Args:
+        rows: Rows as `ranked_rows` takes them; their vectors may be empty.
+        protocol: How they will be ranked.
+
+    Raises:
+        InputError: There are no tracklets to pool, too few images for the re-ranking, or no query has a true match.
+    """
+    rows = ranked_rows(rows, protocol)
+    query, gallery = rows.query, rows.gallery
+    matches = Matches.of(query, gallery, protocol.camera_policy)
+    if not matches.of_queries(slice(0, len(query)))[2].any():
+        raise InputError(no_match_message(matches, len(query)))
+    if (check_size := getattr(protocol.rerank, "check_size", None)) is not None:
+        check_size(len(rows))
 
 
 def rank_rows(rows: EvaluationRows, protocol: EvaluationProtocol) -> Ranking:

@@ -53,6 +53,21 @@ class KReciprocalRerank:
         """Return the choices in words."""
         return f"re-ranked by k-reciprocal neighbours ({self.k1}/{self.k2}/{self.weight})"
 
+    def check_size(self, images: int) -> None:
+        """Refuse too few images.
+
+        Args:
+            images: Those of the queries and of the gallery together.
+
+        Raises:
+            InputError: There are not more than `k1`.
+        """
+        if images <= self.k1:
+            raise InputError(
+                f"Re-ranking by k1={self.k1} reciprocal neighbours needs more than the {images} images that there "
+                "are; lower k1 (evaluation.rerank.k1)."
+            )
+
     def apply(
         self, plain: Similarities, query_extra: Tensor | None = None, gallery_extra: Tensor | None = None
     ) -> "ReciprocalSimilarities":
@@ -75,11 +90,7 @@ class KReciprocalRerank:
             [[[0, 1, 2, 3, 4]]]
         """
         images = torch.cat([plain.query, plain.gallery])
-        if len(images) <= self.k1:
-            raise InputError(
-                f"Re-ranking by k1={self.k1} reciprocal neighbours needs more than the {len(images)} images that there "
-                "are; lower k1 (evaluation.rerank.k1)."
-            )
+        self.check_size(len(images))
         neighbours, largest = _neighbours(images, self.k1 + 1)
         weights = _weights(images, _neighbourhoods(neighbours, self.k1), largest)
         if self.k2 > 1:

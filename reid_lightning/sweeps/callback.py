@@ -1,10 +1,32 @@
-"""What happens at the beginning and at the end of every `--multirun`."""
+"""What happens at the beginning and at the end of every run and every `--multirun`."""
 
 import sys
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+from reid_lightning.errors import InputError
+from reid_lightning.files import require_writable
+
+
+class FolderCheck(Callback):
+    """Ends a command before it starts when its folder cannot be written to, before Hydra writes there."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Look at the run's folder."""
+        self._check(config.hydra.run.dir)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Look at the sweep's folder."""
+        self._check(config.hydra.sweep.dir)
+
+    def _check(self, folder: str) -> None:
+        try:
+            require_writable(folder)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from error  # Hydra turns other exceptions of a callback into warnings
 
 
 class SweepCheck(Callback):

@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from reid_lightning import __version__
 from reid_lightning.config.resolve import plain
 from reid_lightning.distributed.ddp_launcher import is_first_process
+from reid_lightning.experiments.run_folder import LOCK
 from reid_lightning.experiments.source_tables import TABLES
 from reid_lightning.files import atomic_path, file_lock
 from reid_lightning.results.finished import is_finished, mark
@@ -60,7 +61,7 @@ def run_in_sweep(config: Any) -> float | None:
             _write_identity(folder, job, swept)
         settled = plain(config)
         if state["known"] and settled["resume"] is None:
-            settled["resume"] = _continued(folder, can_resume=not settled["refit"])
+            settled["resume"] = _continued(folder)
         if torch.cuda.is_available():
             gc.collect()  # the last job's network refers to its trainer and back, and holds the GPU's memory
         result = run_job(settled, TABLES, locked=True)
@@ -89,10 +90,10 @@ def _write_identity(folder: Path, job: JobFingerprint, swept: Sequence[str]) -> 
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _continued(folder: Path, can_resume: bool) -> str | None:
+def _continued(folder: Path) -> str | None:
     """Return what `resume` is for a job that has been begun here; clear away what cannot be continued."""
-    whole = any(zipfile.is_zipfile(path) for path in (folder / "checkpoints").glob("*.ckpt"))
-    if can_resume and whole and (folder / "checkpoints" / "last.ckpt").is_file():
+    whole = any(zipfile.is_zipfile(path) for path in (folder / "checkpoints").glob("[!.]*.ckpt"))
+    if whole and (folder / "checkpoints" / "last.ckpt").is_file():
         log.info("%s: continued from its last checkpoint", folder)
         if is_first_process():
             (folder / "metrics.json").unlink(missing_ok=True)  # its results had not all been written
@@ -110,8 +111,6 @@ def _continued(folder: Path, can_resume: bool) -> str | None:
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Wait until nobody else works in a job's folder; of the processes of one job the first waits for all."""
-    from reid_lightning.experiments.run import LOCK
-
     if not is_first_process():
         yield
         return

@@ -57,7 +57,7 @@ def test_no_hint_for_a_key_that_exists():
 
 def test_a_key_of_a_group_without_an_option_names_one():
     assert hints(["attributes.weight=2"]) == [
-        "'attributes.weight' needs an option of its group, such as 'attributes=market12'."
+        "there is no setting attributes.weight here; it needs an option of its group, such as attributes=market12"
     ]
 
 
@@ -65,7 +65,7 @@ def test_an_option_of_a_nested_group_is_no_key():
     group = "experiment/kiel/network"
     assert hints(["experiment=kiel/tables/loss", f"{group}=mildnet,mildnet_narrow", "seed=1,2"]) == []
     assert hints(["experiment=kiel/tables/loss", f"{group}=mildnett"]) == [
-        f"Did you mean '{group}=mildnet' instead of '{group}=mildnett'? `reid list {group}` shows all options."
+        f"there is no option {group}=mildnett; did you mean {group}=mildnet? (`reid list {group}` shows all)"
     ]
 
 

@@ -95,10 +95,10 @@ def test_the_command_answers_without_the_heavy_libraries():
 
 
 def test_an_unknown_option_names_the_command_that_lists_them():
-    assert hints(["loss=zzzz"]) == ["There is no 'loss=zzzz'. `reid list loss` shows all options."]
+    assert hints(["loss=zzzz"]) == ["there is no option loss=zzzz; `reid list loss` shows all"]
     assert hints(["--config-dir=mine", "loss=zzzz"]) == []
     assert hints(["miner@loss.triplet.miner=semi_har"]) == [
-        "Did you mean 'miner@loss.triplet.miner=semi_hard' instead of 'miner@loss.triplet.miner=semi_har'? "
-        "`reid list miner` shows all options."
+        "there is no option miner@loss.triplet.miner=semi_har; did you mean miner@loss.triplet.miner=semi_hard? "
+        "(`reid list miner` shows all)"
     ]
     assert hints(["loss=choice(triplet,circle)", "experiment/small=glob(*)", "logger=null"]) == []

@@ -1,5 +1,6 @@
 """A setting without effect is said in a line, and a sweep that varies it in every job is refused."""
 
+import itertools
 import logging
 import subprocess
 import sys
@@ -185,3 +186,52 @@ def test_a_subclass_reads_as_little():
     class Child(Loss): ...
 
     assert [unread.name for unread in unread_by(Child, {})] == ["margin"]
+
+
+CHOICES = {
+    "pooling": ("avg", "max", "gem"),
+    "neck": ("bnneck", "linear", "relu", "none"),
+}
+READERS = {
+    "stripes": ["triplet", "part_identity"],
+    "aligned": ["aligned"],
+    "scp": ["triplet", "spatial_channel"],
+}
+
+
+def network_of(config):
+    """Return what sets the network of a config apart: modules, their settings, and the shapes of its tensors."""
+    from reid_lightning.config.resolve import plain
+    from reid_lightning.experiments.factory import build_network
+
+    network = build_network(plain(config), 7)
+    modules = [
+        (
+            name,
+            type(module),
+            module.extra_repr(),
+            sorted((k, v) for k, v in vars(module).items() if isinstance(v, int | float)),
+        )
+        for name, module in network.named_modules()
+    ]
+    return modules, [(name, value.shape) for name, value in network.state_dict().items()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", CHOICES)
+@pytest.mark.parametrize("parts", ["none", "stripes", "aligned", "scp", "pose"])
+@pytest.mark.parametrize(
+    "backbone", [["mildnet", "backbone.width=0.25"], ["resnet10"], ["timm", "backbone.name=test_vit"]]
+)
+def test_options_that_make_the_same_network_are_said_to_have_no_effect(backbone, parts, group):
+    losses = ",".join(READERS.get(parts, ["triplet"]))
+    found = {}
+    for choice in CHOICES[group]:
+        config = hydra.compose(
+            "config",
+            [f"backbone={backbone[0]}", *backbone[1:], f"parts={parts}", f"loss=[{losses}]", f"{group}={choice}",
+             "data.image_size=[64,32]", "data.weights=null", "output_dir=none"],
+        )  # fmt: skip
+        found[choice] = network_of(config), any(idle.covers(group) for idle in without_effect(config))
+    for (first, (one, idle)), (second, (other, also_idle)) in itertools.combinations(found.items(), 2):
+        assert one != other or (idle and also_idle), f"{group}={first} and {group}={second}"

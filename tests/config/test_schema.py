@@ -4,7 +4,7 @@ import hydra
 import pytest
 
 from reid_lightning.config import schema
-from reid_lightning.config.resolve import CONF
+from reid_lightning.config.resolve import CONF, plain
 from reid_lightning.config.validate import differences
 from reid_lightning.sweeps.fingerprint import settings
 
@@ -106,9 +106,44 @@ def test_a_resumed_run_may_move_and_go_on_elsewhere():
     old = {"output_dir": "a", "callbacks": {"best": {"dirpath": "a", "mode": "max"}}, "time_limit": None}
     new = {"output_dir": "b", "callbacks": {"best": {"dirpath": "b", "mode": "min"}}, "time_limit": 4}
     assert list(differences(old, new)) == ["callbacks.best.mode was 'max', is 'min'"]
-    assert list(differences({"data": {"root": "a"}}, {"data": {"root": "b"}})) == [
-        "data.root was 'a', is 'b'"
+    assert list(differences({"data": {"root": "a"}}, {"data": {"root": "b"}})) == []
+
+
+def test_a_resumed_run_may_differ_in_what_a_sweep_calls_irrelevant():
+    irrelevant = set(schema.keys_that_change("machine", "place"))
+    assert irrelevant <= set(schema.resumable())
+    assert set(schema.resumable()) - irrelevant == {"resume", "reports", "trainer.max_epochs"}
+    moved = {
+        "trainer": {"accelerator": "gpu", "devices": 4},
+        "data": {"cache": False, "cache_limit": 1.0, "num_workers": 3, "root": "b", "sources": {"x": {"root": "b"}}},
+    }  # fmt: skip
+    before = {
+        "trainer": {"accelerator": "cpu", "devices": 1},
+        "data": {"cache": True, "cache_limit": 20.0, "num_workers": None, "sources": {"x": {"root": "a"}}},
+    }
+    assert list(differences(before, moved)) == []
+    assert list(differences({"trainer": {"precision": 16}}, {"trainer": {"precision": 32}})) == [
+        "trainer.precision was 16, is 32"
     ]
+
+
+def test_an_argument_that_was_left_out_had_its_default():
+    target = "reid_lightning.losses.triplet.TripletLoss"
+    old, new = {"_target_": target}, {"_target_": target, "margin": 0.3, "soft_margin": False}
+    assert list(differences({"loss": old}, {"loss": new})) == []
+    assert list(differences({"loss": new}, {"loss": old})) == []
+    assert list(differences({"loss": old}, {"loss": new | {"margin": 0.5}})) == [
+        "loss.margin was 0.3, is 0.5"
+    ]
+
+
+def test_reports_of_an_earlier_run_are_no_differences(composed):
+    from reid_lightning.experiments.checkpoint import completed
+
+    now = plain(composed("report=embedding_map", "output_dir=none"))
+    old = {key: value for key, value in now.items() if key != "reports"}
+    old["evaluation"] = now["evaluation"] | {"map": True}
+    assert list(differences(completed(old), now)) == []
 
 
 def test_nothing_is_no_other_than_an_empty_mapping():

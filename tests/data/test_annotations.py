@@ -127,7 +127,7 @@ def test_attributes_join_by_identity_with_or_without_zeros(tmp_path):
         ({"gender": 0}, ["row 3", "column gender", "0 is not within 1..2"]),  # though 0 is a code elsewhere
         ({"hat": -1}, ["row 3", "column hat", "1..2"]),
         ({"bag": "inf"}, ["row 3", "column bag", "whole number"]),
-        ({"id": ""}, ["row 3", "column id", "no identity"]),
+        ({"id": ""}, ["row 3", "column id", "not an identity"]),
         ({"hat": "maybe"}, ["row 3", "column hat", "maybe", "whole number"]),
         ({"upblack": 2, "upred": 2}, ["row 3", "columns upblack and upred"]),
         ({"id": "0001"}, ["row 3", "column id", "0001", "second time"]),
@@ -277,7 +277,7 @@ def test_one_attribute_file_a_source(tmp_path):
     [
         ("", "cannot be read as CSV"),
         ("id,hat\n", "holds no identities"),
-        ("id,hat\n1,2,3\n", "more cells in a row than in its header"),
+        ("id,hat\n1,2,3\n", "row 1 has 3 cells, but its first line names 2 columns"),
     ],
 )
 def test_a_broken_csv_is_an_error(tmp_path, content, message):
@@ -306,3 +306,11 @@ def test_yaml_words_for_no_and_yes_are_class_names():
         attribute_schema("mine", {"hat": "no"})
     with pytest.raises(ValueError, match=r"^prefixes names coat, which is not among hat"):
         attribute_schema("mine", {"hat": ["no", "yes"]}, prefixes={"coat": "coat_"})
+
+
+def test_people_join_as_whole_numbers_with_gaps_and_unknown_ones_have_no_attributes(tmp_path):
+    (tmp_path / "hats.csv").write_text("id;hat\n1.0;0\n2.0;1\n")
+    own = attribute_schema("own", {"hat": ["no", "yes"]})
+    rows = {"path": ["a.jpg", "b.jpg", "c.jpg"], "person_id": ["1", "2", None], "split": "train"}
+    table = pd.DataFrame(rows).assign(attribute_file=str(tmp_path / "hats.csv"))
+    assert concatenate_tables({"album": table}, own)["hat"].tolist() == [0, 1, pd.NA]

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reid_lightning.data.fingerprint import fingerprint
 from reid_lightning.data.readers.table_file import read_table_file
 from reid_lightning.data.table import concatenate_tables, numbers_of
 from reid_lightning.errors import InputError
@@ -101,3 +102,13 @@ def test_measurements_of_a_file_are_kept_and_read(tmp_path, ending):
     rows.to_csv(file, index=False) if ending == "csv" else rows.to_parquet(file)
     weights = numbers_of(concatenate_tables({"people": read_table_file(file)}), "weight")
     np.testing.assert_array_equal(weights, [71.0625, np.nan])
+
+
+def test_a_column_of_lists_has_a_fingerprint(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    found = []
+    for box in ([1, 2], [1, 2], [1, 3]):
+        rows = {"path": ["a.jpg"], "person_id": ["1"], "split": ["train"], "box": [box]}
+        pd.DataFrame(rows).to_parquet(tmp_path / "people.parquet")
+        found.append(fingerprint({"people": read_table_file(tmp_path / "people.parquet")}))
+    assert found[0] == found[1] != found[2]

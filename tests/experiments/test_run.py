@@ -1,6 +1,7 @@
 """The whole run on a handful of generated people: files, resume, refit, processes, errors."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -123,6 +124,23 @@ def test_a_resumed_run_equals_the_uninterrupted_one(compose, tiny, tmp_path):
             run_job(compose(*tiny, *length, *overrides, output_dir=tmp_path / "whole"))
     assert (tmp_path / "whole" / "config.yaml").read_text() == before
     assert len(metrics(tmp_path / "whole")) > 4
+
+
+def test_a_resume_on_other_data_is_said_and_on_moved_data_is_not(compose, tiny, tmp_path, caplog):
+    stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 1}"
+    root = "data.sources.pedestrians.root"
+    run_job(compose(*tiny, stop, f"{root}={tmp_path / 'here'}", "trainer.max_epochs=3"))
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    moved = [*tiny, "trainer.max_epochs=3", "resume=last", f"{root}={tmp_path / 'there'}", "data.cache=false"]
+    caplog.clear()
+    run_job(compose(*moved, stop.replace("epochs: 1", "epochs: 2")))
+    said = [message for message in caplog.messages if "differs from its checkpoint" in message]
+    assert said == ["resumed run differs from its checkpoint: callbacks.stop.epochs was 1, is 2"]
+    picture = next((tmp_path / "there" / "bounding_box_train").glob("*.jpg"))
+    picture.write_bytes(picture.read_bytes() + b"\0")
+    caplog.clear()
+    run_job(compose(*moved, stop.replace("epochs: 1", "epochs: 3")))
+    assert any("the data have other rows, columns or image files" in message for message in caplog.messages)
 
 
 def test_a_resume_without_a_checkpoint_is_an_error_and_trains_nothing(compose, tiny, tmp_path):

@@ -89,6 +89,10 @@ class Started:
             time.sleep(0.005)
         return True
 
+    def after(self, seconds: float) -> None:
+        """Let it run for some time, or until it ends."""
+        self.process.join(seconds)
+
     def wait(self, seconds: float = TIMEOUT) -> Ended:
         """Wait for its end."""
         self.process.join(seconds)

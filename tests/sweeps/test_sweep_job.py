@@ -76,17 +76,18 @@ def test_a_finished_job_is_not_trained_again(job, caplog):
     assert "finished already" in caplog.text
 
 
-def test_a_half_finished_job_is_continued(job):
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_half_finished_job_is_continued(job, refit):
     job.train = half
     with pytest.raises(KeyboardInterrupt):
         job.run()
     job.train = finish
-    assert job.run() == 0.5
+    assert job.run(refit=refit) == 0.5
     assert job.calls == [None, "last"]
     assert (job.folder / "metrics.csv").is_file()
 
 
-@pytest.mark.parametrize("left", ["no checkpoint", "torn checkpoint", "refit"])
+@pytest.mark.parametrize("left", ["no checkpoint", "torn checkpoint"])
 def test_what_cannot_be_continued_starts_anew(job, left):
     job.train = half
     with pytest.raises(KeyboardInterrupt):
@@ -102,7 +103,7 @@ def test_what_cannot_be_continued_starts_anew(job, left):
         return finish(folder)
 
     job.train = fresh
-    assert job.run(refit=left == "refit") == 0.5
+    assert job.run() == 0.5
     assert job.calls == [None, None]
 
 

@@ -24,7 +24,7 @@ def example(count=40, seed=0):
     is_query = torch.arange(count) < 8
     rows = {
         "path": [f"/data/set/{k:04d}.jpg" for k in range(count)],
-        "person_id": [str(int(p)) for p in people],
+        "person_id": [str(int(p)) if k < count - 6 else "nobody" for k, p in enumerate(people)],
         "camera_id": [str(int(c)) for c in cameras],
         "split": ["query" if q else "gallery" for q in is_query],
         "distractor": [k >= count - 6 for k in range(count)],

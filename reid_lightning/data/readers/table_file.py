@@ -45,7 +45,7 @@ def read_table_file(root: str | Path, columns: Mapping[str, str] | None = None) 
     folder = str(path.parent.absolute())
     for name in _PATHS:
         if name in table.columns:
-            table[name] = [_below(folder, value) for value in table[name].tolist()]
+            table[name] = pd.Series([_below(folder, value) for value in table[name]], table.index)
     return validate_table(table, str(path))
 
 

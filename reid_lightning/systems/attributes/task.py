@@ -124,7 +124,9 @@ class AttributeTask(Task):
     ) -> None:
         """Refuse training images of which none has any attribute."""
         schema = datamodule.attributes
-        check_annotations(schema.names, schema.sizes, datamodule.attribute_counts)
+        sources = config["data"]["sources"]
+        files = [f"data.sources.{name}.attributes" for name, node in sources.items() if "attributes" in node]
+        check_annotations(schema.names, schema.sizes, datamodule.attribute_counts, files)
 
     def losses(
         self, network: ReIDNetwork, features: Features, batch: Mapping[str, Tensor], gather: Gather
@@ -209,13 +211,16 @@ class AttributeTask(Task):
             self.form = AttributeForm(**saved["form"])
 
 
-def check_annotations(names: Sequence[str], sizes: Sequence[int], counts: Sequence[int]) -> None:
+def check_annotations(
+    names: Sequence[str], sizes: Sequence[int], counts: Sequence[int], files: Sequence[str] = ()
+) -> None:
     """Refuse to train attributes that no training image is annotated with.
 
     Args:
         names: Attributes.
         sizes: Classes of each.
         counts: Training images of each class, attributes one after the other.
+        files: Keys of the run's sources that take a file of attributes.
 
     Raises:
         InputError: No training image has any attribute.
@@ -225,9 +230,9 @@ def check_annotations(names: Sequence[str], sizes: Sequence[int], counts: Sequen
     """
     if not any(counts):
         raise InputError(
-            "attributes are to be trained, but no training image has any; name their file (as "
-            f"data.sources.market1501.attributes=FILE), add columns ({', '.join(names[:3])}, ...) to the table, or choose "
-            "attributes=none"
+            "attributes are to be trained, but no training image has any; "
+            + (f"name their file ({files[0]}=FILE), " if files else "")
+            + f"add columns ({', '.join(names[:3])}, ...) to a table (data=table), or choose attributes=none"
         )
     starts = [sum(sizes[:head]) for head in range(len(sizes))]
     unknown = [
