@@ -1,6 +1,6 @@
 """What the server of forked commands imports once; nothing here computes, so that no threads exist before a fork."""
 
-import reid_lightning  # noqa: F401  before torch, whose threads then wait without spinning
+import reid_lightning
 import reid_lightning.cli.main
 import reid_lightning.cli.train
 import reid_lightning.experiments.inspect_data

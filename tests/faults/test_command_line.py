@@ -198,7 +198,10 @@ OF_THE_DATA = {  # told when the data is read
     "sampler.identities=100": "sampler.identities must be at most",
     "callbacks.best.monitor=val/map trainer.max_epochs=1": "nothing of this name is logged",
 }
-TINY = "data.sources.pedestrians.train_identities=10 data.sources.pedestrians.test_identities=6 data.image_size=[32,16] sampler.identities=4"
+TINY = (
+    "data.sources.pedestrians.train_identities=10 data.sources.pedestrians.test_identities=6 "
+    "data.image_size=[32,16] sampler.identities=4"
+)
 
 
 def cases(table, fault):
