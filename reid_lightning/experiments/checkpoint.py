@@ -122,7 +122,7 @@ def _reading(path: Path, entry: Mapping[str, Any], by_itself: bool = True) -> It
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of an earlier version with what has been added since."""
     present = added_later() | with_reports(with_tasks(current_targets(config)))
-    present["data"] = {"damaged": "error"} | dict(present["data"])
+    present["data"] = {"damaged": "error"} | dict(present.get("data") or {})
     evaluation = present["evaluation"]
     if str(evaluation["_target_"]).endswith(f".{EvaluationProtocol.__name__}"):
         defaults = {field.name: field.default for field in fields(EvaluationProtocol)}

@@ -33,6 +33,8 @@ def test_counting_annotated_people(tmp_path):
     (tmp_path / "album.csv").write_text(
         "path,person_id,split,gender\na1.jpg,a,query,1\na2.jpg,a,gallery,1\nb1.jpg,b,gallery,\n"
     )
+    for name in ("a1", "a2", "b1"):
+        write_plain_image(tmp_path / f"{name}.jpg")
     check = ("data", "check", "data=table", f"data.root={tmp_path / 'album.csv'}")
     for schema in ("market12", "own"):
         shown = command(*check, *([] if schema == "market12" else ["attributes=own"]))
@@ -47,6 +49,6 @@ def test_counting_a_data_set(tmp_path):
     )
     shown = command("data", "check", "data=table", f"data.root={tmp_path / 'album.csv'}")
     assert shown.exit_code == 0, shown.output
-    assert [line.split("│")[1:4] for line in shown.stdout.splitlines() if "gallery" in line] == [
+    assert [line.split("│")[1:4] for line in shown.stdout.splitlines() if "│ gallery" in line] == [
         [" gallery ", "      2 ", "          2 "]
     ]

@@ -38,7 +38,7 @@ WRONG = {
     "classifier=arcface classifier.margin=3": "classifier.margin must be radians from 0 to 1.57, got 3",
     "classifier=cosface classifier.scale=0": "classifier.scale must be > 0, got 0",
     "classifier=sphereface classifier.margin=7": "classifier.margin must be 1, 2, 3 or 4, got 7",
-    "loss=part_identity parts.stripes=0": "parts.stripes must be >= 1, got 0",
+    "loss=part_identity parts.stripes=0": "parts.stripes must be a whole number >= 1 and <= 65536, got 0",
     "descriptor=multi_depth descriptor.box=0": "descriptor.box must be >= 1, got 0",
     "attributes=market12 attributes.heads.predictions=logit": "attributes.heads.predictions must be logits or",
     "attributes=market12 attributes.loss.focal=-1": "attributes.loss.focal must be >= 0",

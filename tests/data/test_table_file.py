@@ -3,6 +3,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import write_plain_image
 
 from reid_lightning.data.fingerprint import fingerprint
 from reid_lightning.data.readers.table_file import read_table_file
@@ -105,7 +106,7 @@ def test_measurements_of_a_file_are_kept_and_read(tmp_path, ending):
 
 
 def test_a_column_of_lists_has_a_fingerprint(tmp_path):
-    (tmp_path / "a.jpg").touch()
+    write_plain_image(tmp_path / "a.jpg")
     found = []
     for box in ([1, 2], [1, 2], [1, 3]):
         rows = {"path": ["a.jpg"], "person_id": ["1"], "split": ["train"], "box": [box]}

@@ -56,7 +56,7 @@ def test_an_epoch_is_always_trained_and_the_last_one_always_tested(monkeypatch):
 
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
-    [(["time_limit=0"], "above 0"), (["time_limit=5", "refit=true"], "refit")],
+    [(["time_limit=0"], "> 0"), (["time_limit=5", "refit=true"], "refit")],
 )
 def test_limits_that_cannot_be_kept_are_errors(compose, overrides, sentence):
     with pytest.raises(InputError, match=f"time_limit.*{sentence}"):
