@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from reid_lightning.config.keys import KEYS
 from reid_lightning.config.resolve import class_of
-from reid_lightning.config.schema import KEYS
 from reid_lightning.config.values import Values, is_number, is_whole, one_of, written
 from reid_lightning.errors import InputError
 

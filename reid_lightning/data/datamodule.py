@@ -29,9 +29,9 @@ from reid_lightning.data.image_cache import (
 )
 from reid_lightning.data.readers.table_file import read_table_file
 from reid_lightning.data.samplers import EpochSampler, PKSampler, ShardSampler
-from reid_lightning.data.splits import choose_identities, choose_queries, draw_queries
+from reid_lightning.data.splits import choose_queries, draw_queries, hold_out
 from reid_lightning.data.table import concatenate_tables, describe_table, identity_keys
-from reid_lightning.data.table_checks import remarks
+from reid_lightning.data.table_checks import check_test, remarks
 from reid_lightning.data.triplet_sampler import TripletSampler
 from reid_lightning.errors import InputError
 
@@ -169,7 +169,7 @@ class ReIDDataModule(LightningDataModule):
         if stage in (None, "fit") and "train" not in splits:
             unknown = " whose person is known" if (table["split"] == "train").any() else ""
             raise InputError(f"The data has no rows of split train{unknown}: there is nothing to train on.")
-        _check_test(table)
+        check_test(table)
         self.has_test, self.has_validation = "query" in splits, "val" in splits
         self.table = table
         train = self._rows("train")
@@ -264,7 +264,7 @@ class ReIDDataModule(LightningDataModule):
         if self.validation is None:
             table["split"] = table["split"].replace("val", "train")
         elif not (table["split"] == "val").any():
-            table = _hold_out(table, self.validation, self.validation_seed)
+            table = hold_out(table, self.validation, self.validation_seed)
         return table
 
     def _open_images(self) -> CachedImages | DecodedImages:
@@ -384,38 +384,6 @@ def _share(validation: float | str | None) -> float | None:
             f"validation must be a share of the identities between 0 and 1, or none, got {validation}"
         )
     return float(validation)
-
-
-def _hold_out(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
-    """Turn the training rows of a share of the training identities into validation rows."""
-    keys = identity_keys(table)
-    train = (table["split"] == "train") & keys.notna()
-    if not train.any():
-        return table
-    chosen = choose_identities(keys[train], share, seed)
-    if len(chosen) < 2:
-        raise InputError(
-            f"data.validation={share} of {keys[train].nunique()} training identities holds out "
-            f"{len(chosen)}, and validation needs at least 2: raise it, or train on all with "
-            "data.validation=none."
-        )
-    table["split"] = table["split"].mask(train & keys.isin(chosen), "val")
-    return table
-
-
-def _check_test(table: pd.DataFrame) -> None:
-    """Refuse queries without a gallery, the other way round, and a gallery without anybody of the queries."""
-    keys = identity_keys(table)
-    asked, known = (set(keys[table["split"] == split].dropna()) for split in ("query", "gallery"))
-    if bool(asked) != bool(known):
-        raise InputError(
-            "The data has rows of only one of the splits query and gallery whose person is known: a test "
-            "needs both, and a training without a test neither."
-        )
-    if asked and not asked & known:
-        raise InputError(
-            "None of the queries has its person in the gallery: check that both name their identities alike."
-        )
 
 
 @rank_zero_only

@@ -5,6 +5,7 @@ from collections import defaultdict
 import numpy as np
 import pandas as pd
 
+from reid_lightning.data.table import identity_keys
 from reid_lightning.errors import InputError
 
 
@@ -93,3 +94,29 @@ def _queries_of_identity(rows_by_camera: dict[int, list[int]]) -> list[int]:
     if not queries and sum(left.values()) > 1:
         queries.append(next(iter(rows_by_camera.values()))[0])
     return queries
+
+
+def hold_out(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """Turn the training rows of a share of the training identities into validation rows.
+
+    Args:
+        table: Sources put together; it is changed.
+        share: Of the identities, 0 to 1.
+        seed: Another one holds out other identities.
+
+    Raises:
+        InputError: Fewer than two identities would be held out.
+    """
+    keys = identity_keys(table)
+    train = (table["split"] == "train") & keys.notna()
+    if not train.any():
+        return table
+    chosen = choose_identities(keys[train], share, seed)
+    if len(chosen) < 2:
+        raise InputError(
+            f"data.validation={share} of {keys[train].nunique()} training identities holds out "
+            f"{len(chosen)}, and validation needs at least 2: raise it, or train on all with "
+            "data.validation=none."
+        )
+    table["split"] = table["split"].mask(train & keys.isin(chosen), "val")
+    return table

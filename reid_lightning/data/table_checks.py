@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from reid_lightning.data.cells import printable
+from reid_lightning.data.table import identity_keys
+from reid_lightning.errors import InputError
 
 TEST = ("query", "gallery")
 _EMPTY_WORDS = (
@@ -15,6 +17,25 @@ _EMPTY_WORDS = (
     "n/a",
     "unknown",
 )  # what other programs write for an empty cell
+
+
+def check_test(table: pd.DataFrame) -> None:
+    """Refuse queries without a gallery, the other way round, and a gallery without anybody of the queries.
+
+    Raises:
+        InputError: The test set is one of these.
+    """
+    keys = identity_keys(table)
+    asked, known = (set(keys[table["split"] == split].dropna()) for split in ("query", "gallery"))
+    if bool(asked) != bool(known):
+        raise InputError(
+            "The data has rows of only one of the splits query and gallery whose person is known: a test "
+            "needs both, and a training without a test neither."
+        )
+    if asked and not asked & known:
+        raise InputError(
+            "None of the queries has its person in the gallery: check that both name their identities alike."
+        )
 
 
 def remarks(table: pd.DataFrame) -> list[str]:
