@@ -2,7 +2,7 @@
 
 **Settings** are the resolved config, so that a changed default counts as a changed override does. A file that a setting
 names (weights, attributes) counts by its name, size and modification time. What does not change a result is left out:
-the keys that `config/schema.py` says change the machine (a batch is that of all processes, whatever their number) or a
+the keys that `config/keys.py` says change the machine (a batch is that of all processes, whatever their number) or a
 place (the data count by what they hold), and `resume` from the job's own last checkpoint.
 
 `trainer.precision`, `compile` and the like change the arithmetic and count. A left-out setting that a sweep *varies*

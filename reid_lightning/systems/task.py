@@ -147,7 +147,7 @@ class Task(Report, nn.Module):
 
     @classmethod
     def of_network(cls, node: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the keys of the network (`config/schema.py`) do not tell; a resumed run must not differ in it."""
+        """Return what the keys of the network (`config/keys.py`) do not tell; a resumed run must not differ in it."""
         return {}
 
     @classmethod

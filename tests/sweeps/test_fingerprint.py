@@ -92,7 +92,7 @@ def test_a_setting_that_changes_a_result_changes_the_identity(album, override):
 
 
 def test_the_same_settings_have_the_same_hash_as_ever():
-    """Changed rows of `config/schema.py` must not change what sweeps of earlier versions are called."""
+    """Changed rows of `config/keys.py` must not change what sweeps of earlier versions are called."""
     config = {
         "seed": 1,
         "output_dir": "outputs/a",
