@@ -49,7 +49,7 @@ def compare_content(table: pd.DataFrame, checksums: np.ndarray | None = None) ->
     """Find the images of a table that occur twice.
 
     A query in the gallery is left out where it is the same person and the same known camera, which the usual protocol
-    excludes. Distractors show nobody, so that they are not counted as people.
+    excludes. Distractors show nobody, so that they are not counted as people; neither are unknown people.
 
     Args:
         table: N rows, sources put together, with their splits.
@@ -114,14 +114,15 @@ def _on_both_sides(same: pd.DataFrame, these: list[str], those: list[str]) -> pd
 
 
 def _counted_queries(same: pd.DataFrame) -> pd.DataFrame:
-    gallery = same[same["split"] == "gallery"].drop_duplicates(["content", "person", "camera"])
-    pairs = _pairs(same[same["split"] == "query"], gallery)
+    known = same[same["person"].notna()]
+    gallery = known[known["split"] == "gallery"].drop_duplicates(["content", "person", "camera"])
+    pairs = _pairs(known[known["split"] == "query"], gallery)
     excluded = (pairs["person"] == pairs["whose"]) & (pairs["camera"] == pairs["seen_by"]).fillna(False)
     return pairs[~excluded.astype(bool)]
 
 
 def _of_two_people(same: pd.DataFrame) -> pd.DataFrame:
-    people = same[~same["nobody"]]
+    people = same[~same["nobody"] & same["person"].notna()]
     pairs = _pairs(people, people.drop_duplicates(["content", "person"]))
     return pairs[pairs["person"] != pairs["whose"]]
 

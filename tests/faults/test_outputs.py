@@ -213,8 +213,8 @@ def test_more_neighbours_than_there_are_are_all(model, tmp_path):
 
 @pytest.mark.fault(GROUP, "names that a spreadsheet, a terminal or a browser would run")
 def test_hostile_names_are_shown_as_they_are(model, tmp_path, capfd):
-    """People and their folders bear the names; a slash cannot be in a folder's."""
-    names = [name.replace("/", "|") for name in (*HOSTILE, *MARKUP)]
+    """People and their folders bear the names; a slash cannot be in a folder's, and it must be UTF-8."""
+    names = [name.replace("/", "|") for name in (*HOSTILE, *MARKUP) if "\udcff" not in name]
     for number, name in enumerate(names):
         write_person(tmp_path / "in" / name, number, images=1)
     people, output = tmp_path / "people.npz", tmp_path / "out.csv"
@@ -273,7 +273,7 @@ def test_hostile_names_on_pictures_and_pages(tmp_path):
 
 @pytest.mark.fault(GROUP, "names that a spreadsheet, a terminal or a browser would run")
 def test_hostile_names_in_the_commands_own_process(commands, model, tmp_path, seen):
-    folder = write_person(tmp_path / "in\udcff\x1b[2J", 5)
+    folder = write_person(tmp_path / "in\x1b[2J", 5)
     people = tmp_path / "people[red].npz"
     for arguments in (
         ("enrol", model, folder, people, "--name", "[red]\udcff"),

@@ -364,7 +364,7 @@ def test_a_run_with_unknown_people(commands, table, tmp_path, seen):
     run = tmp_path / "run"
     ended = trained(commands, table(*unknown), tmp_path)
     assert ended.code == 0, ended.err
-    said = [line for line in (ended.out + ended.err).splitlines() if "unknown people" in line]
+    said = [line for line in (ended.out + ended.err).splitlines() if "unknown people (no person_id)" in line]
     assert len(said) == 1, ended.out + ended.err
     queries = pd.read_csv(run / "queries.csv", dtype=str)
     assert len(queries) == 8
@@ -377,7 +377,7 @@ def test_a_run_with_unknown_people(commands, table, tmp_path, seen):
 def test_missing_images_are_found_before_anything_else(commands, table, tmp_path, cache, seen):
     file = table((tmp_path / "nowhere.png", "20", "gallery", "1"), (tmp_path, "21", "gallery", "1"))
     ended = trained(commands, file, tmp_path, f"data.cache={cache}")
-    assert re.search(r"2 of the 50 images cannot be read, the first is .*nowhere\.png", ended.sentence)
+    assert re.search(r"nowhere\.png cannot be read: .* \(1 more of 50 images are missing", ended.sentence)
     assert not (tmp_path / "run" / "checkpoints").exists()
     seen(ended.sentence.replace(f"{tmp_path}/", ""))
 
@@ -386,7 +386,7 @@ def test_missing_images_are_found_before_anything_else(commands, table, tmp_path
 def test_a_check_finds_missing_images(commands, tmp_path, seen):
     (tmp_path / "t.csv").write_text(CSV)
     ended = commands.run("reid", "data", "check", "data=table", f"data.root={tmp_path / 't.csv'}")
-    assert "2 of the 2 images cannot be read" in ended.sentence
+    assert "a.jpg cannot be read: No such file or directory (1 more of 2 images are missing" in ended.sentence
     seen(ended.sentence.replace(f"{tmp_path}/", ""))
 
 
