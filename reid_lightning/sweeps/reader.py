@@ -131,7 +131,7 @@ def _results(folder: Path) -> dict[str, Any]:
 
 
 def _is_number(value: Any) -> bool:
-    """Return whether a value is a number that tables and JSON can hold: no infinity, and no whole number above all floats."""
+    """Return whether a value is a number that tables and JSON can hold: no infinity, no whole number above all floats."""
     return isinstance(value, int | float) and abs(value) < LARGEST
 
 

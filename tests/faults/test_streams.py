@@ -25,7 +25,7 @@ def _shell(line, **environment):
 @pytest.mark.parametrize(
     ("line", "code", "says"),
     [
-        ("reid list loss | head -0; exit ${PIPESTATUS[0]}", (0, 141), ""),
+        ("reid list loss | head -0; exit ${PIPESTATUS[0]}", (0, 1, 141), ""),
         ("reid train --help | head -1; exit ${PIPESTATUS[0]}", (0, 141), ""),
         ("reid list loss >&-", (0,), ""),
         (
