@@ -1,4 +1,4 @@
-"""The streams of a command: what an encoding lacks is replaced, and a reader who has gone away ends the command in silence."""
+"""The streams of a command: what an encoding lacks is replaced, and a reader who has gone away ends it in silence."""
 
 import os
 import sys
