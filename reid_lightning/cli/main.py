@@ -7,6 +7,7 @@ import typer
 from reid_lightning.cli import choices, data, model, report
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.malloc import keep_freed_memory
+from reid_lightning.streams import own_streams, require_current_folder
 
 HELP = "Train person re-identification models, evaluate them, and put them to work."
 OWN_HELP = {"ignore_unknown_options": True, "help_option_names": []}  # Hydra's
@@ -33,8 +34,10 @@ app.add_typer(report_app, name="report")
 def main() -> None:
     """Run the command line; a user's error is one sentence and exit code 2."""
     keep_freed_memory()
+    require_current_folder()
     try:
-        app()
+        with own_streams():
+            app()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

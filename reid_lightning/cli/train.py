@@ -23,6 +23,7 @@ from reid_lightning.config.refused import REFUSED, in_our_words
 from reid_lightning.config.resolve import CONF, plain
 from reid_lightning.errors import InputError
 from reid_lightning.signals import stopped_by_signals
+from reid_lightning.streams import own_streams, require_current_folder
 from reid_lightning.sweeps.folders import with_folder
 from reid_lightning.sweeps.launchers import prefer_own_options
 
@@ -84,6 +85,12 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and does not print around what it raises
     logging.raiseExceptions = False  # a log file on a full disk is not worth a traceback for every line
     given = sys.argv[1:]
+    require_current_folder()
+    with own_streams():
+        _run(given)
+
+
+def _run(given: list[str]) -> None:
     try:
         check_flags(given)
         sys.argv[1:] = settled_per_job(with_folder(readable(given)))
@@ -97,7 +104,9 @@ def main() -> None:
             raise
         _refuse(said)
     except OSError as error:
-        if any(frame.f_code.co_name == "_main" for frame, _ in walk_tb(error.__traceback__)):
+        if error.filename is None or any(
+            frame.f_code.co_name == "_main" for frame, _ in walk_tb(error.__traceback__)
+        ):
             raise  # from within the job, and not from making its folder
         _refuse(
             [

@@ -1,5 +1,6 @@
 """A trained model from its checkpoint alone."""
 
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -52,6 +53,11 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any
         raise InputError(f"{path} is a folder; name a file in it, such as checkpoints/best.ckpt")
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder")
+    if _is_compressed(path):
+        raise InputError(
+            f"{path} cannot be read as a checkpoint: it is compressed, which no run writes, and may expand to more than the "
+            "memory holds; use a file that a run of reid-lightning has written"
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:
@@ -81,6 +87,15 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any
         entry["config"] = completed(entry["config"])
         entry["tasks"] = task_facts(entry)
     return checkpoint, entry
+
+
+def _is_compressed(path: Path) -> bool:
+    """Tell whether a file would be larger in memory than on the disk; a damaged one is left to its reader."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False
 
 
 def read_resumable(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:

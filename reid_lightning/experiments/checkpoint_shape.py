@@ -10,6 +10,18 @@ from reid_lightning.engine.module import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
 
 _LARGEST_SIDE = 10_000  # pixels
+_PRECISIONS = (
+    "16",
+    "32",
+    "64",
+    "bf16",
+    "16-true",
+    "16-mixed",
+    "32-true",
+    "64-true",
+    "bf16-true",
+    "bf16-mixed",
+)
 _ABSENT = object()
 
 Fits = Callable[[Any], bool]
@@ -83,7 +95,7 @@ _CONFIG = (
     ("reports", _or_none(_nodes), "reports with a _target_ each"),
     ("evaluation", _node, "a mapping with a _target_"),
     ("trainer.accelerator", lambda value: isinstance(value, str), "the name of a device"),
-    ("trainer.precision", lambda value: isinstance(value, str | int), "a precision, such as 32-true"),
+    ("trainer.precision", lambda value: str(value) in _PRECISIONS, "a precision, such as 32-true"),
 )
 _RESUMED = (
     ("epoch", _count, "a whole number"),

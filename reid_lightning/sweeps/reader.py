@@ -18,6 +18,8 @@ from reid_lightning.sweeps.fingerprint import settings
 log = logging.getLogger("reid_lightning")
 
 SEED, SPLIT = repetitions()  # results are averaged over both
+MOST_VALUES = 1_000_000  # of a file in a job's folder
+LARGEST = 1e100  # of a number in metrics.json
 FAILURE = "failure.txt"  # in a job's folder: why the job has no result
 
 
@@ -76,13 +78,14 @@ def _last_asked_for(found: list[Path]) -> list[Path]:
 
 def _read_job(folder: Path, sweep: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a job's row, and what its result follows from beside its seed."""
-    identity = _read(folder / "identity.json", {}) or {}
+    identity = _mapping(folder / "identity.json")
     lines = _read(folder / ".hydra/overrides.yaml", None)
     if not isinstance(lines, list):
         raise InputError(
             f"{folder / '.hydra/overrides.yaml'} holds no list of overrides; remove the job's folder, or repeat the job"
         )
     swept = identity.get("swept")
+    swept = [str(key) for key in swept] if isinstance(swept, list) else None
     overrides = dict(_split(str(line)) for line in lines)
     row: dict[str, Any] = {"job": str(folder.relative_to(sweep)), "seed": overrides.pop(SEED, None)}
     split = row["split"] = overrides.pop(SPLIT, None)
@@ -92,7 +95,7 @@ def _read_job(folder: Path, sweep: Path) -> tuple[dict[str, Any], dict[str, Any]
     )
     row |= {"failure": None}
     row |= {f"override/{key}": value for key, value in overrides.items() if key not in left_out}
-    config = _read(folder / "config.yaml", {}) or {}
+    config = _mapping(folder / "config.yaml")
     if "seed" in config:
         row["seed"] = str(config["seed"])
     facts = settings(config, swept or ())
@@ -108,29 +111,57 @@ def _results(folder: Path) -> dict[str, Any]:
     """Return the numbers of a job, or why there are none."""
     metrics, failure = folder / "metrics.json", folder / FAILURE
     if failure.is_file():
-        return {"failure": failure.read_text().strip()}
+        return {"failure": failure.read_text(encoding="utf-8", errors="backslashreplace").strip()}
     if not metrics.is_file():
         return {"failure": "no metrics.json: still running, or ended from outside"}
     written = _read(metrics, None)
     if not isinstance(written, dict) or not {"validation", "test"} & set(written):
         return {"failure": "metrics.json is broken: the sweep's command trains the job again"}
-    row: dict[str, Any] = {"protocol": written.get("protocol")}
+    protocol = written.get("protocol")
+    row: dict[str, Any] = {"protocol": protocol if isinstance(protocol, str | None) else str(protocol)}
     for part, values in written.items():  # also of tasks and reports
         if isinstance(values, dict):
-            numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+            numbers = {name: value for name, value in values.items() if _is_number(value)}
             row |= {f"{part}/{name}": value for name, value in numbers.items()}
-    if seconds := written.get("cost", {}).get("seconds"):
+    cost = written.get("cost")
+    seconds = cost.get("seconds") if isinstance(cost, dict) else None
+    if isinstance(seconds, dict) and seconds and all(map(_is_number, seconds.values())):
         row["cost/seconds"] = sum(seconds.values())
     return row
 
 
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number that tables and JSON can hold: no infinity, no whole number above all floats."""
+    return isinstance(value, int | float) and abs(value) < LARGEST
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    """Return the mapping that a YAML or JSON file holds, an empty one where it holds none."""
+    content = _read(file, {})
+    return content if isinstance(content, dict) else {}
+
+
 def _read(file: Path, otherwise: Any) -> Any:
-    """Return what a YAML or JSON file holds; something else where it is missing or broken."""
+    """Return what a YAML or JSON file holds; something else where it is missing, broken or endless."""
     try:
         text = file.read_text()
-        return json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError):
+        content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return otherwise
+    return content if _is_small(content) else otherwise
+
+
+def _is_small(content: Any) -> bool:
+    """Return whether content has an end: references in YAML let a small file stand for more than any memory holds."""
+    count, waiting = 0, [content]
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > MOST_VALUES:
+            return False
+        if isinstance(value, dict | list):
+            waiting += value.values() if isinstance(value, dict) else value
+    return True
 
 
 def _split(override: str) -> tuple[str, str]:

@@ -259,3 +259,14 @@ def test_weights_that_are_resumed(trained, tmp_path, seen, what):  # noqa: F811
     with pytest.raises(InputError, match="are not those of this run") as error:
         module.on_load_checkpoint(torch.load(path, weights_only=True))
     seen(error.value)
+
+
+@pytest.mark.fault(GROUP, "a compressed file, which expands in memory")
+def test_a_compressed_checkpoint(trained, refused, tmp_path):  # noqa: F811
+    path = trained.changed(tmp_path / "bomb.ckpt", lambda content: content | {"callbacks": torch.zeros(10**6)})
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    refused(path)

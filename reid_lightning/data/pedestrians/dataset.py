@@ -124,7 +124,10 @@ def _draw_all(
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         images = (settings.train_identities + settings.test_identities) * settings.images_per_camera * 4
         processes = max(1, min(cpus, int(images / _IMAGES_PER_PROCESS)))
-    if processes == 1:
+    processes = min(
+        processes, len(tasks), 4 * (os.cpu_count() or 1)
+    )  # a checkpoint's config may ask for thousands
+    if processes <= 1:
         start_process(folder, settings)
         yield from map(draw_task, tasks)
         return
