@@ -10,6 +10,8 @@ import pydoc
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib import metadata
 from typing import Any
 
 import yaml
@@ -139,7 +141,8 @@ def _check_own_name(target: str, package: str, key: str, where: str) -> None:
         )
     module = str(getattr(found, "__module__", None))
     defined = module == package or module.startswith(f"{package}.")
-    if package.partition(".")[0] in LIBRARIES:
+    root = package.partition(".")[0]
+    if root in LIBRARIES or root in _dependencies():
         parents = found.__mro__ if isinstance(found, type) else ()
         fits = any(f"{parent.__module__}.{parent.__qualname__}" in _KINDS for parent in parents)
     else:
@@ -175,6 +178,29 @@ def _place(key: str) -> str:
             return f"{mapping}.*{dot}{rest}"
     first, dot, rest = key.partition(".")
     return f"{_SAME.get(first, first)}{dot}{rest}"
+
+
+@functools.cache
+def _dependencies() -> frozenset[str]:
+    """Return the modules of all packages that this one needs, directly or not, with and without extras.
+
+    They load files and run programs under many names.
+    """
+    needed: set[str] = set()
+    waiting = ["reid-lightning"]
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in needed:
+            continue
+        needed.add(name)
+        with suppress(metadata.PackageNotFoundError):  # an extra that is not installed
+            waiting += [re.split(r"[^\w.-]", line)[0] for line in metadata.requires(name) or ()]
+    owners = metadata.packages_distributions().items()
+    return frozenset(
+        module
+        for module, names in owners
+        if needed & {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+    ) - {"reid_lightning"}
 
 
 @functools.cache

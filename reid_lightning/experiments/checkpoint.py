@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
+from torch.nn import Module, Parameter
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from reid_lightning import __version__
 from reid_lightning.config.command_line import readable
@@ -33,6 +35,7 @@ from reid_lightning.experiments.factory import build_trained_module
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 
 _LOSSES = "objective.losses."  # weights that only a training reads
+_SPARE_PARAMETERS = 10_000_000
 
 
 def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -189,11 +192,37 @@ def _load(
                 config[part] = config[part] | {"weights": None}  # the checkpoint's weights follow
         check_trust(config, [trust] if isinstance(trust, str) else trust, f"the config of {path}")
         check_evaluation(config, has_data)
-        module = build_trained_module(config, entry["identity_labels"])
+        with _no_larger_than(checkpoint["state_dict"], path):
+            module = build_trained_module(config, entry["identity_labels"])
         _load_weights(module, checkpoint["state_dict"], path, bool(overrides))
         for task in module.tasks:
             task.restore(entry["tasks"].get(task.name, {}))
     return module.eval(), config
+
+
+@contextmanager
+def _no_larger_than(state: Mapping[str, Any], path: Path) -> Iterator[None]:
+    """Refuse to build a network far larger than the weights that it is to get, before it takes the memory.
+
+    Libraries make a classifier that is dropped at once, so that a network may pass twice its size on the way.
+    """
+    limit = 2 * sum(tensor.numel() for tensor in state.values()) + _SPARE_PARAMETERS
+    parameters = 0
+
+    def count(module: Module, name: str, parameter: Parameter | None) -> None:
+        nonlocal parameters
+        parameters += 0 if parameter is None else parameter.numel()
+        if parameters > limit:
+            raise InputError(
+                f"the network of the config of {path} is larger than the weights in the file: the file is damaged or was "
+                "changed"
+            )
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _load_weights(module: ReIDModule, state: Mapping[str, Any], path: Path, overridden: bool) -> None:

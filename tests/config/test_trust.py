@@ -151,3 +151,12 @@ def test_only_plain_values_pass(config, message):
     with pytest.raises(InputError, match=message):
         check_plain(config)
     check_plain({"a": [1, 2.5, None, True, "text $x"], 1: {}})
+
+
+@pytest.mark.parametrize(
+    "target", ["numpy.load", "pandas.read_pickle", "joblib.load", "hydra.utils.get_method", "wandb.Api"]
+)
+def test_trusted_dependencies_bring_no_functions(target):
+    """They are libraries, too: only their modules may be parts of a model."""
+    with pytest.raises(InputError, match=r"is not a class or function that .* defines for a model"):
+        check_trust({"neck": {"_target_": target}}, [target.partition(".")[0]])

@@ -113,6 +113,7 @@ CHANGED = {
     "a negative width": config("backbone.width", -1.0),
     "a width of text": config("backbone.width", "x"),
     "a width of 10^9": config("backbone.width", 1e9),
+    "a width that takes gigabytes": config("backbone.width", 30.0),
     "pooling null": config("pooling", None),
     "classifier a number": config("classifier", 4),
     "trainer.precision a list": config("trainer.precision", [1]),
@@ -263,7 +264,9 @@ def test_weights_that_are_resumed(trained, tmp_path, seen, what):  # noqa: F811
 
 @pytest.mark.fault(GROUP, "a compressed file, which expands in memory")
 def test_a_compressed_checkpoint(trained, refused, tmp_path):  # noqa: F811
-    path = trained.changed(tmp_path / "bomb.ckpt", lambda content: content | {"callbacks": torch.zeros(10**6)})
+    path = trained.changed(
+        tmp_path / "bomb.ckpt", lambda content: content | {"callbacks": torch.zeros(10**6)}
+    )
     with zipfile.ZipFile(path) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
