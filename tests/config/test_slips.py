@@ -27,6 +27,8 @@ def test_group_without_an_option(group: str) -> None:
 
 
 def test_a_value_that_others_refer_to_a_part_of() -> None:
-    config = OmegaConf.create({"data": {"image_size": 64}, "height": "${data.image_size[0]}"})
+    config = OmegaConf.create(
+        {"data": {"_target_": "x", "image_size": 64}, "height": "${data.image_size[0]}"}
+    )
     with pytest.raises(InputError, match=r"^data\.image_size must be a height and a width in pixels"):
         plain(config)
