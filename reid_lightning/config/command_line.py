@@ -90,6 +90,11 @@ def _unreadable(override: str) -> str:
     """Return the sentence for an override that is outside Hydra's grammar."""
     key, equals, value = override.partition("=")
     if not equals:
+        if (CONF / override).is_dir() and re.fullmatch(r"[\w/-]+", override):
+            return (
+                f"{override!r} is not a setting: write {override}=NAME without spaces around =; "
+                f"`reid list {override}` shows all"
+            )
         near = [option.name for option in matching(override)] if re.fullmatch(r"[\w/-]+", override) else []
         example = near[0] if near else "trainer.max_epochs=20"
         return f"{override!r} is not a setting: write KEY=VALUE, such as {example}, without spaces around ="

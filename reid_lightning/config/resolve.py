@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from reid_lightning.config.schema import optional
+from reid_lightning.config.schema import KEYS, optional
 from reid_lightning.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -42,11 +42,30 @@ def plain(config: Any) -> Any:
     except InterpolationToMissingValueError:
         missing = [key for key, value in leaves(plain_unresolved(config)) if value == "???"]
     except OmegaConfBaseException as error:
+        if refusal := _refusal(plain_unresolved(config)):
+            raise InputError(refusal) from error
         where = f"{error.full_key}: " if error.full_key else ""
         raise InputError(f"{where}{str(error).splitlines()[0]}") from error
     if missing:
         raise InputError(f"{missing[0]} is not set; give it on the command line as {missing[0]}=...")
     return resolved
+
+
+def _refusal(config: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the first value that its key does not allow: others may refer to a part of it.
+
+    Examples:
+        >>> _refusal({"seed": "abc"})
+        'seed must be a whole number >= 0 and <= 4294967295, got abc'
+    """
+    given = dict(leaves(config))
+    for row in KEYS:
+        value = given.get(row.name)
+        if row.takes is None or value is None or "${" in str(value):
+            continue
+        if refusal := row.takes.refusal(row.name, value):
+            return refusal
+    return None
 
 
 def quoted(value: object) -> str:

@@ -39,6 +39,7 @@ SLIPS = {
     "datasets": _DATA,
     "device": _DEVICES,
     "devices": _DEVICES,
+    "early_stopping": "choose callbacks=early_stopping",
     "epochs": _EPOCHS,
     "gpu": _DEVICES,
     "gpus": _DEVICES,
@@ -152,7 +153,9 @@ def _key_hint(key: str, known: dict[str, Any], options: dict[str, list[str]]) ->
         return (
             f"there is no setting {key} here; it needs an option of its group, such as {group}={choices[0]}"
         )
-    if slip and (group not in options or "." not in key or slip.startswith(f"{group}.")):
+    if slip and (
+        group not in options or "." not in key or slip.startswith((f"{group}.", f"choose {group}."))
+    ):
         is_key = re.fullmatch(r"[\w.]+( \(.*\))?", slip)
         return f"there is no setting {key}; {f'did you mean {slip}?' if is_key else slip}"
     near = nearest_key(key, known)

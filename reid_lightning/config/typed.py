@@ -49,7 +49,7 @@ def check_values(config: Mapping[str, Any], groups: Collection[str] | None = Non
 
 
 def _check_rows(config: Mapping[str, Any], groups: Collection[str] | None) -> None:
-    for row in KEYS:
+    for row in sorted(KEYS, key=lambda key: "*" in key.name):  # what was written before what follows from it
         top = "." not in row.name and not row.bundle and "/" not in row.name
         if row.takes is None or (groups is not None and row.name.split(".", 1)[0] not in groups):
             continue

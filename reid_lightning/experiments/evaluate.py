@@ -79,6 +79,6 @@ def _check_sources(sources: Mapping[str, Any]) -> None:
         place = Path(str(root)).expanduser()
         if not (place.is_file() or (place.is_dir() and any(place.iterdir()))):
             raise InputError(
-                f"the data of the checkpoint, data.sources.{name}.root={root}, is not there: name its place with "
+                f"the data to evaluate on, data.sources.{name}.root={root}, is not there or empty: name its place with "
                 f"data.sources.{name}.root=DIR, or evaluate on other data, as with data=market1501 data.root=DIR"
             )

@@ -109,5 +109,9 @@ def draw_sheet(path: str | Path, overrides: Sequence[str], people: int) -> None:
     """Write a contact sheet, people x cameras (or images), of the data sets that overrides choose."""
     if people < 1:
         raise InputError(f"--people must be 1 or more, got {people}.")
+    if "=" in str(path) and not Path(path).suffix:
+        raise InputError(
+            f"{path} is a setting: name the picture first, as in `reid data sheet people.png {path}`."
+        )
     require_picture(path)
     contact_sheet(read_table(overrides)[0], path, people=people)

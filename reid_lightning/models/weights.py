@@ -125,10 +125,10 @@ def download(fetch: Callable[[], Any], url: str, folder: str | None = None) -> A
     try:
         return fetch()
     except (OSError, RuntimeError) as error:
-        place = "" if folder is None else f" and put it into {folder}, or"
+        there = "and" if folder is None else f"and put it into {folder}, or"
         raise InputError(
-            f"the ImageNet weights cannot be downloaded ({type(error).__name__}): fetch {url} on another machine{place} "
-            "and name the file with backbone.weights=FILE; backbone.weights=null trains from scratch"
+            f"the ImageNet weights cannot be downloaded ({type(error).__name__}): fetch {url} on another machine {there} "
+            "name the file with backbone.weights=FILE; backbone.weights=null trains from scratch"
         ) from error
     finally:
         socket.setdefaulttimeout(before)

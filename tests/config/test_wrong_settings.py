@@ -51,6 +51,7 @@ WRONG = {
     "callbacks.best.mode=large": "callbacks.best: ",
     "descriptor=multi_depth callbacks.explore.triples=0": "callbacks.explore.triples must be >= 1, got 0",
     # the data
+    "seed=abc": "seed must be a whole number",
     "data.validation=2": "data.validation must be a share of the identities",
     "data.sources.pedestrians.train_identities=0": "data.sources.pedestrians.train_identities must be within",
     "augmentation=hiqo augmentation.transforms.1.smallest=0": "augmentation.transforms[1].smallest must be",
