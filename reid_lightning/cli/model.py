@@ -12,7 +12,10 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run.")],
     overrides: Overrides = None,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the results; default: beside the checkpoint.")
+        Path | None,
+        typer.Option(
+            help="Folder for the results; default: in the run's folder, one for each set of overrides."
+        ),
     ] = None,
     embeddings: Annotated[
         Path | None, typer.Option(help="File (.npz) for the vectors of the test set, with who is who.")
@@ -21,8 +24,9 @@ def evaluate(
 ) -> None:
     """Rank a test set with a trained model, its own or another (data=market1501 data.root=DIR)."""
     from reid_lightning.experiments.evaluate import evaluate as evaluate_checkpoint
+    from reid_lightning.experiments.evaluate import folder_of
 
-    folder = output or checkpoint.parent.parent / "evaluation"
+    folder = output or folder_of(checkpoint, overrides or [])
     evaluate_checkpoint(checkpoint, folder, overrides or [], embeddings, trust or [])
 
 

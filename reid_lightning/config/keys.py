@@ -166,6 +166,7 @@ KEYS = (
     _group("optimizer", "Optimizer, learning rate and weight decay.", evaluated_as=None, takes=_GROUP),
     _key("optimizer.optimizer", "Class of the optimizer.", takes=_GROUP),
     _key("optimizer.optimizer.momentum", "Share of the last step that is kept.", takes=number(0, 1)),
+    _key("optimizer.lr", "Learning rate.", takes=number(0)),
     _key("optimizer.weight_decay", "Decay per step.", takes=number(0)),
     _key("optimizer.*_factor", "Factor of the learning rate.", takes=number(0)),
     _group("scheduler", "Learning rate over the run.", evaluated_as=None, takes=_GROUP),

@@ -275,6 +275,11 @@ def _check_triplets(
             f"sampler.images_per_identity=1 leaves loss={needing[0]} no two images of one person to compare; "
             "set it to 2 or more, or use loss=none"
         )
+    if needing and sampler.get("identities") == 1:
+        raise InputError(
+            f"sampler.identities=1 leaves loss={needing[0]} no images of two people to compare; set it to 2 or more, or use "
+            "loss=none"
+        )
     if losses and miner and "images_per_identity" not in sampler and "triplets" not in sampler:
         log.warning(
             "metric losses need several images of an identity in a batch, which sampler=%s does not see to; use sampler=pk",

@@ -1,5 +1,7 @@
 """A trained model evaluated on its own data or on any other."""
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,22 @@ def evaluate(
         embeddings_of(module.evaluated[1], datamodule.table, module.protocol.distance).save(embeddings)
     run = run_of(trainer, module, datamodule, Path(output_dir), config, watch)
     return write_results(run, trainer, module, watch.seconds)
+
+
+def folder_of(checkpoint: str | Path, overrides: Sequence[str] = ()) -> Path:
+    """Return the folder for the results of an evaluation, below the run's: one for each set of overrides.
+
+    Examples:
+        >>> folder_of("run/checkpoints/best.ckpt").as_posix()
+        'run/evaluation'
+        >>> folder_of("run/checkpoints/best.ckpt", ["data=faces"]).as_posix()
+        'run/evaluation_data-faces_56af73'
+    """
+    text = ",".join(sorted(overrides))
+    digest = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=3).hexdigest()
+    shown = re.sub(r"[^A-Za-z0-9.-]+", "_", text.replace("=", "-"))[:60].strip("_")
+    run = Path(checkpoint).parent.parent
+    return run / "_".join(["evaluation", shown, digest] if overrides else ["evaluation"])
 
 
 def _check_sources(sources: Mapping[str, Any]) -> None:

@@ -39,13 +39,14 @@ def test_an_offline_miner_wants_its_sampler(compose):
     assert compose("experiment=strong", "miner=offline_hard")["sampler"]["triplets"] == 32
 
 
+@pytest.mark.parametrize("key", ["images_per_identity", "identities"])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_pairs_want_two_images_of_a_person(compose, loss):
-    config = compose(f"loss={loss}", "miner=none", "sampler.images_per_identity=1")
+def test_pairs_want_two_images_of_a_person_and_two_people(compose, loss, key):
+    config = compose(f"loss={loss}", "miner=none", f"sampler.{key}=1")
     if loss in ("none", "center", "part_identity", "pml_multi_similarity", "spatial_channel"):
         check_run(config)
     else:
-        with pytest.raises(InputError, match=r"sampler\.images_per_identity=1 leaves loss="):
+        with pytest.raises(InputError, match=rf"sampler\.{key}=1 leaves loss="):
             check_run(config)
 
 
