@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+from fault_record import FaultRecord
 from helpers import Processes
 
 import reid_lightning  # noqa: F401  before torch, whose threads then wait without spinning
@@ -71,6 +72,12 @@ def pytest_addoption(parser):
     parser.addoption(
         "--update-golden", action="store_true", help="write tests/golden/ anew instead of comparing with it"
     )
+    parser.addoption("--record-faults", action="store_true", help="write the table of docs/reliability.md")
+
+
+def pytest_configure(config):
+    if config.getoption("--record-faults"):
+        config.pluginmanager.register(FaultRecord())
 
 
 TINY = (

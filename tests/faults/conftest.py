@@ -1,25 +1,15 @@
 """The fault suite: what strangers' files, full disks, kills and slips do to the program.
 
 Each case carries `@pytest.mark.fault(GROUP, FAULT)`; cases of one fault are counted together. `pytest tests/faults -m slow
---record-faults` writes the table of docs/reliability.md from what happened. All cases are slow tests.
+--record-faults` writes the table of docs/reliability.md from what happened (see `fault_record.py`). All are slow tests.
 """
 
-from datetime import date
 from pathlib import Path
 
 import pytest
 from forked import Commands
 
-from reid_lightning.config.resolve import PACKAGE
-
 HERE = Path(__file__).parent
-PAGE = PACKAGE.parent / "docs" / "reliability.md"
-BEGIN, END = "<!-- fault suite: begin -->", "<!-- fault suite: end -->"
-_results: dict[tuple[str, str], dict[str, object]] = {}
-
-
-def pytest_addoption(parser):
-    parser.addoption("--record-faults", action="store_true", help="write the table of docs/reliability.md")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -30,39 +20,6 @@ def pytest_collection_modifyitems(items):
             marker = item.get_closest_marker("fault")
             if marker is not None:
                 item.user_properties.append(("fault", list(marker.args)))
-
-
-def pytest_runtest_logreport(report):
-    facts = dict(report.user_properties)
-    if "fault" not in facts or (report.when != "call" and not report.failed):
-        return
-    row = _results.setdefault(tuple(facts["fault"]), {"tried": 0, "survived": 0, "seen": ""})
-    if report.skipped:
-        return
-    row["tried"] += 1
-    row["survived"] += report.passed
-    row["seen"] = row["seen"] or facts.get("seen", "")
-
-
-def pytest_sessionfinish(session):
-    if not session.config.getoption("--record-faults") or hasattr(session.config, "workerinput"):
-        return
-    lines, group = [f"Written by `pytest tests/faults -m slow --record-faults` on {date.today()}."], None
-    for (of, fault), row in sorted(_results.items(), key=lambda item: item[0]):
-        if of != group:
-            lines += [
-                "",
-                f"### {of}",
-                "",
-                "| Fault | Tried | Survived | What the user sees |",
-                "|---|---|---|---|",
-            ]
-            group = of
-        seen = str(row["seen"]).replace("|", "\\|").replace("<", "&lt;")
-        lines.append(f"| {fault} | {row['tried']} | {row['survived']} | {seen} |")
-    text = PAGE.read_text(encoding="utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
 
 
 @pytest.fixture
