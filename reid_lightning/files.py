@@ -63,7 +63,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _refuse_device(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path)
-        temporary = path.with_name(f".{path.name}.{_writer()}.{uuid4().hex[:8]}.part{path.suffix}")
+        temporary = beside(path)
         try:
             yield temporary
             if path.is_dir():
@@ -160,7 +160,7 @@ def require_output(path: str | Path, endings: Collection[str] = ()) -> None:
             raise InputError(
                 f"{path.parent} cannot be made: choose another folder for {path.name}."
             ) from error
-        probe = path.with_name(f".{path.name}.{_writer()}.{uuid4().hex[:8]}.part{path.suffix}")
+        probe = beside(path)
         try:
             probe.write_bytes(b"\0" * 4096)
         finally:
@@ -207,6 +207,11 @@ def _is_at_work(host: str | None, process: int, entry: os.DirEntry[str]) -> bool
     except PermissionError:
         pass  # another user's
     return True
+
+
+def beside(path: Path) -> Path:
+    """Return a new name in the same folder, which `remove_leftovers` knows when this process has died."""
+    return path.with_name(f".{path.name}.{_writer()}.{uuid4().hex[:8]}.part{path.suffix}")
 
 
 def _writer() -> str:

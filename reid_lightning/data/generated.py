@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path, cache_dir, file_lock, remove_leftovers, writing
+from reid_lightning.files import atomic_path, beside, cache_dir, file_lock, remove_leftovers, writing
 
 _PICTURES = (".jpg", ".png")
 _SHOWN = 3  # files that a message names
@@ -51,7 +51,10 @@ def generated_tree(
                 )
             logger.warning("%s is not as it was drawn (%s): it is drawn again.", folder, changes)
             with writing(folder):
-                shutil.rmtree(folder)
+                aside = folder.rename(
+                    beside(folder)
+                )  # a kill while files are removed leaves no half of a set
+                shutil.rmtree(aside, ignore_errors=True)
             complete = False
         if not complete:
             if folder.is_dir():  # empty

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning.data.datamodule import ReIDDataModule
-from reid_lightning.files import atomic_path
+from reid_lightning.reporting.cells import write_csv
 
 log = logging.getLogger("reid_lightning")
 
@@ -26,8 +26,7 @@ def warn_of_images(datamodule: ReIDDataModule, output_dir: Path) -> None:
         log.warning(sentence)
     if len(datamodule.left_out):
         file = output_dir / LEFT_OUT
-        with atomic_path(file) as temporary:
-            datamodule.left_out.to_csv(temporary, index=False)
+        write_csv(datamodule.left_out, file)
         log.warning("%s; %s lists them", describe_left_out(datamodule), file)
 
 
