@@ -1,10 +1,12 @@
 """The command line `reid`: thin, and quick to answer because heavy imports wait for the work."""
 
 import sys
+from typing import Any, NoReturn
 
 import typer
 
 from reid_lightning.cli import choices, data, model, report
+from reid_lightning.config.resolve import CONF
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.streams import own_streams, require_current_folder
@@ -37,7 +39,34 @@ def main() -> None:
     require_current_folder()
     try:
         with own_streams():
-            app()
+            code = app(prog_name="reid", standalone_mode=False)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
+    except typer.Abort:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if not hasattr(
+            error, "format_message"
+        ):  # of typer, for what the command line lacks or has too much of
+            raise
+        _refuse(_sentence(error))
+    if code:
+        sys.exit(code)
+
+
+def _refuse(sentence: str) -> NoReturn:
+    if sentence:
+        print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _sentence(error: Any) -> str:
+    """Return what typer refuses with the way out; empty where it has shown the help already."""
+    said = " ".join(error.format_message().split()).rstrip(".")
+    option = str(getattr(error, "option_name", "")).lstrip("-")
+    if not said or said.endswith("?"):  # did you mean ...?
+        return said
+    if "." in option or (option and (CONF / option).is_dir()):
+        return f"{said}; settings are written without dashes, as {option}=VALUE"
+    return f"{said}; `{error.ctx.command_path if error.ctx else 'reid'} --help` shows what there is"
