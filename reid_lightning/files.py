@@ -10,6 +10,7 @@ import re
 import shutil
 import socket
 import time
+import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -268,3 +269,12 @@ def file_lock(path: str | Path, waiting: str | None = None, refusing: str | None
                 "the file system of %s has no locks: do not let two processes work there", path.parent
             )
         yield
+
+
+def is_compressed(path: Path) -> bool:
+    """Tell whether a zip archive, as torch writes, holds compressed parts; a damaged one is left to its reader."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False

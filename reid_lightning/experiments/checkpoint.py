@@ -1,6 +1,5 @@
 """A trained model from its checkpoint alone."""
 
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -32,6 +31,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint_shape import check_checkpoint, check_resumable
 from reid_lightning.experiments.checks import check_evaluation
 from reid_lightning.experiments.factory import build_trained_module
+from reid_lightning.files import is_compressed
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 
 _LOSSES = "objective.losses."  # weights that only a training reads
@@ -56,7 +56,7 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any
         raise InputError(f"{path} is a folder; name a file in it, such as checkpoints/best.ckpt")
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder")
-    if _is_compressed(path):
+    if is_compressed(path):
         raise InputError(
             f"{path} cannot be read as a checkpoint: it is compressed, which no run writes, and may expand to more than the "
             "memory holds; use a file that a run of reid-lightning has written"
@@ -90,15 +90,6 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any
         entry["config"] = completed(entry["config"])
         entry["tasks"] = task_facts(entry)
     return checkpoint, entry
-
-
-def _is_compressed(path: Path) -> bool:
-    """Tell whether a file would be larger in memory than on the disk; a damaged one is left to its reader."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
-        return False
 
 
 def read_resumable(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:

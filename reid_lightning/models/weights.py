@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from reid_lightning.errors import InputError
+from reid_lightning.files import is_compressed
 from reid_lightning.models.weight_names import fit_positions, from_solider
 
 log = logging.getLogger("reid_lightning")
@@ -150,6 +151,11 @@ def _read(path: Path, key: str) -> Any:
     if not path.is_file():
         raise InputError(
             f"{key}={path} is no file; give the path of a file with weights, null, or for a backbone imagenet"
+        )
+    if is_compressed(path):
+        raise InputError(
+            f"{key}={path} cannot be read as weights: it is compressed and may expand to more than the memory holds; unpack "
+            "it, or save its weights with torch.save"
         )
     try:
         if path.suffix == ".safetensors":

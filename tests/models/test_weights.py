@@ -2,6 +2,7 @@
 
 import urllib.error
 import urllib.request
+import zipfile
 
 import huggingface_hub
 import numpy as np
@@ -287,3 +288,17 @@ def test_weights_in_the_cache_need_no_network(monkeypatch, tmp_path):
     monkeypatch.setattr(urllib.request, "urlopen", None)
     body = TimmBackbone("resnet10t", "imagenet").body
     assert all(torch.equal(tensor, state[name]) for name, tensor in body.state_dict().items())
+
+
+def test_a_compressed_file_is_not_unpacked(tmp_path):
+    """Eight megabytes may hold gigabytes of zeros."""
+    torch.save(resnet10().state_dict(), tmp_path / "plain.pth")
+    small = tmp_path / "small.pth"
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(small, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for entry in plain.infolist():
+            packed.writestr(entry.filename, plain.read(entry))
+    with pytest.raises(InputError, match=r"small\.pth cannot be read as weights: it is compressed"):
+        load_weights(resnet10(), small)
