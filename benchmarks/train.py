@@ -60,7 +60,9 @@ class Bare:
         # What the data module asks its trainer, so that workers and pinned memory are those of the run.
         progress = SimpleNamespace(epoch_progress=SimpleNamespace(current=SimpleNamespace(processed=0)))
         strategy = SimpleNamespace(root_device=self.device)
-        self.datamodule.trainer = SimpleNamespace(strategy=strategy, num_devices=1, fit_loop=progress)
+        self.datamodule.trainer = SimpleNamespace(
+            strategy=strategy, num_devices=1, fit_loop=progress, state=SimpleNamespace(fn=None)
+        )
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
         self.loader = self.datamodule.train_dataloader()

@@ -10,6 +10,8 @@ import pytest
 import torch
 from tiny_run import TINY, ended_whole, numbers
 
+from reid_lightning.results.finished import is_finished
+
 GROUP = "Kills and signals"
 EPOCH = 5  # rows of training that the tiny run logs in an epoch
 
@@ -22,7 +24,7 @@ MOMENTS = {
     "writing a checkpoint": (lambda run: list((run.folder / "checkpoints").glob(".*.part*")), 0.05),
     "after a checkpoint": (lambda run: (run.folder / "checkpoints" / "last.ckpt").exists(), 0.1),
     "test": (lambda run: "epoch 2/2" in run.started.out, 0.4),
-    "report": (lambda run: (run.folder / "metrics.json").exists(), 1.0),
+    "report": (lambda run: (run.folder / "metrics.json").exists(), 0.4),
     "refit": (lambda run: (run.folder / "refit" / "metrics.csv").exists(), 1.0),
 }
 KILLS = dict.fromkeys(MOMENTS, 6) | {"drawing": 4, "decoding": 4, "refit": 2, "after a checkpoint": 4}
@@ -95,11 +97,13 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(
     run.start()
     assert run.started.until(lambda: reached(run)), run.started.err[-2000:]
     run.started.after(random.Random(f"{moment} {number}").uniform(0, longest))
-    assert run.started.kill().code == -signal.SIGKILL
+    # A report takes less than a second: where a run was faster than the kill, its result must be there.
+    assert run.started.kill().code == -signal.SIGKILL or (moment == "report" and is_finished(run.folder))
     before = sorted(path.name for path in (run.folder / "checkpoints").glob("[!.]*.ckpt"))
     for name in before:  # whole at any moment
         torch.load(run.folder / "checkpoints" / name, weights_only=True)
-    run.finish()
+    if not is_finished(run.folder):
+        run.finish()
     assert numbers(run.folder) == numbers(expected.folder)
     ended_whole(run.folder)
     assert not list(cache.glob("**/*.part*"))
