@@ -197,6 +197,17 @@ def says(node: Any, fact: str, otherwise: Any = False) -> Any:
     return getattr(spec if hasattr(spec, fact) else declaring, fact, otherwise)
 
 
+def nodes(config: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the key and the content of every mapping in a plain config, the outer ones first."""
+    if isinstance(config, Mapping):
+        yield path, config
+        for key, value in config.items():
+            yield from nodes(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(config, list | tuple):
+        for position, value in enumerate(config):
+            yield from nodes(value, f"{path}[{position}]")
+
+
 def targets(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Yield (config key, `_target_`) for every object that a plain config would build."""
     if isinstance(config, Mapping):

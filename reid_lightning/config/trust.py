@@ -9,14 +9,14 @@ import inspect
 import pydoc
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
 import yaml
 
-from reid_lightning.config.resolve import CONF, targets
+from reid_lightning.config.resolve import CONF, nodes, targets
 from reid_lightning.errors import InputError
 
 # Packages that this one is made of: a `_target_` of any other is the user's own.
@@ -96,7 +96,7 @@ def check_trust(config: Mapping[str, Any], trust: Sequence[str] = (), where: str
         InputError: Names what is refused, where it stands, and the packages that would have to be trusted.
     """
     untrusted: dict[str, list[str]] = {}
-    for key, node in _nodes(config):
+    for key, node in nodes(config):
         for instruction, value in node.items():
             if not re.fullmatch(r"_\w+_", str(instruction)) or instruction == "_target_":
                 continue
@@ -151,17 +151,6 @@ def _check_own_name(target: str, package: str, key: str, where: str) -> None:
         raise InputError(
             f"{where} names {target} at {key}, which is not a class or function that {package} defines for a model"
         )
-
-
-def _nodes(config: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the mappings of a plain config with their keys."""
-    if isinstance(config, Mapping):
-        yield key, config
-        for name, value in config.items():
-            yield from _nodes(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(config, list | tuple):
-        for position, value in enumerate(config):
-            yield from _nodes(value, f"{key}[{position}]")
 
 
 def _place(key: str) -> str:

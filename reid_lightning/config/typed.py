@@ -15,7 +15,7 @@ from types import ModuleType, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from reid_lightning.config.keys import KEYS
-from reid_lightning.config.resolve import class_of
+from reid_lightning.config.resolve import class_of, nodes
 from reid_lightning.config.values import Values, is_number, is_whole, one_of, written
 from reid_lightning.errors import InputError
 
@@ -39,7 +39,9 @@ def check_values(config: Mapping[str, Any], groups: Collection[str] | None = Non
     """
     looked_at = {key: value for key, value in config.items() if groups is None or key in groups}
     _check_rows(looked_at, groups)
-    for key, node in _nodes(looked_at):
+    for key, node in nodes(looked_at):
+        if "_target_" not in node:
+            continue
         for call, takes in _OBJECT_CALLS.items():
             if call in node and (refusal := takes.refusal(f"{key}.{call}", node[call])):
                 raise InputError(refusal)
@@ -70,18 +72,6 @@ def _values_of(node: Any, steps: list[str], path: str = "") -> Iterator[tuple[st
     for name in node if isinstance(node, Mapping) else ():
         if fnmatchcase(str(name), steps[0]) and not (steps[0] == "*" and str(name).startswith("_")):
             yield from _values_of(node[name], steps[1:], f"{path}.{name}" if path else str(name))
-
-
-def _nodes(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the key and the node of everything that a plain config builds."""
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            yield path, node
-        for key, value in node.items():
-            yield from _nodes(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, list | tuple):
-        for position, value in enumerate(node):
-            yield from _nodes(value, f"{path}[{position}]")
 
 
 def _target(key: str, node: Mapping[str, Any]) -> Any:
