@@ -16,6 +16,10 @@ class InputError(ValueError):
         super().__init__("\n".join(printable(line) for line in str(message).split("\n")))
 
 
+class DivergedError(InputError, FloatingPointError):
+    """A training has gone to NaN or infinity, which its settings must prevent; what was saved before is kept."""
+
+
 def printable(text: object) -> str:
     """Return text that a terminal shows and does not obey: control characters are written as escapes.
 

@@ -46,10 +46,11 @@ def identifiers(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
     except TypeError:  # lists and dicts have no hash
         _refuse_kinds(table, values, name, origin)
         raise
+    narrow = _narrow_float(values.dtype)
     names: list[str | None] = []
     wrong: dict[str, list[int]] = {}
     for code, value in enumerate(different.tolist()):
-        text, reason = _named(value)
+        text, reason = _named(narrow(value) if narrow and isinstance(value, float) else value)
         names.append(text)
         if reason:
             wrong.setdefault(reason, []).append(code)
@@ -88,8 +89,9 @@ def integers(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
     values = column(table, name)
     if not pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
         values = identifiers(table, name, origin)
+    narrow = _narrow_float(values.dtype)
     numbers = pd.to_numeric(values, errors="coerce").astype("Float64")
-    whole = (numbers % 1 == 0) & (numbers.abs() < EXACT)
+    whole = (numbers % 1 == 0) & (numbers.abs() < (_exact_below(narrow) if narrow else EXACT))
     wrong = values.notna().to_numpy(bool) & ~whole.fillna(False).to_numpy(bool)
     refuse(table, wrong, origin, f"{name} is not an integer", name)
     return numbers.astype("Int64")
@@ -102,7 +104,7 @@ def booleans(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
         InputError: A cell is neither true nor false.
     """
     values = column(table, name)
-    if pd.api.types.is_bool_dtype(values.dtype):
+    if pd.api.types.is_bool_dtype(values.dtype) and not isinstance(values.dtype, pd.CategoricalDtype):
         return values.fillna(False).astype(bool)
     words = identifiers(table, name, origin).str.lower()
     truth = words.map(_TRUE_FALSE)
@@ -153,8 +155,8 @@ def _named(value: Any) -> tuple[str | None, str | None]:
         if np.isinf(number):
             return None, "is infinite"
         if number % 1 != 0:
-            return str(number), None
-        if abs(number) >= EXACT:
+            return str(value), None
+        if abs(number) >= _exact_below(type(value)):
             return None, "has more digits than a floating-point number holds; save the column as text"
         return str(int(number)), None
     if _is_foreign(value):
@@ -167,6 +169,19 @@ def _named(value: Any) -> tuple[str | None, str | None]:
     elif whole := _WHOLE.fullmatch(text):
         text = whole[1]
     return text or None, None
+
+
+def _narrow_float(dtype: Any) -> type[np.floating] | None:
+    """Return the type of a column's numbers where it holds fewer digits than a `float`; None for all other columns."""
+    if isinstance(dtype, pd.CategoricalDtype):
+        dtype = dtype.categories.dtype
+    dtype = getattr(dtype, "numpy_dtype", dtype)  # of pandas' own and of pyarrow's types
+    return dtype.type if isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize < 8 else None
+
+
+def _exact_below(kind: Any) -> int:
+    """Return the number from which on the whole numbers of a floating-point type are not exact."""
+    return EXACT if issubclass(kind, float) else min(EXACT, 2 ** (int(np.finfo(kind).nmant) + 1))
 
 
 def _is_missing(value: Any) -> bool:

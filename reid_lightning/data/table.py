@@ -81,7 +81,7 @@ def validate_table(table: pd.DataFrame, origin: str = "the table") -> pd.DataFra
             columns[name] = texts(table, name, origin)
     _refuse_two_people(columns["path"], columns["person_id"], origin)
     shown = set(people[~nobody].dropna())
-    named = (people.isin(shown) & nobody).to_numpy(bool)
+    named = (columns["person_id"].isin(shown) & nobody).to_numpy(bool)
     refuse(table, named, origin, "it is a distractor, but other rows with its person_id are not")
     extra = {name: table[name] for name in table.columns if name not in columns}
     return pd.DataFrame(columns | extra)
@@ -97,7 +97,8 @@ def concatenate_tables(
         schema: The attributes. A table has them as columns, or names their file in `attribute_file`.
 
     Raises:
-        InputError: A table or its attribute file cannot be used, or a value is not the code of a class.
+        InputError: A table or its attribute file cannot be used, a value is not the code of a class, or the names of two
+            data sets would let people of both be taken for one.
 
     Examples:
         >>> rows = pd.DataFrame({"path": ["a.jpg"], "person_id": [7], "split": ["train"]})
@@ -107,6 +108,13 @@ def concatenate_tables(
     """
     if not tables:
         raise InputError("No data set is chosen: give at least one, as in `data=market1501`.")
+    for name in tables:
+        inside = next((other for other in tables if other.startswith(f"{name}/")), None)
+        if inside is not None:
+            raise InputError(
+                f"data.sources has {name} and {inside}, whose people could not be told apart (they are called "
+                "SOURCE/PERSON): give one of the two another name."
+            )
     checked = [
         _with_attributes(validate_table(table, name), schema).assign(source=name)
         for name, table in tables.items()
@@ -209,7 +217,12 @@ def describe_protocols(table: pd.DataFrame) -> list[str]:
 
 def tracklet_keys(table: pd.DataFrame) -> pd.Series:
     """Return a key of each row's tracklet, unique over sources, people and cameras, missing where it is not known."""
-    return identity_keys(table) + "/" + table["camera_id"].fillna("") + "/" + table["tracklet_id"]
+    parts = (
+        table[name].str.replace("\\", "\\\\", regex=False).str.replace("/", "\\/", regex=False)
+        for name in ("person_id", "camera_id")
+    )
+    person, camera = parts  # a name that holds a / does not run into the next
+    return table["source"] + "/" + person + "/" + camera.fillna("") + "/" + table["tracklet_id"]
 
 
 def _with_attributes(table: pd.DataFrame, schema: AttributeSchema) -> pd.DataFrame:

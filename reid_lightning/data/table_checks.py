@@ -1,5 +1,6 @@
 """What a table shows to be wrong or odd before any image is decoded: errors, and sentences for the log."""
 
+import unicodedata
 from collections.abc import Iterator
 
 import pandas as pd
@@ -13,10 +14,16 @@ _EMPTY_WORDS = (
     "nan",
     "none",
     "null",
+    "na",
     "<na>",
     "n/a",
     "unknown",
 )  # what other programs write for an empty cell
+_NAMED = {
+    "person_id": "show a person",
+    "camera_id": "come from a camera",
+    "tracklet_id": "belong to a tracklet",
+}
 
 
 def check_test(table: pd.DataFrame) -> None:
@@ -60,9 +67,10 @@ def _of_source(table: pd.DataFrame) -> Iterator[str]:
     yield from _repeated(table)
     for name in ("person_id", "camera_id"):
         yield from _alike(table[name], name)
-    words = people[people.str.lower().isin(_EMPTY_WORDS)]
-    if len(words):
-        yield f"{len(words)} images show a person called {words.iloc[0]}: leave person_id empty where it is not known"
+    for name, what in _NAMED.items():
+        words = table[name][table[name].str.lower().isin(_EMPTY_WORDS)]
+        if len(words):
+            yield f"{len(words)} images {what} called {words.iloc[0]}: leave {name} empty where it is not known"
     nobody = people[(split == "gallery") & ~table["distractor"] & people.str.fullmatch("0+").fillna(False)]
     if len(nobody):
         yield (
@@ -107,13 +115,26 @@ def _repeated(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _alike(names: pd.Series, column: str) -> Iterator[str]:
-    """Say that two names differ in capitals or leading zeros only."""
+    """Say that names differ in capitals, leading zeros, the width of letters or characters that are not seen only."""
     different = pd.Series(names.dropna().unique(), dtype="string").sort_values()
-    plain = different.str.lower().str.replace(r"^0+(?=[0-9])", "", regex=True)
+    plain = different.map(_plain).str.replace(r"^0+(?=[0-9])", "", regex=True)
     alike = different[plain.duplicated(keep=False)]
     if len(alike):
         first = alike[plain[alike.index] == plain[alike.index[0]]]
-        yield f"{column} {' and '.join(first)} are read as different ones: write them alike if they are the same"
+        shown = first.map(_visible)
+        yield f"{column} {' and '.join(shown)} are read as different ones: write them alike if they are the same"
+
+
+def _plain(name: str) -> str:
+    """Return a name without capitals, characters that are not seen, and other forms of the same letters (NFKC)."""
+    seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
+
+
+def _visible(name: str) -> str:
+    """Return a name with what a terminal shows as nothing, or as another letter, written as an escape."""
+    hidden = any(unicodedata.category(letter) == "Cf" for letter in name)
+    return ascii(name)[1:-1] if hidden or unicodedata.normalize("NFKC", name) != name else name
 
 
 def _images(count: int) -> str:

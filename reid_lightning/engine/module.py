@@ -19,7 +19,7 @@ from reid_lightning.engine.defaults import default_objective, default_schedule
 from reid_lightning.engine.objective import Objective, Step
 from reid_lightning.engine.optimizers import OptimizerFactory
 from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
-from reid_lightning.errors import InputError
+from reid_lightning.errors import DivergedError, InputError
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.retrieval.evaluation import EvaluationRows, embed, map_interval
@@ -74,7 +74,7 @@ class ReIDModule(LightningModule):
         self.test = RetrievalEvaluation(protocol)
         self.data_fingerprint: str | None = None  # of the training data; it travels in the checkpoint
         self.evaluated: tuple[Ranking, EvaluationRows] | None = None  # the last evaluation, for reports
-        self.validation_summary: dict[str, float] = {}  # of the best validation so far
+        self.validation_summary: dict[str, float] = {}  # of the last validation; a checkpoint holds its own
         self.validation_interval: list[float] | None = None  # of its mAP
 
     @property
@@ -137,7 +137,7 @@ class ReIDModule(LightningModule):
         finite = torch.stack([term for _, _, term in terms]).isfinite().tolist()
         for (step, name, _), is_finite in zip(terms, finite, strict=True):
             if not is_finite:
-                raise FloatingPointError(
+                raise DivergedError(
                     f"the loss term {name!r} became NaN or infinite at optimizer step {step} "
                     f"(epoch {self.current_epoch}); lower optimizer.lr, set trainer.gradient_clip_val, "
                     "or use trainer.precision=32-true"
@@ -249,7 +249,7 @@ class ReIDModule(LightningModule):
         assert metric.rows is not None
         self.evaluated = ranking, metric.rows
         summary = ranking.summary(self.protocol.ranks)
-        if stage == "val" and summary["mAP"] > self.validation_summary.get("mAP", -1.0):
+        if stage == "val":
             self.validation_summary = summary
             self.validation_interval = map_interval(ranking, metric.rows)
         self._log_evaluation({f"{stage}/{name}": value for name, value in summary.items()})
@@ -282,7 +282,7 @@ class ReIDModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the best validation of the run that is resumed."""
+        """Take up what the checkpoint says of its own validation and tasks."""
         update_checkpoint(checkpoint)
         own, state = self.state_dict(), checkpoint["state_dict"]
         wrong = sorted(own.keys() ^ state.keys()) or [

@@ -31,7 +31,7 @@ from reid_lightning.engine.callbacks.stop_at_signal import StopAtSignal
 from reid_lightning.engine.callbacks.time_limit import StopAfter, TimeLimit
 from reid_lightning.engine.checkpoint_io import AtomicCheckpointIO
 from reid_lightning.engine.metrics_file import MetricsFile
-from reid_lightning.engine.module import ReIDModule
+from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checks import check_data, check_run, check_weights, of_lightning
 from reid_lightning.experiments.factory import build_datamodule, build_module
@@ -62,6 +62,8 @@ class Fitted:
     checkpoint: Path | None  # the best on validation; None: the weights as they are
     best_epoch: int  # epochs trained until then
     score: float | None
+    validation: dict[str, float]  # numbers of the checkpoint's own validation
+    interval: list[float] | None  # of its mAP
     unfinished: bool = False  # the time limit ended it; a continued run has more epochs to train
 
 
@@ -102,8 +104,7 @@ def _run(
     watch = Stopwatch()
     with processes_of_one_job() as children:
         fitted = _fit(config, output_dir, children, watch, tables, resumed=resumed)
-        score, validation = fitted.score, fitted.module.validation_summary
-        interval = fitted.module.validation_interval
+        score, validation, interval = fitted.score, fitted.validation, fitted.interval
         if fitted.unfinished:
             _say_how_to_continue(fitted.trainer, output_dir)
             return None
@@ -200,12 +201,16 @@ def _fit(
     if trainer.interrupted:
         raise KeyboardInterrupt
     if any(isinstance(callback, TimeLimit) and callback.ended for callback in callbacks):
-        return Fitted(trainer, module, datamodule, None, trainer.current_epoch, None, unfinished=True)
+        return Fitted(
+            trainer, module, datamodule, None, trainer.current_epoch, None, {}, None, unfinished=True
+        )
+    last = module.validation_summary, module.validation_interval
     watching = next((c for c in callbacks if isinstance(c, ModelCheckpoint) and c.monitor), None)
     if watching is None or watching.best_model_score is None:
-        return Fitted(trainer, module, datamodule, None, trainer.current_epoch, None)
+        return Fitted(trainer, module, datamodule, None, trainer.current_epoch, None, *last)
     best, score = Path(watching.best_model_path), float(watching.best_model_score)
-    return Fitted(trainer, module, datamodule, best, _epochs_of(best), score)
+    epochs, validation, interval = _read_best(best)
+    return Fitted(trainer, module, datamodule, best, epochs, score, validation, interval)
 
 
 @rank_zero_only
@@ -277,9 +282,14 @@ def _trainer(
     )
 
 
-def _epochs_of(checkpoint: Path) -> int:
-    """Return after how many epochs a checkpoint was written."""
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]) + 1
+def _read_best(path: Path) -> tuple[int, dict[str, float], list[float] | None]:
+    """Return after how many epochs a checkpoint was written, the numbers of its validation, and the interval of its mAP.
+
+    Another checkpoint may have a higher mAP, where something else chose this one.
+    """
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    entry = checkpoint[CHECKPOINT_KEY]
+    return int(checkpoint["epoch"]) + 1, entry["validation"], entry.get("validation_interval")
 
 
 def _on_all_identities(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from reid_lightning.data.cells import identifiers, refuse, texts
 from reid_lightning.data.decoding import decode_image
 from reid_lightning.data.readers.image_files import images_below
 from reid_lightning.data.readers.table_file import read_columns
+from reid_lightning.data.table import UNKNOWN
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import load_embedding_module
 from reid_lightning.experiments.quiet import quiet
@@ -157,6 +158,10 @@ def _folder_of(path: str, root: Path) -> str:
         raise InputError(
             f"{path} lies in no person's folder: move it into one, or give --name for all images."
         )
+    if parts[0] == UNKNOWN:
+        raise InputError(
+            f"{path} lies in the folder {UNKNOWN}, which means unknown people: give it a name, or move it out."
+        )
     return parts[0]
 
 
@@ -166,7 +171,8 @@ def _of_table(file: Path, people: bool) -> pd.DataFrame:
         raise InputError(f"{file} has no column path: it has {', '.join(map(str, table.columns))}.")
     columns = {"path": texts(table, "path", str(file))}
     if "person_id" in table.columns:
-        columns["person_id"] = identifiers(table, "person_id", str(file))
+        names = identifiers(table, "person_id", str(file))
+        columns["person_id"] = names.mask(names == UNKNOWN)
     for name, values in columns.items():
         if name == "path" or people:
             refuse(table, values.isna().to_numpy(bool), str(file), f"{name} is empty")

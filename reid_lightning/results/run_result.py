@@ -72,7 +72,7 @@ def write_results(
         module: What was evaluated.
         seconds: Seconds per stage so far.
         score: Validation mAP of the chosen checkpoint.
-        validation: Numbers of the best validation.
+        validation: Numbers of the chosen checkpoint's own validation.
         validation_interval: The 95 % interval of its mAP.
     """
     reports: list[Report] = [*module.tasks, *reports_of(run.config)] if trainer.is_global_zero else []

@@ -27,8 +27,9 @@ class RunResult:
     """The numbers of a run.
 
     Attributes:
-        score: Validation mAP of the chosen checkpoint, which a sweep optimises; None without validation.
-        validation: Numbers of the best validation, by name, as fractions.
+        score: Validation mAP of the chosen checkpoint (or what `callbacks.best.monitor` names), which a sweep optimises;
+            None without validation.
+        validation: Numbers of the chosen checkpoint's own validation, by name, as fractions.
         test: Numbers of the test set, seen once.
         protocol: How the data was split and the evaluation protocol, in one line.
         cost: Throughput, memory, parameters, GFLOPs of an image and seconds per stage.

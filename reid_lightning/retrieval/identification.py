@@ -1,6 +1,7 @@
 """Who is this: the nearest images of enrolled people vote, and people are enrolled without training (HiQo 2019)."""
 
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ class Enrolment:
 
         Args:
             vectors: (n, D).
-            names: (n,) whom each image shows.
+            names: (n,) whom each image shows; the ways to encode an accent are one (Unicode NFC).
             images: (n,) what each is called, such as its file.
 
         Raises:
@@ -114,7 +115,8 @@ class Enrolment:
             if not name.strip():
                 raise InputError(f"Row {row} of the people to enrol has no name; give every image a person.")
         all_vectors = torch.cat([self.vectors, rows]) if len(self) else rows.clone()
-        all_names, all_images = [*self.names, *names], [*self.images, *labels]
+        all_names = [*self.names, *(unicodedata.normalize("NFC", name) for name in names)]
+        all_images = [*self.images, *labels]
         _refuse_duplicates(all_vectors, all_names, all_images)
         self.vectors, self.names, self.images, self._index = all_vectors, all_names, all_images, None
 
@@ -124,6 +126,7 @@ class Enrolment:
         Raises:
             InputError: Nobody of this name is enrolled.
         """
+        name = unicodedata.normalize("NFC", name)
         keep = [row for row, other in enumerate(self.names) if other != name]
         gone = len(self) - len(keep)
         if not gone:

@@ -6,6 +6,7 @@ from reid_lightning.engine.callbacks.epoch_seed import EpochSeed
 from reid_lightning.engine.callbacks.freeze_backbone import FreezeBackbone
 from reid_lightning.engine.callbacks.throughput import Throughput
 from reid_lightning.engine.callbacks.time_limit import StopAfter
+from reid_lightning.errors import DivergedError
 from reid_lightning.experiments.factory import build_datamodule, build_module
 
 pytestmark = [
@@ -91,5 +92,5 @@ def test_cost_counts_the_images_that_were_trained(fit):
 
 
 def test_a_term_that_is_not_finite_is_named(fit):
-    with pytest.raises(FloatingPointError, match=r"'triplet' became NaN .* step 0"):
+    with pytest.raises(DivergedError, match=r"'triplet' became NaN .* step 0"):
         fit(overrides=("loss.triplet.margin=1e39",), epochs=1)

@@ -53,6 +53,19 @@ def test_a_run_leaves_everything_it_promises(compose, tiny, tmp_path):
     assert result.score == pytest.approx(metrics(folder)["val/mAP"].max())
 
 
+def test_the_validation_reported_is_that_of_the_checkpoint_that_is_tested(compose, tiny, tmp_path):
+    """Something else than the mAP chooses: here the worst epoch."""
+    overrides = ("trainer.max_epochs=3", "trainer.log_every_n_steps=1", "callbacks.best.mode=min")
+    result = run_job(compose(*tiny, *overrides))
+    logged = metrics(tmp_path / "run").dropna(subset="val/mAP").reset_index()
+    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    row = logged.loc[best["epoch"]]
+    assert row["val/mAP"] == logged["val/mAP"].min() < logged["val/mAP"].max()
+    for name, value in result.validation.items():
+        assert value == pytest.approx(row[f"val/{name}"]), name
+    assert result.validation == best["reid_lightning"]["validation"]
+
+
 def test_a_run_without_validation_that_ends_before_anything_is_logged_still_has_its_page(
     compose, tiny, tmp_path
 ):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reid_lightning.data.annotations import read_attributes
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.readers.table_file import read_table_file
-from reid_lightning.data.table import concatenate_tables, validate_table
+from reid_lightning.data.table import concatenate_tables, tracklet_keys, validate_table
 from reid_lightning.data.table_checks import remarks
 from reid_lightning.errors import InputError
 
@@ -195,6 +195,8 @@ NAMES = {
     "a category of numbers": pd.Categorical([1.0, 2.0]),
     "of pyarrow": pd.array([1, 2], "int64[pyarrow]"),
     "text with spaces": [" 1", "2 "],
+    "halves of numbers": np.array([1, 2], np.float16),
+    "halves of numbers with a gap": pd.array([1, 2, None], "Float32"),
     "-1 for unknown": [1, 2, -1],
     "-1.0 for unknown": [1, 2, -1.0],
     "empty text for unknown": ["1", "2", ""],
@@ -219,6 +221,10 @@ def test_names_have_one_type(values, column, seen):
     [
         ([1.0, np.inf], "camera_id is infinite"),
         ([2.0**60, 1.0], "more digits than a floating-point number holds"),
+        (np.array([2**24 + 1, 1], np.float32), "row 1 .*more digits than a floating-point number holds"),
+        (np.array([1, 2**11 + 1], np.float16), "row 2 .*more digits than a floating-point number holds"),
+        (pd.array([2**24 + 1, None], "Float32"), "row 1 .*more digits than a floating-point number holds"),
+        (pd.Categorical(np.array([2**24 + 1, 1], np.float32)), "row 1 .*more digits than"),
         (["a", b"b"], "neither text nor a number"),
         (["a", ["b"]], "row 2 .*neither text nor a number"),
         ([{"a": 1}, "b"], "row 1 .*neither text nor a number"),
@@ -227,7 +233,7 @@ def test_names_have_one_type(values, column, seen):
 )
 def test_what_is_no_name_is_refused(values, sentence, seen):
     frame = pd.DataFrame({"path": ["a", "b"], "person_id": 1, "split": "train"})
-    frame["camera_id"] = pd.Series(values, dtype=object)
+    frame["camera_id"] = pd.Series(values, dtype=getattr(values, "dtype", object))
     with pytest.raises(InputError, match=sentence) as error:
         validate_table(frame, "album")
     seen(error.value)
@@ -250,6 +256,26 @@ ODD_PEOPLE = {
         "gallery images that count neither as right nor as wrong: 2",
     ),
     "a person called nan": ({"person_id": ["7", "7", "nan", "nan", "9", "8"]}, "2 images show a person called nan"),
+    "a camera called None": (
+        {"person_id": list("773498"), "camera_id": ["None", "None", "1", "NA", "2", "3"]},
+        "3 images come from a camera called None: leave camera_id empty",
+    ),
+    "a tracklet called nan": (
+        {"person_id": list("773498"), "tracklet_id": ["nan", "nan", "1", "2", "3", "4"]},
+        "2 images belong to a tracklet called nan: leave tracklet_id empty",
+    ),
+    "digits of full width": (
+        {"person_id": ["7", "\uff17", "3", "4", "9", "8"]},
+        r"person_id 7 and \uff17 are read as different ones",
+    ),
+    "a character that is not seen": (
+        {"person_id": ["7", "7\u200b", "3", "4", "9", "8"]},
+        r"person_id 7 and 7\u200b are read as different ones",
+    ),
+    "sharp s and two": (
+        {"person_id": ["Gro\u00df", "GROSS", "3", "4", "9", "8"]},
+        "person_id GROSS and Gro\u00df are read as different ones",
+    ),
     "Market-1501's distractors": ({"person_id": ["7", "7", "0000", "0000", "9", "8"]}, "called 0000: Market-1501 calls"),
     "people of the test that train": ({"person_id": ["7", "7", "3", "4", "7", "8"]}, "1 of 3 people of the test also train"),
     "a query in its own gallery": (
@@ -267,6 +293,33 @@ def test_odd_people_are_said(columns, sentence, seen):
     found = remarks(concatenate_tables({"t": frame.assign(**columns)}))
     assert any(sentence in text for text in found), found
     seen(found[0])
+
+
+@pytest.mark.fault(GROUP, "names with a / that run into each other")
+def test_names_with_slashes_stay_apart(seen):
+    rows = pd.DataFrame({"path": ["a", "b"], "person_id": "p", "split": "train"})
+    table = concatenate_tables({"s": rows.assign(camera_id=["hall/1", "hall"], tracklet_id=["3", "1/3"])})
+    assert tracklet_keys(table).nunique() == 2
+    tables = {"shop": rows.assign(person_id="x/1"), "shop/x": rows.assign(person_id="1")}
+    with pytest.raises(InputError, match=r"data\.sources has shop and shop/x, whose people") as error:
+        concatenate_tables(tables)
+    seen(error.value)
+
+
+@pytest.mark.fault(GROUP, "a person called distractor beside distractors without a name")
+def test_nobody_is_not_a_person_called_distractor(seen):
+    frame = pd.DataFrame({"path": ["a", "b", "c"], "person_id": ["distractor", "distractor", None]})
+    frame = frame.assign(split=["query", "gallery", "gallery"], distractor=[False, False, True])
+    with pytest.raises(InputError, match=r"row 3 .*other rows with its person_id are not") as error:
+        concatenate_tables({"t": frame})
+    seen(error.value)
+
+
+def test_a_category_of_true_and_false_is_read():
+    frame = pd.DataFrame({"path": ["a", "b"], "person_id": ["x", "y"], "split": "gallery"})
+    for cells in ([True, None], [True, False], ["yes", "no"]):
+        table = concatenate_tables({"t": frame.assign(distractor=pd.Categorical(cells))})
+        assert table["distractor"].tolist() == [True, False]
 
 
 def test_a_healthy_table_has_no_remarks():

@@ -148,6 +148,10 @@ def test_images_are_listed_with_their_people(tmp_path):
     (tmp_path / "flat").mkdir()
     (tmp_path / "flat" / "1.jpg").touch()
     (tmp_path / "gap.csv").write_text("path,person_id\na.jpg,7\nb.jpg,\n")
+    (tmp_path / "unknown.csv").write_text("path,person_id\na.jpg,7\nb.jpg,-1.0\n")
+    assert list_images(tmp_path / "unknown.csv")["person_id"].isna().tolist() == [False, True]
+    (tmp_path / "junk" / "-1").mkdir(parents=True)
+    (tmp_path / "junk" / "-1" / "1.jpg").touch()
     (tmp_path / "no.csv").write_text("file\na.jpg\n")
     (tmp_path / "paths.csv").write_text("path\na.jpg\n")
     for where, message in (
@@ -155,6 +159,8 @@ def test_images_are_listed_with_their_people(tmp_path):
         ("empty", "empty holds no images"),
         ("flat", "1.jpg lies in no person's folder"),
         ("gap.csv", "gap.csv, row 2 .*: person_id is empty"),
+        ("unknown.csv", "unknown.csv, row 2 .*: person_id is empty"),
+        ("junk", "1.jpg lies in the folder -1, which means unknown people"),
         ("no.csv", "no.csv has no column path: it has file"),
         ("paths.csv", "paths.csv does not say whom its images show"),
     ):

@@ -133,6 +133,13 @@ def test_people_come_and_go_without_training():
     assert enrolment.identify(queries, k=1, threshold=0.3).names[1] is None
 
 
+def test_an_accent_is_one_letter_however_it_is_encoded():
+    enrolment = Enrolment()
+    enrolment.add([[1.0, 0.0], [0.0, 1.0]], ["Jos\u00e9", "Jose\u0301"])
+    assert enrolment.people == ("Jos\u00e9",)
+    assert enrolment.remove("Jose\u0301") == 2
+
+
 def test_a_file_gives_everything_again(tmp_path):
     enrolled, names, queries = people_around_centres(0)
     names = [name.replace("p", "Zoë ") for name in names]

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.keypoints import HIDDEN, IN_SIGHT, has_keypoints, mirrored_joints, read_keypoints
-from reid_lightning.errors import InputError, require
+from reid_lightning.errors import DivergedError, InputError, require
 from reid_lightning.files import atomic_path
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.systems.pose.bilinear import PoseBilinear
@@ -200,7 +200,7 @@ class PartPretraining:
             optimizer.step()
             schedule.step()
             if (step + 1) % per_epoch == 0 and not loss.isfinite():
-                raise FloatingPointError(
+                raise DivergedError(
                     "the loss of pretraining=pose became NaN or infinite; lower pretraining.lr"
                 )
         branch.requires_grad_(not network.parts.frozen)
