@@ -9,6 +9,14 @@ import pytest
 from reid_lightning.signals import EXIT_STATUS, Stopped, raise_if_stopped, stopped_by_signals
 
 
+@pytest.fixture(autouse=True)
+def _unhandled():
+    """A shell starts background jobs with Ctrl+C ignored, and so would this process leave it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", EXIT_STATUS)
 def test_a_signal_ends_the_block_with_its_exit_status(number):
     before = signal.getsignal(number)

@@ -79,7 +79,7 @@ def folder_of(checkpoint: str | Path, overrides: Sequence[str] = ()) -> Path:
         >>> folder_of("run/checkpoints/best.ckpt").as_posix()
         'run/evaluation'
         >>> folder_of("run/checkpoints/best.ckpt", ["data=faces"]).as_posix()
-        'run/evaluation_data-faces_56af73'
+        'run/evaluation_data-faces_e476df'
     """
     text = ",".join(sorted(overrides))
     digest = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=3).hexdigest()
