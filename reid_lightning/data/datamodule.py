@@ -65,7 +65,7 @@ class ReIDDataModule(LightningDataModule):
             known when it is decoded, and refused.
         validation: Share of the training identities held out for validation, 0 to 1; None or "none" trains on
             all of them, those of the split `val` included. A table's own split `val` takes precedence over a
-            share.
+            share, where somebody in it is known.
         validation_queries: Number of random validation images that are queries; None: one image per identity
             and camera, as in Market-1501, or one tracklet where the data has tracklets.
         validation_seed: Another seed holds out other identities; apart from `seed`, so that runs with
@@ -263,7 +263,7 @@ class ReIDDataModule(LightningDataModule):
         table = self._read().copy()
         if self.validation is None:
             table["split"] = table["split"].replace("val", "train")
-        elif not (table["split"] == "val").any():
+        elif not ((table["split"] == "val") & table["person_id"].notna()).any():
             table = hold_out(table, self.validation, self.validation_seed)
         return table
 

@@ -391,6 +391,16 @@ def test_unknown_people_are_kept_and_leave_training_and_ranking_as_they_are(tabl
         assert bool((values == right[name]).all()), name
 
 
+def test_a_split_val_in_which_nobody_is_known_leaves_the_share_to_be_held_out(table, tmp_path):
+    """Without it, no epoch would be chosen by a validation that was asked for."""
+    rows = [(picture(tmp_path / f"v{row}.png", row), None, "val", "1") for row in range(3)]
+    data = ReIDDataModule({"album": table(*rows)}, [32, 16], num_workers=0, validation=0.25, cache=False)
+    data.setup()
+    assert data.has_validation
+    assert data.num_identities == 6
+    assert data.table.loc[data._rows("val"), "person_id"].nunique() == 2
+
+
 def test_cameras_written_in_two_ways_are_one(table):
     cameras = ["1" if row % 2 else "1.0" for row in range(48)]
     (data,) = modules(table(camera_id=cameras))
