@@ -112,8 +112,8 @@ def concatenate_tables(
         inside = next((other for other in tables if other.startswith(f"{name}/")), None)
         if inside is not None:
             raise InputError(
-                f"data.sources has {name} and {inside}, whose people could not be told apart (they are called "
-                "SOURCE/PERSON): give one of the two another name."
+                f"data.sources has {name} and {inside}: the keys SOURCE/PERSON of their people can be the same; give one "
+                "of the two another name."
             )
     checked = [
         _with_attributes(validate_table(table, name), schema).assign(source=name)

@@ -301,7 +301,9 @@ def test_names_with_slashes_stay_apart(seen):
     table = concatenate_tables({"s": rows.assign(camera_id=["hall/1", "hall"], tracklet_id=["3", "1/3"])})
     assert tracklet_keys(table).nunique() == 2
     tables = {"shop": rows.assign(person_id="x/1"), "shop/x": rows.assign(person_id="1")}
-    with pytest.raises(InputError, match=r"data\.sources has shop and shop/x, whose people") as error:
+    with pytest.raises(
+        InputError, match=r"data\.sources has shop and shop/x: the keys SOURCE/PERSON"
+    ) as error:
         concatenate_tables(tables)
     seen(error.value)
 
