@@ -12,6 +12,7 @@ from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 
 from reid_lightning.models.backbone import IMAGENET, Backbone, load_file
+from reid_lightning.models.strides import overlap_patches, overlapping_grid, patch_size_of, undo_last_stride
 from reid_lightning.models.weights import download, reach
 
 
@@ -24,14 +25,32 @@ class TimmBackbone(Backbone):
         image_size: Height and width in pixels; a transformer's position embeddings are fitted to it.
         frozen_layers: First layers to freeze: the stem or patch embedding (with position embeddings and class
             token), then each block.
+        patch_stride: Pixels between the patches of a plain vision transformer (`vit_*`, `deit*`, `eva*`, `beit*`), at most
+            their side; fewer overlap them (He et al. 2021, TransReID: 12 of 16). None: the side.
+        last_stride: 1 undoes the last stride of a convolutional model: twice the rows and columns of its map, and no
+            dilation. 2: the model as it is.
+        drop_path_rate: Probability that the last block is skipped in training, falling to 0 at the first (Huang et al.
+            2016). None: the model's own.
 
     Raises:
-        ValueError: The name is unknown, or `imagenet` is asked for and timm has no weights of this model.
+        ValueError: The name is unknown, `imagenet` is asked for and timm has no weights of this model, or the model lacks
+            what is asked of it.
     """
 
     def __init__(
-        self, name: str, weights: str | None, image_size: Sequence[int] | None = None, frozen_layers: int = 0
+        self,
+        name: str,
+        weights: str | None,
+        image_size: Sequence[int] | None = None,
+        frozen_layers: int = 0,
+        patch_stride: int | None = None,
+        last_stride: int = 2,
+        drop_path_rate: float | None = None,
     ) -> None:
+        if last_stride not in (1, 2):
+            raise ValueError(f"last_stride must be 1 or 2, got {last_stride}")
+        if drop_path_rate is not None and not 0 <= drop_path_rate < 1:
+            raise ValueError(f"drop_path_rate must be >= 0 and < 1, got {drop_path_rate}")
         if not timm.is_model(name):
             near = difflib.get_close_matches(name, timm.list_models(), 5, 0.6)
             raise ValueError(
@@ -42,6 +61,13 @@ class TimmBackbone(Backbone):
         config = timm.get_pretrained_cfg(name)
         if image_size is not None and config is not None and config.fixed_input_size:
             arguments["img_size"] = tuple(image_size)
+        if drop_path_rate is not None:
+            arguments["drop_path_rate"] = drop_path_rate
+        pixels = image_size or (config.input_size[1:] if config is not None else (224, 224))
+        if patch_stride is not None:
+            patch = patch_size_of(name, patch_stride)
+            grid = overlapping_grid(pixels, patch, patch_stride)
+            arguments["img_size"] = (grid[0] * patch[0], grid[1] * patch[1])
         if weights == IMAGENET:
             if config is None or not timm.is_model_pretrained(name):
                 raise ValueError(
@@ -50,7 +76,11 @@ class TimmBackbone(Backbone):
             url = f"https://huggingface.co/{config.hf_hub_id}/resolve/main/model.safetensors"
             body = download(lambda: _pretrained(name, arguments), url)
         else:
-            body = timm.create_model(name, **arguments)
+            body = _untrained(name, arguments)
+        if patch_stride is not None:
+            overlap_patches(body, pixels, patch_stride)
+        if last_stride == 1:
+            undo_last_stride(body, name, pixels)
         _let_merging_shift(body)
         load_file(body, weights)
         depths = [body.get_submodule(stage["module"]) for stage in getattr(body, "feature_info", ())]
@@ -68,6 +98,19 @@ class TimmBackbone(Backbone):
             tokens = output[:, body.num_prefix_tokens :]
             return tokens.transpose(1, 2).unflatten(2, tuple(body.patch_embed.grid_size))
         return output.permute(0, 3, 1, 2) if getattr(body, "output_fmt", "NCHW") == "NHWC" else output
+
+
+def _untrained(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return a timm model as it starts."""
+    try:
+        return timm.create_model(name, **arguments)
+    except (AssertionError, TypeError) as error:
+        if "drop_path_rate" in str(error):
+            raise ValueError(f"drop_path_rate must be null for {name}, which skips no blocks") from error
+        if "global_pool" not in arguments:
+            raise
+    # A model whose head needs its own pooling, such as a distilled DeiT: the head is not used.
+    return _untrained(name, {key: value for key, value in arguments.items() if key != "global_pool"})
 
 
 def _pretrained(name: str, arguments: Mapping[str, Any]) -> nn.Module:
