@@ -5,7 +5,13 @@ import timm
 import torch
 from torch.nn import functional
 
-from reid_lightning.models.convolutional_backbones import resnet
+from reid_lightning.engine.optimizers import OptimizerFactory
+from reid_lightning.errors import InputError
+from reid_lightning.models.convolutional_backbones import osnet, resnet
+from reid_lightning.models.lora import add_lora, merge_lora
+from reid_lightning.models.necks import BNNeck
+from reid_lightning.models.network import ReIDNetwork
+from reid_lightning.models.pooling import AveragePooling, TokenPooling
 from reid_lightning.models.timm_backbone import TimmBackbone
 
 SIZE = (64, 32)
@@ -70,7 +76,15 @@ def test_overlapping_patches_are_for_plain_transformers():
         TimmBackbone("test_vit", None, SIZE, patch_stride=17)
 
 
-CONVOLUTIONAL = ["resnet10t", "resnet18d", "convnext_atto", "regnetx_002", "mobilenetv3_small_050", "tf_efficientnet_lite0", "test_efficientnet"]  # fmt: skip
+CONVOLUTIONAL = [
+    "resnet10t",
+    "resnet18d",
+    "convnext_atto",
+    "regnetx_002",
+    "mobilenetv3_small_050",
+    "tf_efficientnet_lite0",
+    "test_efficientnet",
+]
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
@@ -110,5 +124,215 @@ def test_drop_path_rises_to_the_rate_and_is_refused_where_there_is_none():
     assert rates == pytest.approx([0.1 * i / 5 for i in range(6)])
     with pytest.raises(ValueError, match=r"^drop_path_rate must be null for vgg11, which skips no blocks"):
         TimmBackbone("vgg11", None, drop_path_rate=0.1)
-    with pytest.raises(ValueError, match="^drop_path_rate must be >= 0 and < 1, got 1"):
+    with pytest.raises(ValueError, match=r"^drop_path_rate must be >= 0 and < 1, got 1"):
         TimmBackbone("test_vit", None, drop_path_rate=1)
+
+
+TOKENS = [
+    "test_vit",
+    "deit_tiny_distilled_patch16_224",
+    "eva02_tiny_patch14_224",
+    "vit_tiny_patch16_224",
+    "cait_xxs24_224",
+    "convit_tiny",
+    "xcit_nano_12_p16_224",
+]
+
+
+@pytest.mark.parametrize("name", TOKENS[:4])
+def test_the_class_token_is_timms_own(name):
+    check_token(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOKENS[4:])
+def test_the_class_token_is_timms_own_in_more_families(name):
+    check_token(name)
+
+
+def check_token(name):
+    """Compare with what timm's own head pools, under the weights of a model that normalises before pooling."""
+    size = (224, 224)
+    torch.manual_seed(0)
+    backbone = TimmBackbone(name, None, size).eval()
+    settings = {"img_size": size} if "test" in name else {}
+    theirs = timm.create_model(name, num_classes=0, global_pool="token", **settings).eval()
+    theirs.load_state_dict(backbone.body.state_dict(), strict=False)
+    images = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        encoded = backbone.encode(images)
+        expected = theirs.forward_head(theirs.forward_features(images), pre_logits=True)
+        torch.testing.assert_close(encoded.token, expected)
+        assert torch.equal(encoded.map, backbone(images))
+
+
+def test_token_pooling_takes_the_token_and_a_descriptor_does_not_lose_it():
+    class Descriptor(torch.nn.Module):
+        gives = "descriptor"
+
+        def forward(self, backbone, images):
+            last = backbone(images)
+            return last, last.mean((2, 3))
+
+    backbone = TimmBackbone("test_vit", None, SIZE)
+    network = ReIDNetwork(backbone, TokenPooling(), classifier=None, descriptor=lambda backbone: Descriptor())
+    images = torch.rand(2, 3, *SIZE)
+    with torch.no_grad():
+        features = network.eval()(images)
+        encoded = backbone.encode(network.normalize(images))
+    torch.testing.assert_close(features.before_neck, encoded.token)
+    torch.testing.assert_close(features.extra["descriptor"], encoded.map.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: osnet(0.25),
+        lambda: TimmBackbone("resnet10t", None),
+        lambda: TimmBackbone("test_vit", None, SIZE, stages=[3, 5]),
+    ],
+)
+def test_a_backbone_without_a_class_token_says_so(make):
+    with pytest.raises(InputError, match=r"^pooling=token reads a class token, and this backbone gives none"):
+        ReIDNetwork(make(), TokenPooling(), BNNeck, None)
+
+
+@pytest.mark.parametrize(
+    "name", ["vit_wee_patch16_reg1_gap_256", pytest.param("beit_base_patch16_224", marks=pytest.mark.slow)]
+)
+def test_weights_that_normalise_after_pooling_are_loaded(name, tmp_path):
+    torch.manual_seed(0)
+    source = timm.create_model(name, num_classes=0, img_size=SIZE)
+    torch.nn.init.normal_(source.fc_norm.weight)
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+    body = TimmBackbone(name, str(tmp_path / "weights.pth"), SIZE).body
+    assert torch.equal(body.norm.weight, source.fc_norm.weight)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_resnet"])
+def test_gradients_computed_again_are_the_same(name):
+    gradients = []
+    for again in (False, True):
+        torch.manual_seed(0)
+        backbone = TimmBackbone(name, None, SIZE, gradient_checkpointing=again)
+        torch.manual_seed(1)
+        backbone(torch.randn(4, 3, *SIZE)).square().mean().backward()
+        gradients.append({key: p.grad for key, p in backbone.body.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for key, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][key], gradient, msg=key)
+
+
+def test_what_timm_cannot_checkpoint_is_said():
+    with pytest.raises(ValueError, match=r"^gradient_checkpointing must be false for vgg11"):
+        TimmBackbone("vgg11", None, gradient_checkpointing=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "stages", "channels", "grid"),
+    [
+        ("test_resnet", [2, 3, 4], None, (2, 1)),
+        ("test_convnext", [2, 3], None, (2, 1)),
+        ("test_efficientnet", [3, 4], None, (2, 1)),
+        ("test_vit", [1, 3, 5], 3 * 64, (4, 2)),
+        ("swin_tiny_patch4_window7_224", [2, 3], 384 + 768, (2, 1)),
+    ],
+)
+def test_stages_are_joined_along_the_channels(name, stages, channels, grid):
+    torch.manual_seed(0)
+    alone = TimmBackbone(name, None, SIZE).eval()
+    torch.manual_seed(0)
+    joined = TimmBackbone(name, None, SIZE, stages=stages).eval()
+    found, last = maps(joined), maps(alone)
+    assert found.shape == (2, joined.out_channels, *grid)
+    assert channels in (None, joined.out_channels)
+    torch.testing.assert_close(found[:, -last.shape[1] :], last)
+    kept = {}
+    handle = alone.depths[stages[0]].register_forward_hook(lambda m, i, o: kept.update(first=alone.as_map(o)))
+    maps(alone)
+    handle.remove()
+    first = kept["first"]
+    if name == "test_vit":  # its earlier maps pass the last norm, too
+        first = alone.body.norm(first.movedim(1, -1)).movedim(-1, 1).detach()
+    pooled = functional.adaptive_avg_pool2d(first, grid)
+    torch.testing.assert_close(found[:, : first.shape[1]], pooled)
+
+
+def test_stages_out_of_range_are_named():
+    with pytest.raises(
+        ValueError, match=r"^stages must be numbers from 0 to 5, the last of test_vit.*got \[1, 2\]"
+    ):
+        TimmBackbone("test_vit", None, SIZE, stages=[1, 2])
+
+
+LORA = {"rank": 4, "alpha": 8}
+
+
+def changed(name, **arguments):
+    torch.manual_seed(0)
+    backbone = TimmBackbone(name, None, SIZE, lora=LORA, **arguments)
+    for key, parameter in backbone.named_parameters():
+        if key.endswith(".up"):
+            torch.nn.init.normal_(parameter, std=0.1)
+    return backbone
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_vit",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("beit_base_patch16_224", "swin_tiny_patch4_window7_224")
+        ),
+    ],
+)
+def test_low_rank_changes_start_as_none_and_merge_into_the_weights(name):
+    torch.manual_seed(0)
+    plain = TimmBackbone(name, None, SIZE)
+    torch.manual_seed(0)
+    fresh = TimmBackbone(name, None, SIZE, lora=LORA)
+    torch.testing.assert_close(maps(fresh), maps(plain))
+    backbone = changed(name)
+    before = maps(backbone)
+    assert (before - maps(plain)).abs().max() > 1e-3
+    merge_lora(backbone)
+    torch.testing.assert_close(maps(backbone), before, rtol=1e-5, atol=1e-5)
+    assert backbone.body.state_dict().keys() == plain.body.state_dict().keys()
+
+
+def test_a_low_rank_change_is_that_of_the_paper():
+    layer = torch.nn.Sequential()
+    layer.fc1 = torch.nn.Linear(6, 5)
+    before = layer.fc1.weight.detach().clone()
+    add_lora(layer, rank=2, alpha=3)
+    change = layer.fc1.parametrizations.weight[0]
+    torch.nn.init.normal_(change.up)
+    x = torch.randn(7, 6)
+    expected = x @ before.T + layer.fc1.bias + 3 / 2 * (x @ change.down.T) @ change.up.T
+    torch.testing.assert_close(layer.fc1(x), expected)
+
+
+def test_only_norms_and_low_rank_changes_of_a_backbone_train():
+    network = ReIDNetwork(changed("test_vit"), AveragePooling(), BNNeck, num_identities=3)
+    trained = {key for key, p in network.named_parameters() if p.requires_grad and key.startswith("backbone")}
+    assert trained
+    assert all(key.endswith((".up", ".down")) or ".norm" in key for key in trained)
+    assert len([key for key in trained if key.endswith(".up")]) == 6 * 4
+    groups = OptimizerFactory(torch.optim.AdamW, lr=0.1, layer_decay=0.5).groups(network, torch.nn.Module())
+    rates = {p: group["lr"] for group in groups for p in group["params"]}
+    assert set(rates) == {p for p in network.parameters() if p.requires_grad}
+    change = network.backbone.body.blocks[2].attn.qkv.parametrizations.weight[0]
+    assert rates[change.up] == rates[change.down] == pytest.approx(0.1 * 0.5**3)
+    again = ReIDNetwork(changed("test_vit"), AveragePooling(), BNNeck, num_identities=3)
+    again.load_state_dict(network.state_dict())
+
+
+def test_low_rank_settings_that_fit_nothing_are_named():
+    for lora, message in [
+        ({"rank": 0}, "rank >= 1"),
+        ({"targets": ["nothing"]}, "targets among .*qkv.*got nothing"),
+        ({"dropout": 0.1}, "rank, alpha and targets only, got dropout"),
+    ]:
+        with pytest.raises(ValueError, match=rf"^lora must have {message}"):
+            TimmBackbone("test_vit", None, SIZE, lora=lora)
