@@ -88,7 +88,7 @@ def merge_lora(module: nn.Module) -> None:
     for layer in list(module.modules()):
         if parametrize.is_parametrized(layer, "weight") and any(
             isinstance(change, LowRankChange)
-            for change in layer.parametrizations["weight"]  # type: ignore[index, union-attr]
+            for change in layer.parametrizations["weight"]  # type: ignore[index]
         ):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
 

@@ -35,7 +35,7 @@ def patch_size_of(name: str, stride: int) -> tuple[int, int]:
         ValueError: The model cuts no such patches, or the stride leaves gaps between them.
     """
     body = skeleton(name)
-    embed = getattr(body, "patch_embed", None)
+    embed: Any = getattr(body, "patch_embed", None)
     plain = type(embed) is PatchEmbed and hasattr(body, "blocks") and hasattr(body, "num_prefix_tokens")
     if not plain:
         raise ValueError(
@@ -137,10 +137,11 @@ def _keep_size(body: nn.Module, module: Any) -> None:
     if side % 2:
         module.stride = (1, 1)
     elif isinstance(module, nn.Conv2d):
+        size: Any = module.kernel_size
         padded = Conv2dSame(
             module.in_channels,
             module.out_channels,
-            module.kernel_size,
+            size,
             1,
             0,
             1,

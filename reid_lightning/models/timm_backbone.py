@@ -50,6 +50,8 @@ class TimmBackbone(Backbone):
             what is asked of it.
     """
 
+    checks_images = True
+
     def __init__(
         self,
         name: str,
@@ -100,13 +102,13 @@ class TimmBackbone(Backbone):
         _normalize_tokens(body)
         _let_merging_shift(body)
         load_file(body, weights)
-        depths = [body.get_submodule(stage["module"]) for stage in getattr(body, "feature_info", ())]
         layers = _timm_layers(body)
         if gradient_checkpointing:
             _checkpoint_gradients(body, name)
         if lora is not None:
             _add_lora(body, lora)
-        super().__init__(body, layers, int(body.num_features), frozen_layers, depths)
+        super().__init__(body, layers, int(body.num_features), frozen_layers, _timm_depths(body))
+        self._name, self._pixels = name, (int(pixels[0]), int(pixels[1]))
         self.has_token = getattr(body, "cls_token", None) is not None and stages is None
         self._earlier: list[int] | None = None
         if stages is not None:
@@ -135,10 +137,49 @@ class TimmBackbone(Backbone):
     def as_map(self, output: Tensor) -> Tensor:
         """Return tokens, or a map with channels last, as a (B, C, h, w) map."""
         body: Any = self.body
-        if output.ndim == 3:
-            tokens = output[:, body.num_prefix_tokens :]
-            return tokens.transpose(1, 2).unflatten(2, tuple(body.patch_embed.grid_size))
-        return output.permute(0, 3, 1, 2) if getattr(body, "output_fmt", "NCHW") == "NHWC" else output
+        if not isinstance(output, Tensor) or output.ndim not in (3, 4):
+            raise ValueError(
+                f"name must be a model that gives one feature map; {self._name} gives several outputs"
+            )
+        if output.ndim == 4:
+            return output.permute(0, 3, 1, 2) if getattr(body, "output_fmt", "NCHW") == "NHWC" else output
+        prefix = getattr(body, "num_prefix_tokens", int(getattr(body, "cls_token", None) is not None))
+        tokens = output[:, prefix:]
+        return tokens.transpose(1, 2).unflatten(2, self._grid(tokens.shape[1]))
+
+    def _grid(self, count: int) -> tuple[int, int]:
+        """Return rows and columns of the tokens: of the patches, or in the image's proportions if these are merged."""
+        grid = getattr(getattr(self.body, "patch_embed", None), "grid_size", None)
+        if grid is not None and grid[0] * grid[1] == count:
+            return grid[0], grid[1]
+        height, width = self._pixels
+        for rows in range(1, count + 1):
+            if count % rows == 0 and rows * width == (count // rows) * height:
+                return rows, count // rows
+        raise ValueError(
+            f"name must be a model that gives one feature map; {self._name} gives {count} vectors of an image of {height} x "
+            f"{width} pixels, which are not its rows and columns"
+        )
+
+    @torch.no_grad()
+    def check_images(self) -> None:
+        """Refuse a model that cannot take images of this size, or gives no map: pass an empty one.
+
+        Raises:
+            ValueError: Names the model, the size and what the model says.
+        """
+        height, width = self._pixels
+        training = self.training
+        try:
+            self.eval()(torch.zeros(1, 3, height, width))
+        except (RuntimeError, AssertionError, AttributeError, TypeError, KeyError) as error:
+            said = " ".join(str(error).split()) or "it does not say why"
+            raise ValueError(
+                f"name must be a model that takes images of {height} x {width} pixels, which {self._name} does not: {said}; "
+                "choose another, or the data.image_size that it was made for"
+            ) from error
+        finally:
+            self.train(training)
 
 
 def _checkpoint_gradients(body: Any, name: str) -> None:
@@ -179,7 +220,11 @@ def _untrained(name: str, arguments: Mapping[str, Any]) -> nn.Module:
         if "drop_path_rate" in str(error):
             raise ValueError(f"drop_path_rate must be null for {name}, which skips no blocks") from error
         if "global_pool" not in arguments:
-            raise
+            size = " x ".join(map(str, arguments.get("img_size", ()))) or "its own size"
+            said = str(error) or type(error).__name__
+            raise ValueError(
+                f"name must be a model that can be built for images of {size} pixels, got {name}: {said}"
+            ) from error
     # A model whose head needs its own pooling, such as a distilled DeiT: the head is not used.
     return _untrained(name, {key: value for key, value in arguments.items() if key != "global_pool"})
 
@@ -225,8 +270,21 @@ def _let_merging_shift(body: nn.Module) -> None:
             module.reduction.bias = nn.Parameter(torch.zeros(module.reduction.out_features))
 
 
+def _timm_depths(body: Any) -> list[nn.Module]:
+    """Return the modules that give a timm model's feature maps; none where it names what is no module of its own."""
+    try:
+        return [body.get_submodule(stage["module"]) for stage in getattr(body, "feature_info", ())]
+    except AttributeError:
+        return []
+
+
 def _timm_layers(body: Any) -> list[nn.Module]:
-    """Return the layers of a timm model in order of depth, as timm's own layer decay numbers them."""
+    """Return the layers of a timm model in order of depth, as timm's own layer decay numbers them.
+
+    Those of a model that timm does not number are its direct parts.
+    """
+    if not hasattr(body, "group_matcher"):
+        return [part for part in body.children() if next(part.parameters(), None) is not None]
     numbered: dict[int, list[str]] = group_parameters(body, body.group_matcher(coarse=False))
     return [_owners(body, set(numbered[number])) for number in sorted(numbered)]
 

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from reid_lightning.engine.optimizers import OptimizerFactory
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.checks import check_weights
 from reid_lightning.models.convolutional_backbones import osnet, resnet
 from reid_lightning.models.lora import add_lora, merge_lora
 from reid_lightning.models.necks import BNNeck
@@ -336,3 +337,93 @@ def test_low_rank_settings_that_fit_nothing_are_named():
     ]:
         with pytest.raises(ValueError, match=rf"^lora must have {message}"):
             TimmBackbone("test_vit", None, SIZE, lora=lora)
+
+
+# The smallest model of families that differ in what they give: maps, tokens with and without a prefix, channels last.
+FAMILIES = [
+    "test_byobnet",
+    "cait_xxs24_224",
+    "convnext_atto",
+    "test_mambaout",
+    "edgenext_xx_small",
+    "test_efficientnet",
+    "efficientvit_m0",
+    "eva02_tiny_patch14_224",
+    "fastvit_t8",
+    "ghostnet_050",
+    "hiera_tiny_224",
+    "hrnet_w18_small",
+    "levit_128s",
+    "gmlp_ti16_224",
+    "mobilevitv2_050",
+    "poolformerv2_s12",
+    "repvgg_a0",
+    "shvit_s1",
+    "swin_tiny_patch4_window7_224",
+    "starnet_s050",
+    "tiny_vit_5m_224",
+    "tnt_s_patch16_224",
+    "twins_svt_small",
+    "test_vit",
+    "xcit_nano_12_p8_224",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_of_timm_give_maps(name):
+    size = (256, 128) if name != "eva02_tiny_patch14_224" else (252, 126)
+    torch.manual_seed(0)
+    backbone = TimmBackbone(name, None, size)
+    backbone.check_images()
+    found = maps(backbone, size)
+    assert found.shape[:2] == (2, backbone.out_channels)
+    assert found.shape[2] == 2 * found.shape[3]
+    parameters = {id(p) for layer in backbone.layers for p in layer.parameters()}
+    assert parameters == {id(p) for p in backbone.parameters()}
+    if name in ("hiera_tiny_224", "hrnet_w18_small"):
+        return  # timm gives no normalised or no last map of these
+    with torch.no_grad():
+        torch.manual_seed(1)
+        images = torch.randn(2, 3, *size)
+        _, intermediates = backbone.body.forward_intermediates(images, 1, norm=True, output_fmt="NCHW")
+    if intermediates[0].shape == found.shape:  # a last convolution may follow
+        torch.testing.assert_close(found, intermediates[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("coat_tiny", "coat_tiny gives several outputs"),
+        ("pit_ti_224", "pit_ti_224 gives 0 vectors of an image of 64 x 32 pixels"),
+        (
+            "crossvit_tiny_240",
+            "images of 64 x 32 pixels, which crossvit_tiny_240 does not: The size of tensor",
+        ),
+        ("nest_tiny", "images of 64 x 32 pixels, got nest_tiny: Model only handles square inputs"),
+    ],
+)
+def test_a_model_that_gives_no_map_is_refused_in_a_sentence(name, message):
+    with pytest.raises(ValueError, match=rf"^name must be a model that .*{message}"):
+        TimmBackbone(name, None, SIZE).check_images()
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [["backbone=osnet_x0_25"], ["backbone=timm", "backbone.name=test_resnet"]],
+)
+def test_a_run_without_a_class_token_is_refused_before_images_are_decoded(compose, backbone):
+    config = compose(*backbone, "pooling=token")
+    with pytest.raises(InputError, match=r"^pooling=token reads a class token"):
+        check_weights(config)
+
+
+def test_a_run_with_images_that_a_model_cannot_take_is_refused_early(compose):
+    config = compose("backbone=timm", "backbone.name=levit_128s", "backbone.patch_stride=12")
+    with pytest.raises(InputError, match=r"^backbone\.patch_stride must be null for levit_128s"):
+        check_weights(config)
+    config = compose("backbone=timm", "backbone.name=coat_tiny")
+    with pytest.raises(
+        InputError, match=r"^backbone\.name must be a model that takes images of 96 x 48 pixels"
+    ):
+        check_weights(config)
