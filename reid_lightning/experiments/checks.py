@@ -12,7 +12,7 @@ import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from reid_lightning.config.resolve import CONF, class_of, instantiate, says, targets
+from reid_lightning.config.resolve import CONF, class_of, instantiate, of_key, says, targets
 from reid_lightning.config.typed import check_values
 from reid_lightning.config.validate import check_config
 from reid_lightning.config.values import written
@@ -23,6 +23,7 @@ from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.losses.spec import spec_of
 from reid_lightning.models.branches import Branch
 from reid_lightning.models.features import FIELDS
+from reid_lightning.models.pooling import NO_TOKEN
 from reid_lightning.results.run_result import reports_of
 from reid_lightning.retrieval.evaluation import EvaluationRows, check_rankable
 
@@ -48,16 +49,25 @@ def check_run(config: Mapping[str, Any]) -> None:
 def check_weights(config: Mapping[str, Any]) -> None:
     """Refuse weights of backbone and parts that cannot be loaded, before images are decoded: build both once, for nothing.
 
+    A backbone that others have written, timm, is also asked whether it can take the images, and has what is pooled.
+
     Raises:
         InputError: Names the key, and the file or download.
     """
     nodes = {name: config.get(name) or {} for name in ("backbone", "parts")}
-    if not any(node.get("weights") for node in nodes.values()):
+    looked_into = says(nodes["backbone"], "checks_images")
+    reads_token = says(config.get("pooling"), "reads_token")
+    if not (looked_into or reads_token or any(node.get("weights") for node in nodes.values())):
         return
     level = log.level
     log.setLevel(logging.WARNING)  # how well they fit is said by those that are used
     try:
         backbone = instantiate(nodes["backbone"], "backbone")
+        if looked_into:
+            with of_key("backbone"):
+                backbone.check_images()
+        if reads_token and not getattr(backbone, "has_token", False):
+            raise InputError(NO_TOKEN)
         if nodes["parts"].get("weights"):
             instantiate(nodes["parts"], "parts")(int(backbone.out_channels))
     finally:

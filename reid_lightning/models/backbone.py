@@ -1,12 +1,25 @@
 """What all backbones share: layers that may be frozen, and feature maps at several depths."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from reid_lightning.models.weights import load_weights
 
 IMAGENET = "imagenet"
+
+
+class Encoded(NamedTuple):
+    """What a backbone makes of a batch.
+
+    Attributes:
+        map: (B, C, h, w) feature map.
+        token: (B, C) class token of a transformer that has one.
+    """
+
+    map: Tensor
+    token: Tensor | None = None
 
 
 class Backbone(nn.Module):
@@ -23,8 +36,11 @@ class Backbone(nn.Module):
         depths: Modules of the body, in order of depth, whose outputs are its feature maps; None: the layers.
 
     Attributes:
+        has_token: Whether it gives a class token.
         held: Whether the whole backbone stays as it is for now (`training.callbacks.FreezeBackbone`).
     """
+
+    has_token: bool = False
 
     def __init__(
         self,
@@ -66,6 +82,10 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, 3, H, W) normalised images to a (B, C, h, w) feature map."""
         return self.body(images)
+
+    def encode(self, images: Tensor) -> Encoded:
+        """Return the map of (B, 3, H, W) normalised images with the class token, where there is one."""
+        return Encoded(self(images))
 
     def train(self, mode: bool = True) -> "Backbone":
         """Set training mode, frozen layers left in evaluation mode."""

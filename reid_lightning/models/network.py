@@ -5,12 +5,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from reid_lightning.errors import InputError
+from reid_lightning.models.backbone import Encoded
 from reid_lightning.models.branches import Descriptor, Parts, VectorHeads
 from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.features import Features
 from reid_lightning.models.necks import BNNeck
 from reid_lightning.models.normalization import InputNormalization
-from reid_lightning.models.pooling import AveragePooling
+from reid_lightning.models.pooling import NO_TOKEN, AveragePooling
 
 
 class ReIDNetwork(nn.Module):
@@ -18,7 +20,8 @@ class ReIDNetwork(nn.Module):
 
     Args:
         backbone: (B, 3, H, W) normalised float -> (B, C, h, w); its `out_channels` is C.
-        pooling: (B, C, h, w) -> (B, C); None: the mean over all positions.
+        pooling: (B, C, h, w) -> (B, C); None: the mean over all positions. With `reads_token` it is given the backbone's
+            (B, C) class token.
         neck: Completed with C; maps (B, C) to the metric, retrieval and classifier vectors of `out_features`.
         classifier: Completed with `out_features` and the number of identities; None for none.
         num_identities: Training identities; may be left out without a classifier.
@@ -28,6 +31,7 @@ class ReIDNetwork(nn.Module):
 
     Raises:
         ValueError: There is a classifier and no number of identities.
+        InputError: The pooling reads a class token, and the backbone gives none.
 
     Examples:
         >>> from reid_lightning.models.convolutional_backbones import resnet10
@@ -56,6 +60,9 @@ class ReIDNetwork(nn.Module):
         pooled = self.parts.pooled_features if self.parts else None
         pooling = AveragePooling() if pooling is None else pooling
         self.pooling = pooling if pooled is None else None
+        self._reads_token = bool(getattr(self.pooling, "reads_token", False))
+        if self._reads_token and not getattr(backbone, "has_token", False):
+            raise InputError(NO_TOKEN)
         self.neck = neck(pooled or channels)
         self.embedding_size = int(self.neck.out_features)  # type: ignore[arg-type]
         self.attributes = attributes(self.embedding_size) if attributes else None
@@ -73,18 +80,23 @@ class ReIDNetwork(nn.Module):
         """Return the features of (B, 3, H, W) images, uint8 or float in [0, 1]."""
         images = self.normalize(images)
         if self.descriptor is None or self.training:
-            return self._features(images, self.backbone(images))
+            return self._features(images, self._encode(images))
         last, descriptor = self.descriptor(self.backbone, images)
-        return self._features(images, last).with_extra(self.descriptor.gives, descriptor)
+        # A descriptor sees maps alone: a class token costs another pass.
+        encoded = self._encode(images) if self._reads_token else Encoded(last)
+        return self._features(images, encoded).with_extra(self.descriptor.gives, descriptor)
 
-    def _features(self, images: Tensor, maps: Tensor) -> Features:
-        """Return the features of (B, 3, H, W) normalised images whose (B, C, h, w) maps the backbone gave.
+    def _encode(self, images: Tensor) -> Encoded:
+        return self.backbone.encode(images) if self._reads_token else Encoded(self.backbone(images))  # type: ignore[operator]
+
+    def _features(self, images: Tensor, encoded: Encoded) -> Features:
+        """Return the features of (B, 3, H, W) normalised images that the backbone has encoded.
 
         Scores that heads add join what is classified and compared.
         """
-        pooled, local = self.parts(images, maps) if self.parts is not None else (None, None)
+        pooled, local = self.parts(images, encoded.map) if self.parts is not None else (None, None)
         if self.pooling is not None:
-            pooled = self.pooling(maps)
+            pooled = self.pooling(encoded.token if self._reads_token else encoded.map)
         features = Features(*self.neck(pooled))
         if self.parts is not None:
             features = features.with_extra(self.parts.gives, local)

@@ -1,7 +1,14 @@
 """From a feature map to one vector per image."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
+
+NO_TOKEN = (
+    "pooling=token reads a class token, and this backbone gives none: only transformers such as backbone=timm "
+    "backbone.name=vit_base_patch16_224 have one, without backbone.stages; choose pooling=avg, gem or max"
+)
 
 
 class AveragePooling(nn.Module):
@@ -45,3 +52,13 @@ class GeMPooling(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             features = features if features.dtype == torch.float64 else features.float()
             return features.clamp(min=self.eps).pow(self.p).mean((2, 3)).pow(1 / self.p)
+
+
+class TokenPooling(nn.Module):
+    """The class token of a transformer in place of a pooled map (Dosovitskiy et al. 2021, eq. 4)."""
+
+    reads_token: ClassVar[bool] = True
+
+    def forward(self, token: Tensor) -> Tensor:
+        """Return the (B, C) class token, which the backbone has normalised."""
+        return token

@@ -86,6 +86,18 @@ def _take_in_normalization(renamed: dict[str, Tensor]) -> None:
         renamed[f"{first}.bias"] = renamed[f"{first}.bias"] + offset
 
 
+def fit_last_norm(found: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Return the weights with a transformer's norm after pooling as the one before, where the module has only that.
+
+    Args:
+        found: Under timm's names.
+        module: Normalises each token before pooling.
+    """
+    if "norm.weight" in found or "norm.weight" not in module.state_dict():
+        return found
+    return {re.sub(r"^fc_norm\.", "norm.", name): tensor for name, tensor in found.items()}
+
+
 def fit_positions(found: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
     """Interpolate the position embeddings of a transformer of timm to its grid, where the file's is another.
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from reid_lightning.errors import InputError
 from reid_lightning.files import is_compressed
-from reid_lightning.models.weight_names import fit_positions, from_solider
+from reid_lightning.models.weight_names import fit_last_norm, fit_positions, from_solider
 
 log = logging.getLogger("reid_lightning")
 
@@ -92,7 +92,7 @@ def load_weights(module: nn.Module, path: str | Path, key: str = "backbone.weigh
         for name, tensor in module.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    found = fit_positions(from_solider(_without_prefix(found, own)), module)
+    found = fit_last_norm(fit_positions(from_solider(_without_prefix(found, own)), module), module)
     matched = {name: found[name] for name in own if name in found and found[name].shape == own[name].shape}
     wrong = tuple(name for name in own if name in found and name not in matched)
     report = MatchReport(
