@@ -80,7 +80,9 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any
 
 def _read_file(path: Path, mmap: bool) -> Any:
     if path.is_dir():
-        raise InputError(f"{path} is a folder and not a saved model; name a file in it, such as checkpoints/best.ckpt")
+        raise InputError(
+            f"{path} is a folder and not a saved model; name a file in it, such as checkpoints/best.ckpt"
+        )
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder")
     if is_compressed(path):

@@ -77,11 +77,11 @@ def write_model_folder(
     Raises:
         InputError: The folder cannot be written to, or JSON cannot hold the config.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     require_writable(folder)
     with atomic_path(folder / WEIGHTS) as temporary:
-        save_file(own_memory(state), temporary)
+        temporary.write_bytes(save(own_memory(state)))  # save_file lets nobody else read the file
     content = {
         "library": LIBRARY,
         "format": FORMAT,
@@ -165,7 +165,9 @@ def _refuse_constant(name: str) -> float:
 
 
 def _short(error: BaseException) -> str:
-    return "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
+    return (
+        "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
+    )
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -89,7 +89,8 @@ class CardFacts:
                     if isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair))
                 },
                 "reports": {name: _numbers(scores) for name, scores in kept.get("reports", {}).items()},
-                "cost": _numbers(kept.get("cost")) | {"seconds": _numbers(kept.get("cost", {}).get("seconds"))},
+                "cost": _numbers(kept.get("cost"))
+                | {"seconds": _numbers(kept.get("cost", {}).get("seconds"))},
             }
         )
 
@@ -156,11 +157,15 @@ def of_hydra(output_dir: Path) -> tuple[list[str], dict[str, str]]:
     folder, command, choices = output_dir / ".hydra", [], {}
     with suppress(OSError, ValueError, yaml.YAMLError):
         read = yaml.safe_load((folder / "overrides.yaml").read_text())
-        command = [_without_place(item) for item in read if isinstance(item, str)] if isinstance(read, list) else []
+        command = (
+            [_without_place(item) for item in read if isinstance(item, str)] if isinstance(read, list) else []
+        )
         settings = yaml.safe_load((folder / "hydra.yaml").read_text())
         chosen = settings["hydra"]["runtime"]["choices"] if isinstance(settings, dict) else {}
         listed = {name: ", ".join(map(str, o)) if isinstance(o, list) else o for name, o in chosen.items()}
-        choices = {name: option for name, option in listed.items() if not name.startswith("hydra/") and option}
+        choices = {
+            name: option for name, option in listed.items() if not name.startswith("hydra/") and option
+        }
     return command, _of_text(choices)
 
 

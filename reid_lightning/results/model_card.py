@@ -120,13 +120,17 @@ def _results(facts: CardFacts) -> list[str]:
     ]
     said = [_table(("percent", *map(_title, names), "95 % interval of mAP over people"), rows)]
     if not facts.finished:
-        said.append("The run has not ended: these are the numbers of the best validation so far, and no test.")
+        said.append(
+            "The run has not ended: these are the numbers of the best validation so far, and no test."
+        )
     if facts.protocol:
         said.append(f"Protocol: {_code(facts.protocol, 2000)}")
     for name, scores in facts.reports.items():
         line = ", ".join(f"{_code(key)} {value:.4g}" for key, value in scores.items() if "/" not in key)
         beside = (
-            " (`majority`: the accuracy of always answering the most frequent class)" if "majority" in scores else ""
+            " (`majority`: the accuracy of always answering the most frequent class)"
+            if "majority" in scores
+            else ""
         )
         said.append(f"{_code(name)}{beside}: {line}.")
     return said
@@ -148,10 +152,11 @@ def _use(model: str) -> list[str]:
 
 
 _LIMITS = (
-    "The numbers hold for the cameras, the season and the people of the data below. **On another network of cameras they are "
-    "far lower**, often by half or more: measure on labelled images of your own cameras before you rely on a match. The model "
-    "compares clothes and build more than faces, and it knows a similarity and no identity. Do not use it to make decisions "
-    "about people, nor to search for people who have not agreed to it; see `docs/responsible-use.md` of reid-lightning."
+    "The numbers hold for the cameras, the season and the people of the data below. **On another network of cameras they "
+    "are far lower**, often by half or more: measure on labelled images of your own cameras before you rely on a match. "
+    "The model compares clothes and build more than faces, and it knows a similarity and no identity. Do not use it to "
+    "make decisions about people, nor to search for people who have not agreed to it; see `docs/responsible-use.md` of "
+    "reid-lightning."
 )
 
 
@@ -161,7 +166,9 @@ def _training(facts: CardFacts, config: Mapping[str, Any], model: str, name: str
         line = " ".join(shlex.quote(printable(item)) for item in facts.command)
         said += ["It was trained with:", f"```sh\npython train.py {line}\n```"]
     if facts.choices:
-        said.append(_table(("group", "choice"), [(_code(k), _code(v)) for k, v in sorted(facts.choices.items())]))
+        said.append(
+            _table(("group", "choice"), [(_code(k), _code(v)) for k, v in sorted(facts.choices.items())])
+        )
     weights = model if model != "." else "FOLDER"
     backbone = facts.choices.get("backbone", "NAME")
     chosen = backbone if re.fullmatch(r"\w+", backbone) else "NAME"
