@@ -19,6 +19,7 @@ from reid_lightning.files import atomic_path
 FACTS = "card.json"
 _PACKAGES = ("torch", "lightning", "timm", "torchvision", "albumentations")
 _LARGEST = 10_000_000  # bytes
+_HUGE = 1e12  # no number of a card; neither is one that is not finite
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,7 @@ class CardFacts:
             >>> facts.protocol, facts.finished, facts.test
             ('', True, {'rank1': 1})
         """
-        if not isinstance(content, Mapping):
-            return cls()
+        content = content if isinstance(content, Mapping) else {}
         default = cls()
         kept: dict[str, Any] = {}
         for one in fields(cls):
@@ -181,7 +181,7 @@ def _without_place(override: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
 
 
 def _numbers(values: Any) -> dict[str, Any]:
