@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from reid_lightning.config.resolve import instantiate
+from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.data.decoding import decode_image, resized
 from reid_lightning.engine.module import ReIDModule
 from reid_lightning.experiments.model_folder import own_memory, write_model_folder
@@ -42,6 +43,7 @@ class Model:
         image_size: Height and width in pixels.
         feed: How images come in: `mean` and `std` of pixels in [0, 1], and `interpolation`.
         identity_labels: "source/person_id" -> label of the people that it was trained on.
+        schema: Names and classes of the attributes that it answers; None where it answers none.
         facts: What its card says: data, numbers, cost, versions.
         batch_size: Images that the network sees at once.
         device: Where it works.
@@ -67,6 +69,8 @@ class Model:
         self.batch_size = int(config["data"]["batch_size"])
         self.feed = feed_of(module.network)
         self.identity_labels: dict[str, int] = dict(entry["identity_labels"])
+        schema = (config.get("attributes") or {}).get("schema")
+        self.schema: AttributeSchema | None = instantiate(schema, "attributes.schema")
         self._transform = instantiate(config.get("test_transform"))
 
     @torch.no_grad()
@@ -131,16 +135,10 @@ class Model:
             "embedding_size": self.network.embedding_size,
             "protocol": self.protocol.describe(),
             "identities": len(self.identity_labels),
-            "attributes": self.attributes_schema,
+            "attributes": _classes(self.schema),
             "card": self.facts.as_dict(),
             "device": str(self.device),
         }
-
-    @property
-    def attributes_schema(self) -> dict[str, Any] | None:
-        """Names and classes of the attributes that it answers; None where it answers none."""
-        schema = (self.config.get("attributes") or {}).get("schema")
-        return None if schema is None else {key: value for key, value in schema.items() if key != "_target_"}
 
     def save_pretrained(
         self, folder: str | os.PathLike[str], license: str | None = None, with_labels: bool = True
@@ -175,11 +173,15 @@ class Model:
         card = card_text(self.facts, self.config, self.feed, ".", license)
         facts = {
             "image_size": list(self.image_size),
-            "attributes": self.attributes_schema,
+            "attributes": _classes(self.schema),
             "protocol": self.protocol.describe(),
         }
         write_model_folder(folder, self.module.state_dict(), entry, card, facts)
         return folder
+
+
+def _classes(schema: AttributeSchema | None) -> dict[str, list[str]] | None:
+    return None if schema is None else {attribute.name: list(attribute.classes) for attribute in schema}
 
 
 def _several(images: Any) -> Sequence[Any]:
