@@ -80,8 +80,7 @@ def write_model_folder(
     from safetensors.torch import save
 
     require_writable(folder)
-    with atomic_path(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(save(own_memory(state)))  # save_file lets nobody else read the file
+    weights = save(own_memory(state))  # save_file would let nobody else read the file
     content = {
         "library": LIBRARY,
         "format": FORMAT,
@@ -89,19 +88,19 @@ def write_model_folder(
         **facts,
         "version": entry.get("version", __version__),
         "config": without_places(entry["config"]),
-        "weights_sha256": digest_of(folder / WEIGHTS),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
+    if _has_other_keys(content):
+        raise InputError(
+            "the config of the model has a key that is not text, which JSON cannot hold: quote it in the YAML"
+        )
     try:
         text = json.dumps(content, indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"the config of the model cannot be written as JSON: {error}") from error
-    if json.loads(text) != json.loads(json.dumps(content)) or _has_other_keys(content["config"]):
-        raise InputError(
-            "the config of the model has a key that is not text, which JSON cannot hold: quote it in the YAML"
-        )
-    for name, written in ((CONFIG, text + "\n"), (CARD, card)):
+    for name, written in ((WEIGHTS, weights), (CONFIG, f"{text}\n".encode()), (CARD, card.encode())):
         with atomic_path(folder / name) as temporary:
-            temporary.write_text(written, encoding="utf-8")
+            temporary.write_bytes(written)
 
 
 def own_memory(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -130,7 +129,7 @@ def _without_places(value: Any, key: str) -> Any:
     if isinstance(value, list | tuple):
         return [_without_places(item, "") for item in value]
     is_place = isinstance(value, str) and (key in ("root", "output_dir") or value.startswith(("/", "~")))
-    if is_place:
+    if is_place and key != "camera_pattern":  # a regular expression
         return None if key == "attributes" else LEFT_OUT  # no file of attributes: as by default
     return value
 

@@ -110,17 +110,17 @@ def facts_beside(checkpoint: Path, entry: Mapping[str, Any]) -> CardFacts:
     """
     if entry.get("card"):
         return CardFacts.from_dict(entry["card"])
-    file = checkpoint.parent / FACTS
+    file, validation = checkpoint.parent / FACTS, _numbers(entry.get("validation"))
     with suppress(OSError, ValueError, RecursionError):
         if file.stat().st_size <= _LARGEST:
             facts = CardFacts.from_dict(json.loads(file.read_bytes()))
-            if facts.checkpoint == checkpoint.name:
-                return facts
+            if facts.checkpoint == checkpoint.name and facts.validation == (validation or facts.validation):
+                return facts  # and not of a file that has been replaced since
     interval = entry.get("validation_interval")
     return CardFacts.from_dict(
         {
             "checkpoint": checkpoint.name,
-            "validation": dict(entry.get("validation") or {}),
+            "validation": validation,
             "intervals": {"validation": interval} if interval else {},
             "versions": {"reid-lightning": str(entry.get("version"))},
         }

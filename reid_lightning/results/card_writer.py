@@ -30,20 +30,22 @@ class CardWriter(Callback):
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         self.folder, self.config = folder, config
+        self._written: tuple[str, float] | None = None  # the checkpoint that the card is of
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Write the card with the numbers of the validation that the checkpoint holds."""
         module: Any = pl_module
-        name = _replaced(trainer)
-        if name is None or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        replaced = _replaced(trainer)
+        if replaced in (None, self._written) or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        self._written = replaced
         interval = module.validation_interval
         parameters = sum(parameter.numel() for parameter in module.network.parameters())
         write_card(
             CardFacts(
-                checkpoint=name,
+                checkpoint=replaced[0],
                 validation=dict(module.validation_summary),
                 intervals={"validation": list(interval)} if interval else {},
                 cost={"parameters": parameters},
@@ -55,17 +57,18 @@ class CardWriter(Callback):
         )
 
 
-def _replaced(trainer: Trainer) -> str | None:
-    """Return the name of the checkpoint to describe if it is being replaced, None where another is.
+def _replaced(trainer: Trainer) -> tuple[str, float] | None:
+    """Return name and score of the checkpoint to describe if it is being replaced, None where another is.
 
     The best one is described where there is one: the file with the highest number so far was written last.
     """
     savers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     for saver in savers:
         if saver.monitor and saver.best_model_score is not None:
-            is_best = saver.current_score is not None and bool(saver.current_score == saver.best_model_score)
-            return Path(saver.best_model_path).name if is_best else None
-    return "last.ckpt" if savers else None
+            best = float(saver.best_model_score)
+            is_best = saver.current_score is not None and float(saver.current_score) == best
+            return (Path(saver.best_model_path).name, best) if is_best else None
+    return ("last.ckpt", float(trainer.current_epoch)) if savers else None
 
 
 def write_final_card(

@@ -215,6 +215,43 @@ def test_results_of_an_evaluation_lie_beside_the_folder_and_not_in_it(saved, mon
     assert folder_of(".") == saved.with_name("saved_evaluation")
 
 
+def test_an_evaluation_on_its_own_data_asks_for_their_place(saved):
+    with pytest.raises(
+        InputError, match=r"data\.sources\.pedestrians\.root=\(left out of the saved model\), is not there"
+    ):
+        command("evaluate", saved, "--output", saved.with_name("evaluation"))
+
+
+def test_a_class_of_ones_own_needs_trust_from_a_folder_too(checkpoint, tmp_path, monkeypatch, image):
+    (tmp_path / "own_pooling.py").write_text(
+        "from reid_lightning.models.pooling import AveragePooling\nclass Own(AveragePooling): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    content = torch.load(checkpoint, weights_only=True)
+    content[CHECKPOINT_KEY]["config"]["pooling"] = {"_target_": "own_pooling.Own"}
+    torch.save(content, tmp_path / "own.ckpt")
+    folder = reid_lightning.load(tmp_path / "own.ckpt", trust=["own_pooling"]).save_pretrained(
+        tmp_path / "own"
+    )
+    with pytest.raises(InputError, match=r"own_pooling.Own at pooling.*--trust own_pooling"):
+        reid_lightning.load(folder)
+    vectors = reid_lightning.load(folder, trust=["own_pooling"]).embed(image)
+    assert torch.equal(vectors, reid_lightning.load(checkpoint).embed(image))
+
+
+def test_what_json_cannot_hold_is_refused_and_not_changed(checkpoint, tmp_path):
+    for key, value, said in (
+        ("x", {1: "a"}, "a key that is not text"),
+        ("x", float("nan"), "cannot be written as JSON"),
+    ):
+        content = torch.load(checkpoint, weights_only=True)
+        content[CHECKPOINT_KEY]["config"]["data"][key] = value
+        torch.save(content, tmp_path / "odd.ckpt")
+        with pytest.raises(InputError, match=said):
+            reid_lightning.load(tmp_path / "odd.ckpt").save_pretrained(tmp_path / "odd")
+        assert os.listdir(tmp_path / "odd") == []
+
+
 def test_a_training_starts_from_the_folder(saved, checkpoint):
     module, _ = load_module(checkpoint)
     body = reid_lightning.load(saved).network.backbone.body

@@ -172,7 +172,9 @@ def test_facts_of_a_stranger_make_a_card_all_the_same(content):
 def test_facts_survive_their_file_and_belong_to_one_checkpoint(tmp_path):
     write_facts(FACTS, tmp_path)
     entry = {"validation": {"mAP": 0.25}, "validation_interval": [0.1, 0.4], "version": "0.1.0"}
-    assert facts_beside(tmp_path / "best.ckpt", entry) == FACTS
+    assert facts_beside(tmp_path / "best.ckpt", {"validation": FACTS.validation}) == FACTS
+    assert facts_beside(tmp_path / "best.ckpt", {}) == FACTS
+    assert facts_beside(tmp_path / "best.ckpt", entry).test == {}  # the file has been replaced since
     other = facts_beside(tmp_path / "last.ckpt", entry)
     assert (other.validation, other.test, other.intervals) == (
         {"mAP": 0.25},
