@@ -130,7 +130,7 @@ def _run(
         run = run_of(fitted.trainer, fitted.module, fitted.datamodule, output_dir, config, watch)
         result = write_results(run, fitted.trainer, fitted.module, watch.seconds, score, validation, interval)
         if run.steps is None and fitted.trainer.is_global_zero and (file := _described(fitted)) is not None:
-            write_final_card(result, file, config, fitted.module.network, fitted.datamodule)
+            write_final_card(result, file, config, fitted.module, fitted.datamodule)
         for sentence in loggers_.finish(fitted.trainer.loggers):
             log.info(sentence)
     if run.steps is None:

@@ -37,6 +37,7 @@ class CardFacts:
         test: Numbers of the test set.
         intervals: The 95 % interval of the mAP, by stage.
         reports: Numbers of tasks and reports, by name.
+        lines: What tasks and reports say of their numbers, as "title: numbers".
         cost: Parameters, GFLOPs, images a second and seconds per stage, as far as known.
         versions: Version of each package.
     """
@@ -51,6 +52,7 @@ class CardFacts:
     test: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, list[float]] = field(default_factory=dict)
     reports: dict[str, dict[str, float]] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
     cost: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -78,6 +80,7 @@ class CardFacts:
             **kept
             | {
                 "command": [item for item in kept.get("command", []) if isinstance(item, str)],
+                "lines": [item for item in kept.get("lines", []) if isinstance(item, str)],
                 "choices": _of_text(kept.get("choices")),
                 "versions": _of_text(kept.get("versions")),
                 "data": [row for row in kept.get("data", []) if isinstance(row, dict)],

@@ -9,11 +9,14 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.engine.module import ReIDModule
 from reid_lightning.files import atomic_path
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.results.card_facts import CardFacts, counts, of_hydra, versions, write_facts
 from reid_lightning.results.model_card import card_text
+from reid_lightning.results.run_result import reports_of
 from reid_lightning.results.summary import RunResult
+from reid_lightning.systems.task import Report
 
 log = logging.getLogger("reid_lightning")
 
@@ -75,7 +78,7 @@ def write_final_card(
     result: RunResult,
     checkpoint: Path,
     config: Mapping[str, Any],
-    network: ReIDNetwork,
+    module: ReIDModule,
     datamodule: ReIDDataModule,
 ) -> None:
     """Write the card of a run that has ended.
@@ -84,9 +87,10 @@ def write_final_card(
         result: Its numbers.
         checkpoint: What was tested.
         config: Of the run.
-        network: As tested.
+        module: As tested.
         datamodule: After its setup.
     """
+    reports: list[Report] = [*module.tasks, *reports_of(config)]
     facts = CardFacts(
         checkpoint=checkpoint.name,
         finished=True,
@@ -95,9 +99,10 @@ def write_final_card(
         test=dict(result.test),
         intervals={stage: list(pair) for stage, pair in result.intervals.items()},
         reports=result.reports,
+        lines=[line for report in reports if (line := report.line(result.reports.get(report.name, {})))],
         cost=result.cost,
     )
-    write_card(facts, checkpoint.parent, config, network, datamodule)
+    write_card(facts, checkpoint.parent, config, module.network, datamodule)
 
 
 def write_card(

@@ -125,15 +125,25 @@ def _results(facts: CardFacts) -> list[str]:
         )
     if facts.protocol:
         said.append(f"Protocol: {_code(facts.protocol, 2000)}")
-    for name, scores in facts.reports.items():
-        line = ", ".join(f"{_code(key)} {value:.4g}" for key, value in scores.items() if "/" not in key)
-        beside = (
-            " (`majority`: the accuracy of always answering the most frequent class)"
-            if "majority" in scores
-            else ""
-        )
-        said.append(f"{_code(name)}{beside}: {line}.")
+    for line in facts.lines:
+        title, _, numbers = line.partition(": ")
+        said.append(f"{_code(title)}: {_code(numbers, 2000)}")
+    said += [_parts(name, scores) for name, scores in facts.reports.items()]
     return said
+
+
+def _parts(name: str, scores: Mapping[str, float]) -> str:
+    """Return the numbers of what a report looks at one by one, such as each attribute, as a table; empty for others."""
+    keys = [key.split("/") for key in scores if key.count("/") == 1]
+    parts, numbers = (
+        list(dict.fromkeys(part for part, _ in keys)),
+        list(dict.fromkeys(key for _, key in keys)),
+    )
+    rows = [
+        (_code(part), *(f"{scores[key]:.3g}" if (key := f"{part}/{n}") in scores else "" for n in numbers))
+        for part in parts
+    ]
+    return _table((_code(name), *map(_code, numbers)), rows)
 
 
 def _use(model: str) -> list[str]:
