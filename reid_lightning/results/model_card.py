@@ -41,7 +41,7 @@ def card_text(
         f"# {_code(name)} for person re-identification, trained on {_codes(sources)}",
         _summary(config, name),
         "## Results",
-        *_results(facts),
+        *_results(facts, bool(config.get("refit"))),
         "## Use",
         *_use(model),
         "## Limits",
@@ -105,7 +105,7 @@ def _summary(config: Mapping[str, Any], name: str) -> str:
     )
 
 
-def _results(facts: CardFacts) -> list[str]:
+def _results(facts: CardFacts, refit: bool) -> list[str]:
     stages = {stage: numbers for stage in _STAGES if (numbers := getattr(facts, stage))}
     if not stages:
         return ["There are no numbers yet."]
@@ -121,7 +121,10 @@ def _results(facts: CardFacts) -> list[str]:
     said = [_table(("percent", *map(_title, names), "95 % interval of mAP over people"), rows)]
     if not facts.finished:
         said.append(
-            "The run has not ended: these are the numbers of the best validation so far, and no test."
+            "These are the numbers of the best validation. The weights that are tested are trained again on all people; "
+            "they lie in `refit/checkpoints`, with a card of their own."
+            if refit
+            else "The run has not ended: these are the numbers of the best validation so far, and no test."
         )
     if facts.protocol:
         said.append(f"Protocol: {_code(facts.protocol, 2000)}")

@@ -122,6 +122,9 @@ def test_before_the_end_the_card_says_so():
     text = card_text(CardFacts(validation={"mAP": 0.5}), CONFIG, FEED, "best.ckpt")
     assert "| validation so far | 50.0 |" in text
     assert "has not ended" in text
+    refit = card_text(CardFacts(validation={"mAP": 0.5}), CONFIG | {"refit": True}, FEED, "best.ckpt")
+    assert "has not ended" not in refit
+    assert "`refit/checkpoints`" in refit
     assert "There are no numbers yet." in card_text(CardFacts(), CONFIG, FEED, "best.ckpt")
 
 
