@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from reid_lightning.experiments.checkpoint import load_module
     from reid_lightning.experiments.compose import run
     from reid_lightning.experiments.evaluate import evaluate
+    from reid_lightning.inference.load import load
+    from reid_lightning.inference.model import Model
     from reid_lightning.models.network import ReIDNetwork
     from reid_lightning.retrieval.protocol import EvaluationProtocol
     from reid_lightning.retrieval.ranking import rank
@@ -33,12 +35,14 @@ __version__ = "0.1.0"
 __all__ = [
     "EvaluationProtocol",
     "InputError",
+    "Model",
     "Objective",
     "ReIDDataModule",
     "ReIDModule",
     "ReIDNetwork",
     "Task",
     "evaluate",
+    "load",
     "load_module",
     "rank",
     "run",
@@ -47,12 +51,14 @@ __all__ = [
 _MODULES = {
     "EvaluationProtocol": "retrieval.protocol",
     "InputError": "errors",
+    "Model": "inference.model",
     "Objective": "engine.objective",
     "ReIDDataModule": "data.datamodule",
     "ReIDModule": "engine.module",
     "ReIDNetwork": "models.network",
     "Task": "systems.task",
     "evaluate": "experiments.evaluate",
+    "load": "inference.load",
     "load_module": "experiments.checkpoint",
     "rank": "retrieval.ranking",
     "run": "experiments.compose",

@@ -22,7 +22,15 @@ def _group(text: str | None) -> typer.Typer:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 app.command("train", context_settings=OWN_HELP)(choices.train)
 app.command("list")(choices.list_options)
-for command in (model.evaluate, model.embed, model.fuse, model.enrol, model.forget, model.identify):
+for command in (
+    model.evaluate,
+    model.embed,
+    model.fuse,
+    model.enrol,
+    model.forget,
+    model.identify,
+    model.save,
+):
     app.command(command.__name__)(command)
 data_app, report_app = _group("Look at data sets before training."), _group("Look at finished runs.")
 data_app.command("check")(data.check)

@@ -9,7 +9,7 @@ from reid_lightning.cli.arguments import Overrides, Trust
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run.")],
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
     overrides: Overrides = None,
     output: Annotated[
         Path | None,
@@ -31,7 +31,7 @@ def evaluate(
 
 
 def embed(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run.")],
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
     images: Annotated[Path, typer.Argument(help="An image, a folder, or a table with a column path.")],
     output: Annotated[Path, typer.Argument(help="File (.npz) for the vectors.")],
     overrides: Overrides = None,
@@ -71,7 +71,7 @@ def fuse(
 
 
 def enrol(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run.")],
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
     images: Annotated[
         Path, typer.Argument(help="Folder with a folder per person, or a table (path, person_id).")
     ],
@@ -129,3 +129,18 @@ def identify(
         sheet,
         trust or [],
     )
+
+
+def save(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for model.safetensors, config.json and README.md.")],
+    license: Annotated[
+        str | None, typer.Option(help="For the card, such as cc-by-nc-4.0; default: not stated.")
+    ] = None,
+    labels: Annotated[bool, typer.Option(help="Keep the names of the people of the training.")] = True,
+    trust: Trust = None,
+) -> None:
+    """Save a trained model as a folder to use, copy or publish: safetensors, JSON and a model card."""
+    from reid_lightning.inference.save import save as save_model
+
+    save_model(checkpoint, folder, license, labels, trust or [])

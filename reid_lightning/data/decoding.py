@@ -62,6 +62,11 @@ def decode_image(path: str, image_size: tuple[int, int]) -> np.ndarray:
         image = None
     if image is None:
         raise InputError(f"{path} cannot be decoded as an image: replace it or remove it.")
+    return resized(image, image_size)
+
+
+def resized(image: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Return a decoded image as `decode_image` resizes it, (H, W, 3) uint8 to `image_size` (height, width) pixels."""
     height, width = image_size
     shrinks = image.shape[0] >= height and image.shape[1] >= width
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

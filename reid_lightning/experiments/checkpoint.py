@@ -31,6 +31,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint_shape import check_checkpoint, check_resumable
 from reid_lightning.experiments.checks import check_evaluation
 from reid_lightning.experiments.factory import build_trained_module
+from reid_lightning.experiments.model_folder import is_model_folder, read_model_folder
 from reid_lightning.files import is_compressed
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 
@@ -42,7 +43,7 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any
     """Read a checkpoint without running or importing anything that it names.
 
     Args:
-        path: A checkpoint file written by a run.
+        path: A checkpoint file written by a run, or the folder of a saved model.
         mmap: Whether tensors stay in the file until they are used.
 
     Returns:
@@ -52,22 +53,7 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any
         InputError: The file is absent, cannot be read, or is not a checkpoint of this project.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file in it, such as checkpoints/best.ckpt")
-    if not path.is_file():
-        raise InputError(f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder")
-    if is_compressed(path):
-        raise InputError(
-            f"{path} cannot be read as a checkpoint: it is compressed, which no run writes, and may expand to more than the "
-            "memory holds; use a file that a run of reid-lightning has written"
-        )
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:
-        raise InputError(
-            f"{path} cannot be read as a checkpoint: it is damaged, or it holds more than tensors and plain settings, "
-            "which is never loaded; use a file that a run of reid-lightning has written"
-        ) from error
+    checkpoint = read_model_folder(path) if is_model_folder(path) else _read_file(path, mmap)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CHECKPOINT_KEY), dict):
         raise InputError(
             f"{path} is not a checkpoint of reid-lightning: it carries no config; name it with backbone.weights to start "
@@ -90,6 +76,27 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any
         entry["config"] = completed(entry["config"])
         entry["tasks"] = task_facts(entry)
     return checkpoint, entry
+
+
+def _read_file(path: Path, mmap: bool) -> Any:
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a folder and not a saved model; name a file in it, such as checkpoints/best.ckpt"
+        )
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder")
+    if is_compressed(path):
+        raise InputError(
+            f"{path} cannot be read as a checkpoint: it is compressed, which no run writes, and may expand to more than the "
+            "memory holds; use a file that a run of reid-lightning has written"
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be read as a checkpoint: it is damaged, or it holds more than tensors and plain settings, "
+            "which is never loaded; use a file that a run of reid-lightning has written"
+        ) from error
 
 
 def read_resumable(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -145,7 +152,7 @@ def load_module(
     """Rebuild the module of a checkpoint with its weights, without what only a training needs (losses, optimizer).
 
     Args:
-        path: A checkpoint file written by a run.
+        path: A checkpoint file written by a run, or the folder of a saved model.
         overrides: Hydra overrides of its config, such as `evaluation=torchreid` or `data.root=DIR`.
         trust: Packages of your own that its config may name, such as `["my_package"]`; their code is run.
 
@@ -171,8 +178,30 @@ def load_embedding_module(
 def _load(
     path: str | Path, overrides: Sequence[str], trust: Sequence[str], has_data: bool = True
 ) -> tuple[ReIDModule, dict[str, Any]]:
-    path = Path(path)
-    checkpoint, entry = read_checkpoint(path)
+    checkpoint, _ = read_checkpoint(path)
+    return build_read(checkpoint, path, overrides, trust, has_data)
+
+
+def build_read(
+    checkpoint: Mapping[str, Any],
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    trust: Sequence[str] = (),
+    has_data: bool = True,
+) -> tuple[ReIDModule, dict[str, Any]]:
+    """Rebuild the module of a checkpoint that `read_checkpoint` has read.
+
+    Args:
+        checkpoint: Its content.
+        path: Where it was read.
+        overrides: As of `load_module`, like what follows.
+        trust: Packages whose code may be run.
+        has_data: Whether it is to be evaluated on a data set.
+
+    Raises:
+        InputError: As of `load_module`.
+    """
+    path, entry = Path(path), checkpoint[CHECKPOINT_KEY]
     config = override(entry["config"], overrides) | as_evaluated()
     config.pop("hydra", None)
     with _reading(path, entry, by_itself=not overrides):

@@ -76,6 +76,7 @@ _ENTRY = (
     ("identity_labels", _labels, "a mapping from names to numbers"),
     ("tasks", _or_none(_mapping), "a mapping"),
     ("validation", _or_none(_mapping), "a mapping"),
+    ("card", _or_none(_mapping), "a mapping"),
 )
 _CONFIG = (
     ("seed", _count, "a whole number"),

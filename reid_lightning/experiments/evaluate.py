@@ -31,7 +31,7 @@ def evaluate(
     """Rank a test set with the model of a checkpoint and write the run's pages.
 
     Args:
-        path: A checkpoint file written by a run.
+        path: A checkpoint file written by a run, or the folder of a saved model.
         output_dir: Receives metrics, per-query results and pictures.
         overrides: Hydra overrides; `data=market1501 data.root=DIR` evaluates on another data set.
         embeddings: `.npz` file for what was ranked: vectors, paths, people and cameras (see `Embeddings`).
@@ -75,6 +75,8 @@ def evaluate(
 def folder_of(checkpoint: str | Path, overrides: Sequence[str] = ()) -> Path:
     """Return the folder for the results of an evaluation, below the run's: one for each set of overrides.
 
+    That of a saved model lies beside it: the model's own folder may be published, and results show people.
+
     Examples:
         >>> folder_of("run/checkpoints/best.ckpt").as_posix()
         'run/evaluation'
@@ -84,8 +86,11 @@ def folder_of(checkpoint: str | Path, overrides: Sequence[str] = ()) -> Path:
     text = ",".join(sorted(overrides))
     digest = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=3).hexdigest()
     shown = re.sub(r"[^A-Za-z0-9.-]+", "_", text.replace("=", "-"))[:60].strip("_")
-    run = Path(checkpoint).parent.parent
-    return run / "_".join(["evaluation", shown, digest] if overrides else ["evaluation"])
+    name = "_".join(["evaluation", shown, digest] if overrides else ["evaluation"])
+    if Path(checkpoint).is_dir():
+        model = Path(checkpoint).absolute()
+        return model.with_name(f"{model.name}_{name}")
+    return Path(checkpoint).parent.parent / name
 
 
 def _check_sources(sources: Mapping[str, Any]) -> None:

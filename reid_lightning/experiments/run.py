@@ -42,6 +42,7 @@ from reid_lightning.experiments.run_folder import alone_in
 from reid_lightning.experiments.source_tables import SourceTables
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.files import atomic_path
+from reid_lightning.results.card_writer import CardWriter, write_final_card
 from reid_lightning.results.data_facts import warn_of_images
 from reid_lightning.results.finished import mark
 from reid_lightning.results.protocol_line import warn_of_small_validation
@@ -128,6 +129,8 @@ def _run(
                 log.info("the data has no query and gallery rows: nothing is tested")
         run = run_of(fitted.trainer, fitted.module, fitted.datamodule, output_dir, config, watch)
         result = write_results(run, fitted.trainer, fitted.module, watch.seconds, score, validation, interval)
+        if run.steps is None and fitted.trainer.is_global_zero and (file := _described(fitted)) is not None:
+            write_final_card(result, file, config, fitted.module, fitted.datamodule)
         for sentence in loggers_.finish(fitted.trainer.loggers):
             log.info(sentence)
     if run.steps is None:
@@ -143,6 +146,14 @@ def _loggers_closed() -> Iterator[None]:
     except BaseException:
         loggers_.abandon()
         raise
+
+
+def _described(fitted: Fitted) -> Path | None:
+    """Return the checkpoint with the weights that were tested: the best one, or the last where nothing chose one."""
+    if fitted.checkpoint is not None:
+        return fitted.checkpoint
+    last = Path(fitted.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+    return last if last.is_file() else None
 
 
 def _uncompiled(config: Mapping[str, Any]) -> AbstractContextManager[Any]:
@@ -235,6 +246,8 @@ def _callbacks(
                 f"{node['_target_'].rsplit('.', 1)[-1]} watches {node['monitor']}, and data.validation=none leaves none; "
                 "use callbacks=default"
             )
+    if any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
+        callbacks.append(CardWriter(output_dir / "checkpoints", config))
     if config["frozen_epochs"]:
         callbacks.append(FreezeBackbone(config["frozen_epochs"]))
     if stop_after is not None:

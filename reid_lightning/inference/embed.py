@@ -3,24 +3,21 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
-from reid_lightning.config.resolve import instantiate
 from reid_lightning.data.cells import identifiers, refuse, texts
-from reid_lightning.data.decoding import decode_image
 from reid_lightning.data.readers.image_files import images_below
 from reid_lightning.data.readers.table_file import read_columns
 from reid_lightning.data.table import UNKNOWN
 from reid_lightning.errors import InputError
-from reid_lightning.experiments.checkpoint import load_embedding_module
+from reid_lightning.experiments.model_folder import WEIGHTS
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.files import require_output
+from reid_lightning.inference.load import load, local_path
 from reid_lightning.reporting.cells import read_cell
 from reid_lightning.reporting.terminal import say
 from reid_lightning.retrieval.embeddings import Embeddings
@@ -33,7 +30,7 @@ class Embedder:
     """The model of a checkpoint, which turns image files into the vectors that its protocol compares.
 
     Args:
-        checkpoint: A checkpoint file written by a run.
+        checkpoint: A checkpoint file written by a run, or the folder of a saved model.
         overrides: Hydra overrides of its config, such as `evaluation.flip=true`.
         trust: Packages of your own that the checkpoint's config may name; their code is run.
     """
@@ -41,42 +38,26 @@ class Embedder:
     def __init__(
         self, checkpoint: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()
     ) -> None:
-        self.module, config = load_embedding_module(checkpoint, overrides, trust)
-        self.protocol = self.module.protocol
-        height, width = config["data"]["image_size"]
-        self.image_size = (int(height), int(width))
-        self.transform = instantiate(config.get("test_transform"))
-        self.batch_size = int(config["data"]["batch_size"])
-        on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
-        self.device = torch.device("cuda" if on_gpu else "cpu")
-        self.module.to(self.device)
+        place = local_path(checkpoint)
+        self.model = load(place, trust=trust, overrides=overrides)
+        self.module, self.protocol = self.model.module, self.model.protocol
+        self.image_size, self.device = self.model.image_size, self.model.device
         how = (*self.protocol.vector_choices, self.image_size)
-        chosen = (*how, config["test_transform"]) if self.transform is not None else how
-        with Path(checkpoint).open("rb") as file:
+        transform = self.model.config["test_transform"]
+        chosen = how if transform is None else (*how, transform)
+        with (place / WEIGHTS if place.is_dir() else place).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
         digest.update(repr(chosen).encode())
         self.mark = digest.hexdigest()[:16]
         """The same for vectors that may be compared: of these weights, taken in this way."""
 
-    @torch.no_grad()
     def __call__(self, paths: Sequence[str]) -> Tensor:
         """Return (N, D) float32 vectors on the CPU.
 
         Raises:
             InputError: An image is missing or cannot be decoded.
         """
-        parts = []
-        with ThreadPoolExecutor() as pool:
-            for start in range(0, len(paths), self.batch_size):
-                batch = paths[start : start + self.batch_size]
-                decoded = pool.map(lambda path: decode_image(path, self.image_size), batch)
-                pixels = np.stack([self._as_evaluated(image) for image in decoded])
-                images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
-                parts.append(self.module.embed(images).float().cpu())
-        return torch.cat(parts)
-
-    def _as_evaluated(self, image: np.ndarray) -> np.ndarray:
-        return image if self.transform is None else self.transform(image=image)["image"]
+        return self.model.embed(paths)
 
 
 def embed(
@@ -89,7 +70,7 @@ def embed(
     """Write the embeddings of images that belong to no data set, such as the faces found in another's images.
 
     Args:
-        checkpoint: A checkpoint file written by a run.
+        checkpoint: A checkpoint file written by a run, or the folder of a saved model.
         images: An image, a folder, or a table with a column `path` and, where known, `person_id`.
         output: The `.npz` file.
         overrides: Hydra overrides of the checkpoint's config.

@@ -38,7 +38,7 @@ def enrol(
     embedded, so that of a person who is removed in the meantime only the images of this command are enrolled.
 
     Args:
-        checkpoint: A checkpoint file written by a run.
+        checkpoint: A checkpoint file written by a run, or the folder of a saved model.
         images: A folder with a folder per person, or a table with columns `path` and `person_id`.
         people: The `.npz` file.
         overrides: Hydra overrides of the checkpoint's config.

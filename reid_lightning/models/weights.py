@@ -32,6 +32,7 @@ _PREFIXES: tuple[str, ...] = (
     "encoder_q.",
 )
 _PREFIXES += ("parts.", "branch.")  # of a part branch in this project's checkpoints
+_OF_FOLDER = "model.safetensors"
 PATIENCE = 20.0  # seconds that a server may take to answer
 LEAST_MATCHED = 0.5
 # Scores beside the weights, which torchreid saves as numpy's numbers.
@@ -79,13 +80,15 @@ def load_weights(module: nn.Module, path: str | Path, key: str = "backbone.weigh
 
     Args:
         module: The backbone's body, under its library's own names.
-        path: The file.
+        path: The file, or the folder of a saved model.
         key: The config's key that names it, for messages.
 
     Raises:
         InputError: The file is absent or unreadable, or fewer than half of the module's tensors match.
     """
     path = Path(path).expanduser()
+    if path.is_dir() and (path / _OF_FOLDER).is_file():
+        path = path / _OF_FOLDER
     found = _unwrapped(_read(path, key), f"{key}={path}")
     own = {
         name: tensor

@@ -1,6 +1,8 @@
 """A checkpoint of a real run, which tests of strangers' checkpoints change, and a record of what the process does."""
 
 import copy
+import hashlib
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from reid_lightning.cli.main import main
 from reid_lightning.files import cache_dir
@@ -45,6 +48,19 @@ class Checkpoint:
         content = copy.deepcopy(self._content)
         instead = change(content)
         torch.save(content if instead is None else instead, target)
+        return target
+
+    def folder(self, target: Path, change: Callable[[dict[str, Any]], Any] = lambda content: None) -> Path:
+        """Write the same as the folder of a saved model, whose fingerprint fits whatever has changed."""
+        content = copy.deepcopy(self._content)
+        change(content)
+        state = {name: tensor for name, tensor in content["state_dict"].items() if "losses" not in name}
+        target.mkdir()
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, target / "model.safetensors")
+        entry = content["reid_lightning"]
+        digest = hashlib.sha256((target / "model.safetensors").read_bytes()).hexdigest()
+        written = {"library": "reid-lightning", "format": 1, "weights_sha256": digest}
+        (target / "config.json").write_text(json.dumps(written | entry))
         return target
 
 

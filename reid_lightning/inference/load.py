@@ -1,0 +1,105 @@
+"""A trained model from a checkpoint, a folder or Hugging Face: `reid_lightning.load`."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from reid_lightning.engine.module import CHECKPOINT_KEY
+from reid_lightning.errors import InputError
+from reid_lightning.experiments.checkpoint import build_read, read_checkpoint
+from reid_lightning.experiments.model_folder import CARD, CONFIG, WEIGHTS
+from reid_lightning.inference.model import Model
+from reid_lightning.models.weights import reach
+from reid_lightning.results.card_facts import facts_beside
+
+_HUB = re.compile(r"hf:/{1,2}(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?", re.ASCII)
+_OF_HUB = ("hf:", "https://huggingface.co/")
+
+
+def load(
+    path: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    trust: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+) -> Model:
+    """Return a trained model, ready to embed images.
+
+    Args:
+        path: A checkpoint of a run, the folder of a saved model, or `hf://OWNER/REPO`, with `@REVISION` if wanted.
+        device: Where it works, such as "cpu" or "cuda:1"; None: a GPU where there is one and the training was not told to
+            use the CPU.
+        trust: Packages of your own that its config may name, such as `["my_package"]`; their code is run.
+        overrides: Hydra overrides of its config, such as `["evaluation.flip=true"]`.
+
+    Raises:
+        InputError: The model cannot be found or used, or names code outside reid-lightning and the trusted packages.
+    """
+    place = local_path(path)
+    checkpoint, entry = read_checkpoint(place)
+    module, config = build_read(checkpoint, place, overrides, trust, has_data=False)
+    if device is None:
+        on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
+        device = "cuda" if on_gpu else "cpu"
+    try:
+        where = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device={device} is not a device; use one such as cpu, cuda or cuda:1") from error
+    return Model(module, config, checkpoint[CHECKPOINT_KEY], facts_beside(place, entry), where)
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Return where a model lies on this machine; one of Hugging Face is downloaded once.
+
+    Raises:
+        InputError: Hugging Face does not answer, or has no such model.
+    """
+    text = os.fspath(path)
+    if not text.startswith(_OF_HUB):
+        return Path(text).expanduser()
+    found = _HUB.fullmatch(text)
+    if found is None:
+        raise InputError(
+            f"{text} does not name a model of Hugging Face: write hf://OWNER/REPO or hf://OWNER/REPO@REVISION"
+        )
+    return _from_hub(found["repo"], found["revision"])
+
+
+def _from_hub(repo: str, revision: str | None) -> Path:
+    import huggingface_hub
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    name = f"hf://{repo}" + (f"@{revision}" if revision else "")
+    files = [WEIGHTS, CONFIG, CARD]
+    why = "the environment says HF_HUB_OFFLINE"
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            reach(constants.ENDPOINT)  # once: the library tries for minutes
+            return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=files))
+        except RevisionNotFoundError as error:
+            raise InputError(
+                f"{name} has no revision {revision}; name a branch, a tag or a commit"
+            ) from error
+        except GatedRepoError as error:
+            raise InputError(
+                f"{name} wants its conditions to be accepted: do so on its page, and log in with `hf auth login`"
+            ) from error
+        except RepositoryNotFoundError as error:
+            raise InputError(
+                f"{name} does not exist, or is private: correct the name, or log in with `hf auth login`"
+            ) from error
+        except OSError as error:
+            why = f"{constants.ENDPOINT} does not answer ({type(error).__name__})"
+    try:
+        copy = huggingface_hub.snapshot_download(
+            repo, revision=revision, allow_patterns=files, local_files_only=True
+        )
+        return Path(copy)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{name} cannot be downloaded, and there is no earlier copy: {why}; fetch {CONFIG} and {WEIGHTS} on another "
+            "machine and give their folder"
+        ) from error
