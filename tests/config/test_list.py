@@ -40,10 +40,10 @@ def test_groups_are_listed_with_a_sentence():
 
 
 def test_options_are_listed_with_nested_ones():
-    assert {option.name for option in options("pooling")} == {"avg", "gem", "max"}
+    assert {option.name for option in options("pooling")} == {"avg", "gem", "max", "token"}
     assert "kiel/mildnet" in {option.name for option in options("experiment")}
     assert "mildnet" in {option.name for option in options("experiment/kiel/network")}
-    assert "  gem  Generalized mean (Radenovic et al. 2018)." in listing("pooling").splitlines()
+    assert "  gem    Generalized mean (Radenovic et al. 2018)." in listing("pooling").splitlines()
 
 
 def test_a_pattern_filters_as_in_a_shell():

@@ -188,6 +188,7 @@ def _companions(choice: str) -> list[str]:
     companions = {
         "trainer=gpu": ["trainer.accelerator=cpu", "trainer.devices=1"],
         "backbone=timm": ["backbone.name=resnet10t"],
+        "pooling=token": ["backbone=timm", "backbone.name=test_vit"],
         "logger=wandb": ["logger.wandb.offline=true"],
         "backbone=vgg16": ["data.image_size=[64,32]"],  # it halves five times
         "backbone=mildnet": ["data.image_size=[64,32]"],

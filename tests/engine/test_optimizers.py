@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from reid_lightning.config.resolve import instantiate
@@ -149,3 +150,18 @@ def test_steps_are_fused_and_equal_to_those_tensor_by_tensor(compose, name):
         networks.append(net)
     for fused, plain in zip(*(net.parameters() for net in networks), strict=True):
         torch.testing.assert_close(fused, plain)
+
+
+@pytest.mark.parametrize(
+    "name", ["test_vit", "swin_tiny_patch4_window7_224", "convnext_atto", "test_efficientnet"]
+)
+def test_layer_decay_is_timms_own(name):
+    backbone = TimmBackbone(name, None)
+    net = ReIDNetwork(backbone, AveragePooling(), BNNeck, SoftmaxClassifier, 7)
+    found = settings(factory(layer_decay=0.5).groups(net, nn.Module()))
+    groups = param_groups_layer_decay(backbone.body, layer_decay=0.5)
+    scales = {parameter: group["lr_scale"] for group in groups for parameter in group["params"]}
+    largest = max(scales.values())  # timm counts the head, which is not there, as a layer of its own
+    assert scales.keys() == set(backbone.parameters())
+    for parameter, scale in scales.items():
+        assert found[parameter][0] == pytest.approx(0.1 * scale / largest)

@@ -236,6 +236,7 @@ COMPANIONS = {  # what an option needs beside it
     "parts=aligned": ["loss=aligned"],
     "parts=scp": ["loss=[triplet,spatial_channel]"],
     "backbone=timm": ["backbone.name=resnet10t"],
+    "pooling=token": ["backbone=timm", "backbone.name=test_vit"],
     "backbone=mildnet": ["data.image_size=[64,32]"],  # it halves five times
     "trainer=ddp_cpu": ["trainer.devices=1"],
 }
