@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from reid_lightning.models.branches import Descriptor, Parts, VectorHeads
 from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.features import Features
+from reid_lightning.models.feed import PLAIN, Feed
 from reid_lightning.models.necks import BNNeck
 from reid_lightning.models.normalization import InputNormalization
 from reid_lightning.models.pooling import AveragePooling
@@ -17,7 +18,8 @@ class ReIDNetwork(nn.Module):
     """Maps images to `Features` and features to identity logits.
 
     Args:
-        backbone: (B, 3, H, W) normalised float -> (B, C, h, w); its `out_channels` is C.
+        backbone: (B, 3, H, W) normalised float -> (B, C, h, w); its `out_channels` is C, and its `feed`, where it has one,
+            says how images are normalised.
         pooling: (B, C, h, w) -> (B, C); None: the mean over all positions.
         neck: Completed with C; maps (B, C) to the metric, retrieval and classifier vectors of `out_features`.
         classifier: Completed with `out_features` and the number of identities; None for none.
@@ -25,6 +27,9 @@ class ReIDNetwork(nn.Module):
         descriptor: Completed with the backbone: another vector, outside of training; None for none.
         attributes: Completed with `out_features`: heads on the neck's classifier vector; None for none.
         parts: Completed with C: features of body parts, or what takes the pooling's place; None for none.
+
+    Attributes:
+        feed: How images come in; files are to be resized by its interpolation.
 
     Raises:
         ValueError: There is a classifier and no number of identities.
@@ -49,7 +54,8 @@ class ReIDNetwork(nn.Module):
         parts: Callable[[int], Parts] | None = None,
     ) -> None:
         super().__init__()
-        self.normalize = InputNormalization()
+        self.feed: Feed = getattr(backbone, "feed", PLAIN)
+        self.normalize = InputNormalization(self.feed.mean, self.feed.std)
         self.backbone = backbone
         channels = int(backbone.out_channels)  # type: ignore[arg-type]
         self.parts = parts(channels) if parts else None
@@ -68,6 +74,11 @@ class ReIDNetwork(nn.Module):
                 )
             self.classifier = classifier(classified, num_identities)
         self.descriptor = descriptor(backbone) if descriptor else None
+
+    def take_feed(self, feed: Feed) -> None:
+        """Take images in as another feed says from now on, such as that of a checkpoint."""
+        self.feed = feed
+        self.normalize.take(feed.mean, feed.std)
 
     def forward(self, images: Tensor) -> Features:
         """Return the features of (B, 3, H, W) images, uint8 or float in [0, 1]."""
