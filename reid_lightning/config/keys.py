@@ -90,6 +90,13 @@ _SIZE, _SIZE_OR_NONE = whole(1, 65_536), whole(1, 65_536, null=True)
 _TRACKLETS = one_of("pool", null=True)
 _DRAWS = whole(1, 1_000_000, null=True)
 
+_PLAIN_FEED = {
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+    "interpolation": "area",
+    "source": "default",
+}
+
 KEYS = (
     _group("data", "Data sets to train and test on; several are merged.", takes=_GROUP),
     _group("sampler", "Which images make up a batch.", evaluated_as=None, takes=_GROUP),
@@ -105,6 +112,13 @@ KEYS = (
     _key("test_transform.transforms", "The changes, one after the other.", takes=nodes()),
     _key("test_transform.strict", "Whether an unknown argument of a change is refused.", takes=flag()),
     _group("backbone", "Network from an image to a feature map.", network=True, takes=_GROUP),
+    _key(
+        "feed",
+        "How images come into the network: mean, deviation and interpolation.",
+        network=True,
+        before=_PLAIN_FEED,
+        takes=mapping(),
+    ),
     _key("backbone.width", "Factor of the number of channels.", takes=number(above=0, most=16)),
     _key("backbone.lora", "Low-rank changes of weights that stay.", takes=mapping(null=True)),
     _key("backbone.lora.rank", "Rank of the changes.", takes=_SIZE),

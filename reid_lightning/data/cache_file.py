@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from reid_lightning.data.decoding import decode_image
+from reid_lightning.data.decoding import AREA, decode_image
 
 _TAIL = struct.Struct("<QQ8s")  # bytes of the list of damage, checksum of header and footer, mark
 _MARK = b"reidimg2"
@@ -43,6 +43,7 @@ class CachedImages:
         paths: The N image files.
         image_size: Height and width in pixels.
         rows: Which rows of the file are the images, in order; None for all.
+        interpolation: How they were resized.
 
     Attributes:
         checksums: 64-bit hash of the pixels of each image, (N,) uint64.
@@ -59,6 +60,7 @@ class CachedImages:
         paths: Sequence[str] | np.ndarray,
         image_size: tuple[int, int],
         rows: np.ndarray | None = None,
+        interpolation: str = AREA,
     ):
         import fcntl
 
@@ -67,6 +69,7 @@ class CachedImages:
             paths if isinstance(paths, np.ndarray) else np.array([os.fsencode(path) for path in paths])
         )
         self._shape = (*image_size, 3)
+        self._interpolation = interpolation
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._handle)
         with suppress(OSError):  # a file system without locks
@@ -77,7 +80,7 @@ class CachedImages:
         self.damaged = damaged if rows is None else {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CachedImages, (self.path, self._paths, self._shape[:2], self._rows)
+        return CachedImages, (self.path, self._paths, self._shape[:2], self._rows, self._interpolation)
 
     def __len__(self) -> int:
         return len(self.checksums)
@@ -94,11 +97,11 @@ class CachedImages:
     def select(self, rows: np.ndarray) -> "CachedImages":
         """Return some of the images; row i of the result is row `rows[i]` of this one."""
         rows = rows if self._rows is None else self._rows[rows]
-        return CachedImages(self.path, self._paths, self._shape[:2], rows)
+        return CachedImages(self.path, self._paths, self._shape[:2], rows, self._interpolation)
 
     def _decode_instead(self, row: int) -> np.ndarray:
         path = os.fsdecode(self._paths[row])
-        image = decode_image(path, self._shape[:2])
+        image = decode_image(path, self._shape[:2], self._interpolation)
         with suppress(OSError):
             if os.path.samestat(os.stat(self.path), os.fstat(self._handle)):
                 self.path.unlink()

@@ -20,6 +20,7 @@ from reid_lightning.data.attributes import MARKET12, AttributeSchema
 from reid_lightning.data.cache_file import CachedImages
 from reid_lightning.data.content import Content, compare_content
 from reid_lightning.data.dataset import FIELDS, Annotations, Columns, ReIDDataset, keep_batch
+from reid_lightning.data.decoding import AREA, FILTERS
 from reid_lightning.data.fingerprint import fingerprint
 from reid_lightning.data.image_cache import (
     DecodedImages,
@@ -74,6 +75,7 @@ class ReIDDataModule(LightningDataModule):
         attributes: Which columns of the table are attributes, and their order in a batch.
         columns: What else batches carry, by name: what makes an array (N, ...) of the table of N rows after setup.
             Numbers of double precision arrive as float32.
+        interpolation: How images are resized, one of `decoding.FILTERS`; that of the network, `network.feed.interpolation`.
 
     Attributes:
         table: All rows; `split` is `val` for those held out. Known after `setup`, as are the following.
@@ -110,6 +112,7 @@ class ReIDDataModule(LightningDataModule):
         seed: int = 0,
         attributes: AttributeSchema = MARKET12,
         columns: Columns | None = None,
+        interpolation: str = AREA,
     ):
         super().__init__()
         if len(image_size) != 2 or min(image_size) < 1:
@@ -123,6 +126,9 @@ class ReIDDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.cache = cache
         self.cache_limit = cache_limit
+        if interpolation not in FILTERS:
+            raise ValueError(f"interpolation must be one of {', '.join(FILTERS)}, got {interpolation!r}")
+        self.interpolation = interpolation
         if damaged not in ("error", "skip"):
             raise ValueError(f"damaged must be error or skip, got {damaged!r}")
         self.damaged = damaged
@@ -271,9 +277,15 @@ class ReIDDataModule(LightningDataModule):
         if self._images is None:
             paths, skip = self._read()["path"].tolist(), self.damaged == "skip"
             if self.cache:
-                images = open_images(paths, self.image_size, self.cache_limit, skip_damaged=skip)
+                images = open_images(
+                    paths,
+                    self.image_size,
+                    self.cache_limit,
+                    skip_damaged=skip,
+                    interpolation=self.interpolation,
+                )
             else:
-                images = DecodedImages(paths, self.image_size, missing_images(paths))
+                images = DecodedImages(paths, self.image_size, missing_images(paths), self.interpolation)
                 if not skip:
                     refuse_damaged(images.damaged, len(paths))
             self._images = self._without_damaged(images) if images.damaged else images

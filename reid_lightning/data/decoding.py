@@ -29,6 +29,19 @@ _BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG markers without a length
 _BLANK = bytes(32)  # compressed data has no such run, unless large areas are of one color
 _GREY = 128  # what libjpeg paints where the data are missing
 
+#: Today's own rule, for networks that are trained from scratch.
+AREA = "area"
+#: How an image is resized: by that rule, or by a filter of Pillow, as the packages of pretrained networks do.
+FILTERS = {
+    AREA: None,
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "hamming": Image.Resampling.HAMMING,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
 _WARNINGS_OF_LIBJPEG = """
 import sys, cv2, numpy
 for number, path in enumerate(sys.stdin.read().split("\\0")):
@@ -37,11 +50,12 @@ for number, path in enumerate(sys.stdin.read().split("\\0")):
 """
 
 
-def decode_image(path: str, image_size: tuple[int, int]) -> np.ndarray:
+def decode_image(path: str, image_size: tuple[int, int], interpolation: str = AREA) -> np.ndarray:
     """Return an image file as uint8 (H, W, 3), red first, resized to `image_size` (height, width) pixels.
 
     The orientation of EXIF is applied, 16 bits become 8, transparency is dropped, and of an animation the first picture
-    counts. Shrinking averages the pixels of an area, enlarging is bilinear.
+    counts. `interpolation` is one of `FILTERS`: with `area`, shrinking averages the pixels of an area and enlarging is
+    bilinear; the others are Pillow's, which look at all pixels of an area as well (antialiasing).
 
     Raises:
         InputError: The file is missing or not a regular file; it is not a whole image; or the image has more than
@@ -62,12 +76,14 @@ def decode_image(path: str, image_size: tuple[int, int]) -> np.ndarray:
         image = None
     if image is None:
         raise InputError(f"{path} cannot be decoded as an image: replace it or remove it.")
-    return resized(image, image_size)
+    return resized(image, image_size, interpolation)
 
 
-def resized(image: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+def resized(image: np.ndarray, image_size: tuple[int, int], interpolation: str = AREA) -> np.ndarray:
     """Return a decoded image as `decode_image` resizes it, (H, W, 3) uint8 to `image_size` (height, width) pixels."""
     height, width = image_size
+    if (filter_ := FILTERS[interpolation]) is not None:
+        return np.asarray(Image.fromarray(image).resize((width, height), filter_))
     shrinks = image.shape[0] >= height and image.shape[1] >= width
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 

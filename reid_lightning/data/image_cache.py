@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from reid_lightning.data.cache_file import CachedImages, DamagedCache, checksum, write_footer
-from reid_lightning.data.decoding import decode_image, half_decoded, irregular
+from reid_lightning.data.decoding import AREA, decode_image, half_decoded, irregular
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path, cache_dir, file_lock
 
@@ -31,6 +31,7 @@ class DecodedImages:
         paths: Image files.
         image_size: Height and width in pixels.
         damaged: Rows without an image, with the reason.
+        interpolation: How they are resized, see `decode_image`.
 
     Attributes:
         checksums: None; what the images hold is not known.
@@ -39,21 +40,27 @@ class DecodedImages:
     checksums = None
 
     def __init__(
-        self, paths: Sequence[str], image_size: tuple[int, int], damaged: Mapping[int, str] | None = None
+        self,
+        paths: Sequence[str],
+        image_size: tuple[int, int],
+        damaged: Mapping[int, str] | None = None,
+        interpolation: str = AREA,
     ):
         self._paths = np.array([os.fsencode(path) for path in paths])  # one block, which workers share
         self._image_size = image_size
+        self._interpolation = interpolation
         self.damaged = dict(damaged or {})
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        return decode_image(os.fsdecode(self._paths[row]), self._image_size)
+        return decode_image(os.fsdecode(self._paths[row]), self._image_size, self._interpolation)
 
     def select(self, rows: np.ndarray) -> "DecodedImages":
         """Return some of the images; row i of the result is row `rows[i]` of this one."""
-        return DecodedImages([os.fsdecode(path) for path in self._paths[rows]], self._image_size)
+        paths = [os.fsdecode(path) for path in self._paths[rows]]
+        return DecodedImages(paths, self._image_size, interpolation=self._interpolation)
 
 
 def open_images(
@@ -62,10 +69,11 @@ def open_images(
     limit: float = 20.0,
     folder: Path | None = None,
     skip_damaged: bool = False,
+    interpolation: str = AREA,
 ) -> CachedImages | DecodedImages:
     """Return the decoded images, building the cache file if nobody has done so yet.
 
-    The file is keyed by path, size and modification time of every image and by `image_size`. Of several
+    The file is keyed by path, size and modification time of every image, by `image_size` and by `interpolation`. Of several
     processes one builds it and the others wait; a build that was killed leaves nothing that counts. A file that is not as
     it was written is built again. Where none can be written, images are decoded on the fly.
 
@@ -76,6 +84,7 @@ def open_images(
             are evicted, the longest unused first. What does not fit is decoded on the fly.
         folder: Where the cache files lie; by default `images` in `files.cache_dir()`.
         skip_damaged: Whether rows of missing and damaged images are listed in `damaged` of the result.
+        interpolation: How they are resized, see `decode_image`.
 
     Raises:
         InputError: An image is missing or cannot be decoded, and `skip_damaged` is not set.
@@ -84,18 +93,18 @@ def open_images(
     facts, missing = _look_up(paths)
     if not skip_damaged:
         refuse_damaged(missing, len(paths))
-    target = folder / f"{_key(paths, image_size, facts)}.npy"
-    opened = _open(target, paths, image_size)
+    target = folder / f"{_key(paths, image_size, facts, interpolation)}.npy"
+    opened = _open(target, paths, image_size, interpolation)
     if opened is None:
         try:
             with file_lock(_lock_of(target)):
-                opened = _open(target, paths, image_size, repair=True)
+                opened = _open(target, paths, image_size, interpolation, repair=True)
                 if opened is None and _make_room(
                     folder, len(paths) * image_size[0] * image_size[1] * 3, limit
                 ):
                     with atomic_path(target) as temporary:
-                        _decode_all(paths, image_size, temporary, missing, skip_damaged)
-                    opened = _open(target, paths, image_size)
+                        _decode_all(paths, image_size, temporary, missing, skip_damaged, interpolation)
+                    opened = _open(target, paths, image_size, interpolation)
         except (InputError, OSError) as error:
             if isinstance(error, InputError) and not isinstance(error.__cause__, OSError):
                 raise  # about an image, not about the folder of the cache
@@ -103,7 +112,7 @@ def open_images(
             logger.warning("%s Until then images are decoded on the fly, which is slower.", why)
     if opened is not None and not skip_damaged:
         refuse_damaged(opened.damaged, len(paths))
-    return DecodedImages(paths, image_size, missing) if opened is None else opened
+    return DecodedImages(paths, image_size, missing, interpolation) if opened is None else opened
 
 
 def missing_images(paths: Sequence[str]) -> dict[int, str]:
@@ -154,20 +163,21 @@ def find_damaged(images: CachedImages | DecodedImages, paths: Sequence[str]) -> 
     return damaged | half_decoded(paths, corners)
 
 
-def cache_key(paths: Sequence[str], image_size: tuple[int, int]) -> str:
-    """Return a hash of the files' paths, sizes and modification times, and of the image size.
+def cache_key(paths: Sequence[str], image_size: tuple[int, int], interpolation: str = AREA) -> str:
+    """Return a hash of the files' paths, sizes and modification times, of the image size and of the interpolation.
 
     Raises:
         InputError: A file is missing.
     """
     facts, missing = _look_up(paths)
     refuse_damaged(missing, len(paths))
-    return _key(paths, image_size, facts)
+    return _key(paths, image_size, facts, interpolation)
 
 
-def _key(paths: Sequence[str], image_size: tuple[int, int], facts: np.ndarray) -> str:
+def _key(paths: Sequence[str], image_size: tuple[int, int], facts: np.ndarray, interpolation: str) -> str:
     absolute = [os.path.abspath(path) for path in paths]
-    digest = hashlib.blake2b(f"{image_size[0]}x{image_size[1]} v2\n".encode(), digest_size=16)
+    resized = "" if interpolation == AREA else f" {interpolation}"  # files of earlier versions stay valid
+    digest = hashlib.blake2b(f"{image_size[0]}x{image_size[1]} v2{resized}\n".encode(), digest_size=16)
     digest.update("\n".join(absolute).encode(errors="surrogateescape"))
     digest.update(facts.tobytes())
     return digest.hexdigest()
@@ -201,11 +211,11 @@ def _look_up(paths: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
 
 
 def _open(
-    target: Path, paths: Sequence[str], image_size: tuple[int, int], repair: bool = False
+    target: Path, paths: Sequence[str], image_size: tuple[int, int], interpolation: str, repair: bool = False
 ) -> CachedImages | None:
     """Return a whole cache file opened, or None; remove one that is not whole where `repair` is set."""
     try:
-        images = CachedImages(target, paths, image_size)
+        images = CachedImages(target, paths, image_size, interpolation=interpolation)
     except OSError:  # not there, or not to be read
         return None
     except DamagedCache as error:
@@ -226,6 +236,7 @@ def _decode_all(
     path: Path,
     missing: Mapping[int, str],
     skip_damaged: bool,
+    interpolation: str,
 ) -> None:
     shape = (len(paths), *image_size, 3)
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
@@ -239,7 +250,7 @@ def _decode_all(
         for row in range(start, stop):
             if row not in missing:
                 try:
-                    image = decode_image(paths[row], image_size)
+                    image = decode_image(paths[row], image_size, interpolation)
                 except InputError as error:
                     damaged[row] = str(error)
                 else:

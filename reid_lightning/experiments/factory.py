@@ -12,6 +12,7 @@ from reid_lightning.config.schema import hints
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.engine.module import ReIDModule
 from reid_lightning.engine.objective import Objective, TasksAlone
+from reid_lightning.experiments.feeding import feed_of_config
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.models.narrow_maps import widen_narrow_maps
 from reid_lightning.models.network import ReIDNetwork
@@ -40,6 +41,7 @@ def build_datamodule(config: Mapping[str, Any]) -> ReIDDataModule:
         train_transform=instantiate(config["augmentation"], "augmentation"),
         test_transform=instantiate(config.get("test_transform"), "test_transform"),
         seed=config["seed"],
+        interpolation=feed_of_config(config).interpolation,
         **({"columns": columns} if columns else {}),
     )
 
@@ -57,6 +59,7 @@ def build_network(config: Mapping[str, Any], num_identities: int) -> ReIDNetwork
         classifier=instantiate(classifier, "classifier") if classifier else None,
         num_identities=num_identities,
         parts=instantiate(config.get("parts"), "parts"),
+        feed=feed_of_config(config),
         **branches,
     )
     if str(config["trainer"]["precision"]).startswith("bf16"):
@@ -90,7 +93,7 @@ def build_module(
         optimizer=_optimizer(config["optimizer"]),
         scheduler=instantiate(config["scheduler"], "scheduler"),
         protocol=instantiate(config["evaluation"], "evaluation"),
-        config=config,
+        config={**config, "feed": network.feed.as_dict()},
         identity_labels=identity_labels,
     )
 

@@ -15,7 +15,9 @@ from reid_lightning.config.validate import differences
 from reid_lightning.engine.module import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import read_resumable
+from reid_lightning.experiments.feeding import feed_continued
 from reid_lightning.experiments.tasks import tasks_of
+from reid_lightning.models.feed import Feed
 from reid_lightning.results.finished import is_finished
 from reid_lightning.systems.task import Task, task_nodes
 
@@ -29,10 +31,12 @@ class Resumed:
     Attributes:
         path: The file.
         epochs: Epochs trained until then.
+        feed: How images come into its network.
     """
 
     path: Path
     epochs: int
+    feed: Feed
 
 
 def resumed_from(config: Mapping[str, Any], output_dir: Path) -> Resumed | None:
@@ -66,8 +70,10 @@ def resumed_from(config: Mapping[str, Any], output_dir: Path) -> Resumed | None:
             raise
         path, checkpoint = _newest(output_dir)
         log.warning("%s is damaged: continuing from %s, after epoch %d", last, path, checkpoint["epoch"] + 1)
+    feed = feed_continued(checkpoint[CHECKPOINT_KEY]["config"], config, path)
+    config = {**config, "feed": feed.as_dict()}
     _check(checkpoint, path, config, untested=resume == "last" and not is_finished(output_dir))
-    return Resumed(path, checkpoint["epoch"] + 1)
+    return Resumed(path, checkpoint["epoch"] + 1, feed)
 
 
 def how_to_continue(folder: Path, sweeping: bool) -> str:

@@ -35,6 +35,7 @@ from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checks import check_data, check_run, check_weights, of_lightning
 from reid_lightning.experiments.factory import build_datamodule, build_module
+from reid_lightning.experiments.feeding import feed_of_config
 from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.experiments.resume import Resumed, resumed_from
@@ -93,6 +94,10 @@ def run_job(
         resumed = resumed_from(config, output_dir)
         if resumed is None:
             check_weights(config)
+        feed = feed_of_config(config) if resumed is None else resumed.feed
+        if not feed.is_plain:
+            log.info("images come in with %s", feed)
+        config = {**config, "feed": feed.as_dict()}
         _write_config(config, output_dir / "config.yaml")
         mark(output_dir, finished=False)
         return _run(config, output_dir, tables, resumed)

@@ -68,6 +68,7 @@ class Model:
         self.image_size = (int(height), int(width))
         self.batch_size = int(config["data"]["batch_size"])
         self.feed = feed_of(module.network)
+        self._interpolation: str = self.feed["interpolation"]
         self.identity_labels: dict[str, int] = dict(entry["identity_labels"])
         schema = (config.get("attributes") or {}).get("schema")
         self.schema: AttributeSchema | None = instantiate(schema, "attributes.schema")
@@ -109,9 +110,9 @@ class Model:
                 )
             return image.cpu()
         if isinstance(image, str | os.PathLike):
-            array = decode_image(os.fspath(image), self.image_size)
+            array = decode_image(os.fspath(image), self.image_size, self._interpolation)
         else:
-            array = resized(_as_array(image), self.image_size)
+            array = resized(_as_array(image), self.image_size, self._interpolation)
         if self._transform is not None:
             array = self._transform(image=array)["image"]
         return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)

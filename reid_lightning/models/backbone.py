@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from reid_lightning.models.feed import PLAIN, Feed
 from reid_lightning.models.weights import load_weights
 
 IMAGENET = "imagenet"
@@ -34,6 +35,7 @@ class Backbone(nn.Module):
         out_channels: C.
         frozen_layers: Number of first layers to freeze.
         depths: Modules of the body, in order of depth, whose outputs are its feature maps; None: the layers.
+        feed: How images come in.
 
     Attributes:
         has_token: Whether it gives a class token.
@@ -49,6 +51,7 @@ class Backbone(nn.Module):
         out_channels: int,
         frozen_layers: int = 0,
         depths: Sequence[nn.Module] | None = None,
+        feed: Feed = PLAIN,
     ) -> None:
         super().__init__()
         if not 0 <= frozen_layers <= len(layers):
@@ -58,6 +61,7 @@ class Backbone(nn.Module):
         self.body = body
         self.out_channels = out_channels
         self.held = False
+        self.feed = feed
         self._layers = list(layers)  # parts of the body, not registered twice
         self._depths = self._layers if depths is None else list(depths)
         self._frozen = self._layers[:frozen_layers]

@@ -12,12 +12,28 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from reid_lightning.config.declared import replaces
 from reid_lightning.errors import require
 from reid_lightning.models.backbone import IMAGENET, Backbone, load_file
+from reid_lightning.models.feed import PLAIN, Feed, fed_by, of_torchvision
 from reid_lightning.models.ibn import FILES, RELEASE, add_instance_norm, imagenet_weights
 from reid_lightning.models.mildnet import MILDNet
 from reid_lightning.models.osnet import OSNet
 from reid_lightning.models.weights import download
 
 
+def _as_torchvision(weights: str | None, name: str = "vgg16") -> Feed:
+    """Return how torchvision evaluates a model of its own; from scratch nothing is said."""
+    return PLAIN if weights is None else of_torchvision(_imagenet(name))
+
+
+def _as_torchreid(weights: str | None) -> Feed:
+    """Return how torchreid feeds its models, whose files an OSNet starts from."""
+    return PLAIN if weights is None else Feed(interpolation="bilinear", source="torchreid")
+
+
+def _imagenet(name: str) -> Any:
+    return torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+
+
+@fed_by(_as_torchvision)
 def resnet(
     name: str, weights: str | None, last_stride: int = 1, instance_norm: bool = False, frozen_layers: int = 0
 ) -> Backbone:
@@ -35,7 +51,7 @@ def resnet(
     model = _resnet_ibn(name, weights) if instance_norm else _torchvision(name, weights)
     if last_stride == 1:
         _undo_last_stride(model)
-    return _resnet(model, model.fc.in_features, weights, frozen_layers)
+    return _resnet(model, model.fc.in_features, weights, frozen_layers, _as_torchvision(weights, name))
 
 
 def resnet10(
@@ -118,7 +134,9 @@ def _undo_last_stride(model: Any) -> None:
             convolution.stride = (1, 1)
 
 
-def _resnet(model: Any, out_channels: int, weights: str | None, frozen_layers: int) -> Backbone:
+def _resnet(
+    model: Any, out_channels: int, weights: str | None, frozen_layers: int, feed: Feed = PLAIN
+) -> Backbone:
     """Take the classifier off a ResNet and name its layers."""
     names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
     body = nn.Sequential(OrderedDict((part, getattr(model, part)) for part in names))
@@ -126,9 +144,10 @@ def _resnet(model: Any, out_channels: int, weights: str | None, frozen_layers: i
     blocks = [block for stage in (model.layer1, model.layer2, model.layer3, model.layer4) for block in stage]
     stem = nn.ModuleList([model.conv1, model.bn1])
     depths = [model.relu, *blocks]
-    return Backbone(body, [stem, *blocks], out_channels, frozen_layers, depths)
+    return Backbone(body, [stem, *blocks], out_channels, frozen_layers, depths, feed)
 
 
+@fed_by(_as_torchvision)
 def vgg16(weights: str | None, frozen_layers: int = 0) -> Backbone:
     """Return torchvision's VGG16 convolutions (Simonyan and Zisserman 2015).
 
@@ -139,9 +158,10 @@ def vgg16(weights: str | None, frozen_layers: int = 0) -> Backbone:
     model = _torchvision("vgg16", weights)
     body = nn.Sequential(OrderedDict(features=model.features))
     load_file(body, weights)
-    return _vgg(body, 512, frozen_layers)
+    return _vgg(body, 512, frozen_layers, weights)
 
 
+@fed_by(_as_torchvision)
 @replaces("pooling", "MILDNet pools each of its depths itself")
 def mildnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0) -> Backbone:
     """Return a MILDNet, whose map is 1 x 1 (FH Kiel 2020).
@@ -160,17 +180,18 @@ def mildnet(width: float = 1.0, weights: str | None = None, frozen_layers: int =
     if weights == IMAGENET:
         body.features.load_state_dict(_torchvision("vgg16", weights).features.state_dict())
     load_file(body, weights)
-    return _vgg(body, body.out_channels, frozen_layers)
+    return _vgg(body, body.out_channels, frozen_layers, weights)
 
 
-def _vgg(body: Any, out_channels: int, frozen_layers: int) -> Backbone:
+def _vgg(body: Any, out_channels: int, frozen_layers: int, weights: str | None) -> Backbone:
     """Name the layers of a VGG: a layer is a convolution, and its maps are what comes out of the ReLU after it."""
     convolutions, activations = (
         [layer for layer in body.features if isinstance(layer, kind)] for kind in (nn.Conv2d, nn.ReLU)
     )
-    return Backbone(body, convolutions, out_channels, frozen_layers, depths=activations)
+    return Backbone(body, convolutions, out_channels, frozen_layers, activations, _as_torchvision(weights))
 
 
+@fed_by(_as_torchreid)
 def osnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0) -> Backbone:
     """Return an OSNet (Zhou et al. 2019).
 
@@ -186,7 +207,7 @@ def osnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0
     body = OSNet(width)
     load_file(body, weights)
     layers = [body.conv1, *body.conv2, *body.conv3, *body.conv4, body.conv5]
-    return Backbone(body, layers, body.out_channels, frozen_layers)
+    return Backbone(body, layers, body.out_channels, frozen_layers, feed=_as_torchreid(weights))
 
 
 def _hub_folder() -> str:
@@ -210,7 +231,7 @@ def _torchvision(name: str, weights: str | None) -> Any:
         raise ValueError(f"name must be a torchvision model, got {name}")
     model = torchvision.models.get_model(name)
     if weights == IMAGENET:
-        choice = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+        choice = _imagenet(name)
         model.load_state_dict(
             download(lambda: choice.get_state_dict(progress=True), choice.url, _hub_folder())
         )

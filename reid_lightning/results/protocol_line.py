@@ -23,6 +23,8 @@ def protocol_line(run: Run) -> str:
     data = run.datamodule
     height, width = data.image_size
     parts = [*describe_protocols(data.table), f"{height}x{width} pixels"]
+    if not (feed := run.network.feed).is_plain:
+        parts.append(feed.in_short())
     parts.append(run.protocol.describe(_known_cameras(data, *run.evaluated_splits)))
     rows = data.table[data.table["split"].isin(run.evaluated_splits)]
     if distractors := int(rows["distractor"].sum()):

@@ -1,0 +1,58 @@
+"""How images come into the network of a config, known before the network is built."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reid_lightning.config.resolve import class_of
+from reid_lightning.errors import InputError
+from reid_lightning.models.backbone import IMAGENET
+from reid_lightning.models.feed import Feed, feed_of
+from reid_lightning.models.weights import feed_in
+
+
+def feed_of_config(config: Mapping[str, Any]) -> Feed:
+    """Return the feed of a config's network.
+
+    A config that a checkpoint carries says it in full. For a run that begins, it is that of the weights' file where this
+    says it, else that of the backbone, and what `feed` sets comes on top.
+
+    Args:
+        config: Plain containers.
+
+    Raises:
+        InputError: `feed` cannot be used.
+    """
+    settings, node = config["feed"], config["backbone"]
+    try:
+        if "source" in settings:
+            return Feed.from_dict(settings)
+        weights = node.get("weights")
+        stated = None if weights in (None, IMAGENET) else feed_in(Path(str(weights)).expanduser())
+        return (stated or feed_of(class_of(node), node)).with_settings(settings)
+    except ValueError as error:
+        raise InputError(f"feed.{error}") from error
+
+
+def feed_continued(saved: Mapping[str, Any], config: Mapping[str, Any], path: Path) -> Feed:
+    """Return the feed of a run that continues: that of its checkpoint, and what the run's own config sets.
+
+    The weights that the training began with need not be there any more.
+
+    Args:
+        saved: Config of the checkpoint.
+        config: Of the run.
+        path: The checkpoint.
+
+    Raises:
+        InputError: One of them cannot be used.
+    """
+    settings = config["feed"]
+    try:
+        feed = Feed.from_dict(saved["feed"])
+    except ValueError as error:
+        raise InputError(f"{path} cannot be used, because of its config: feed.{error}") from error
+    try:
+        return Feed.from_dict(settings) if "source" in settings else feed.with_settings(settings)
+    except ValueError as error:
+        raise InputError(f"feed.{error}") from error
