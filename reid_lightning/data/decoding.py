@@ -83,7 +83,9 @@ def resized(image: np.ndarray, image_size: tuple[int, int], interpolation: str =
     """Return a decoded image as `decode_image` resizes it, (H, W, 3) uint8 to `image_size` (height, width) pixels."""
     height, width = image_size
     if (filter_ := FILTERS[interpolation]) is not None:
-        return np.asarray(Image.fromarray(image).resize((width, height), filter_))
+        return np.array(
+            Image.fromarray(image).resize((width, height), filter_)
+        )  # a copy that may be written to
     shrinks = image.shape[0] >= height and image.shape[1] >= width
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 

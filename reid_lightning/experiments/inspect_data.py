@@ -30,6 +30,7 @@ from reid_lightning.data.table import (
 from reid_lightning.data.table_checks import remarks
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.compose import compose
+from reid_lightning.experiments.feeding import feed_of_config
 from reid_lightning.reporting.contact_sheet import contact_sheet
 from reid_lightning.reporting.pictures import require_picture
 from reid_lightning.reporting.terminal import as_it_is
@@ -80,16 +81,18 @@ def print_counts(overrides: Sequence[str]) -> None:
         Console().print(page)
     for sentence in remarks(table):
         Console(stderr=True).print(sentence, highlight=False, markup=False, soft_wrap=True)
-    _check_images(table, config["data"])
+    _check_images(table, config["data"], feed_of_config(config).interpolation)
 
 
-def _check_images(table: pd.DataFrame, data: dict[str, Any]) -> None:
+def _check_images(table: pd.DataFrame, data: dict[str, Any], interpolation: str) -> None:
     """Print which images are damaged and which occur twice; refuse damaged ones unless they are to be skipped."""
     paths, (height, width) = table["path"].tolist(), data["image_size"]
     images = (
-        open_images(paths, (height, width), data["cache_limit"], skip_damaged=True)
+        open_images(
+            paths, (height, width), data["cache_limit"], skip_damaged=True, interpolation=interpolation
+        )
         if data["cache"]
-        else DecodedImages(paths, (height, width), missing_images(paths))
+        else DecodedImages(paths, (height, width), missing_images(paths), interpolation)
     )
     damaged = find_damaged(images, paths)
     kept = np.setdiff1d(np.arange(len(paths)), list(damaged))
