@@ -8,6 +8,7 @@ from reid_lightning.config.resolve import class_of
 from reid_lightning.errors import InputError
 from reid_lightning.models.backbone import IMAGENET
 from reid_lightning.models.feed import Feed, feed_of
+from reid_lightning.models.hub import hub_file, hub_model, is_hub_file, is_hub_model
 from reid_lightning.models.weights import feed_in
 
 
@@ -28,10 +29,31 @@ def feed_of_config(config: Mapping[str, Any]) -> Feed:
         if "source" in settings:
             return Feed.from_dict(settings)
         weights = node.get("weights")
-        stated = None if weights in (None, IMAGENET) else feed_in(Path(str(weights)).expanduser())
+        stated = None if weights in (None, IMAGENET) else feed_in(_local(str(weights)))
         return (stated or feed_of(class_of(node), node)).with_settings(settings)
     except ValueError as error:
         raise InputError(f"feed.{error}") from error
+
+
+def with_architecture(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config whose backbone is no longer named by a repository, `hf-hub:OWNER/REPO`, but by what that holds.
+
+    A checkpoint then says what its network is, and is built again without a network connection.
+
+    Raises:
+        InputError: The repository cannot be read, or holds no plain model of timm.
+    """
+    node = config["backbone"]
+    name, weights = node.get("name"), node.get("weights")
+    if not isinstance(name, str) or not is_hub_model(name):
+        return dict(config)
+    architecture, file = hub_model(name)
+    weights = str(file) if weights == IMAGENET else weights
+    return {**config, "backbone": {**node, "name": architecture, "weights": weights}}
+
+
+def _local(weights: str) -> Path:
+    return hub_file(weights) if is_hub_file(weights) else Path(weights).expanduser()
 
 
 def feed_continued(saved: Mapping[str, Any], config: Mapping[str, Any], path: Path) -> Feed:

@@ -35,7 +35,7 @@ from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checks import check_data, check_run, check_weights, of_lightning
 from reid_lightning.experiments.factory import build_datamodule, build_module
-from reid_lightning.experiments.feeding import feed_of_config
+from reid_lightning.experiments.feeding import feed_of_config, with_architecture
 from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.experiments.resume import Resumed, resumed_from
@@ -88,6 +88,7 @@ def run_job(
     """
     quiet()
     keep_freed_memory()
+    config = with_architecture(config)
     check_run(config)
     output_dir = Path(config["output_dir"])
     with alone_in(output_dir, locked), _loggers_closed():

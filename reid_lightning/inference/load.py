@@ -12,7 +12,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import build_read, read_checkpoint
 from reid_lightning.experiments.model_folder import CARD, CONFIG, WEIGHTS
 from reid_lightning.inference.model import Model
-from reid_lightning.models.weights import reach
+from reid_lightning.models.hub import download_from_hub
 from reid_lightning.results.card_facts import facts_beside
 
 _HUB = re.compile(r"hf:/{1,2}(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?", re.ASCII)
@@ -64,42 +64,5 @@ def local_path(path: str | os.PathLike[str]) -> Path:
         raise InputError(
             f"{text} does not name a model of Hugging Face: write hf://OWNER/REPO or hf://OWNER/REPO@REVISION"
         )
-    return _from_hub(found["repo"], found["revision"])
-
-
-def _from_hub(repo: str, revision: str | None) -> Path:
-    import huggingface_hub
-    from huggingface_hub import constants
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    name = f"hf://{repo}" + (f"@{revision}" if revision else "")
-    files = [WEIGHTS, CONFIG, CARD]
-    why = "the environment says HF_HUB_OFFLINE"
-    if not constants.HF_HUB_OFFLINE:
-        try:
-            reach(constants.ENDPOINT)  # once: the library tries for minutes
-            return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=files))
-        except RevisionNotFoundError as error:
-            raise InputError(
-                f"{name} has no revision {revision}; name a branch, a tag or a commit"
-            ) from error
-        except GatedRepoError as error:
-            raise InputError(
-                f"{name} wants its conditions to be accepted: do so on its page, and log in with `hf auth login`"
-            ) from error
-        except RepositoryNotFoundError as error:
-            raise InputError(
-                f"{name} does not exist, or is private: correct the name, or log in with `hf auth login`"
-            ) from error
-        except OSError as error:
-            why = f"{constants.ENDPOINT} does not answer ({type(error).__name__})"
-    try:
-        copy = huggingface_hub.snapshot_download(
-            repo, revision=revision, allow_patterns=files, local_files_only=True
-        )
-        return Path(copy)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{name} cannot be downloaded, and there is no earlier copy: {why}; fetch {CONFIG} and {WEIGHTS} on another "
-            "machine and give their folder"
-        ) from error
+    instead = f"fetch {CONFIG} and {WEIGHTS} on another machine and give their folder"
+    return download_from_hub(found["repo"], [WEIGHTS, CONFIG, CARD], found["revision"], instead)

@@ -1,11 +1,13 @@
 """What all backbones share: layers that may be frozen, and feature maps at several depths."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from reid_lightning.models.feed import PLAIN, Feed
+from reid_lightning.models.hub import hub_file, is_hub_file
 from reid_lightning.models.weights import load_weights
 
 IMAGENET = "imagenet"
@@ -99,7 +101,8 @@ class Backbone(nn.Module):
         return self
 
 
-def load_file(body: nn.Module, weights: str | None) -> None:
+def load_file(body: nn.Module, weights: str | Path | None) -> None:
     """Load the weights of a file, if `weights` names one, into a body under its library's own names."""
     if weights not in (None, IMAGENET):
-        load_weights(body, str(weights))
+        weights = str(weights)
+        load_weights(body, hub_file(weights) if is_hub_file(weights) else weights)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import huggingface_hub
@@ -99,8 +100,10 @@ class TimmBackbone(Backbone):
             patch = patch_size_of(name, patch_stride)
             grid = overlapping_grid(pixels, patch, patch_stride)
             arguments["img_size"] = (grid[0] * patch[0], grid[1] * patch[1])
-        packaged = installed_file(name) if weights == IMAGENET else None
-        if weights == IMAGENET and packaged is None:
+        file: str | Path | None = weights
+        if weights == IMAGENET:
+            file = installed_file(name) or IMAGENET
+        if file == IMAGENET:
             if config is None or not timm.is_model_pretrained(name):
                 raise ValueError(
                     f"weights must be a file or null, got {weights}: timm has no weights of {name}"
@@ -115,14 +118,13 @@ class TimmBackbone(Backbone):
             undo_last_stride(body, name, pixels)
         _normalize_tokens(body)
         _let_merging_shift(body)
-        load_file(body, weights if packaged is None else str(packaged))
+        load_file(body, file)
         layers = _timm_layers(body)
         if gradient_checkpointing:
             _checkpoint_gradients(body, name)
         if lora is not None:
             _add_lora(body, lora)
-        feed = _as_timm(name, weights)
-        super().__init__(body, layers, int(body.num_features), frozen_layers, _timm_depths(body), feed)
+        super().__init__(body, layers, int(body.num_features), frozen_layers, _timm_depths(body), _as_timm(name, weights))
         self._name, self._pixels = name, (int(pixels[0]), int(pixels[1]))
         self.has_token = getattr(body, "cls_token", None) is not None and stages is None
         self._earlier: list[int] | None = None

@@ -24,7 +24,7 @@ from reid_lightning.experiments.checkpoint import load_module
 from reid_lightning.experiments.evaluate import folder_of
 from reid_lightning.experiments.factory import build_module
 from reid_lightning.experiments.run import run_job
-from reid_lightning.inference import load as loading
+from reid_lightning.models import hub as hub_of_models
 from reid_lightning.inference.embed import Embedder
 from reid_lightning.models.weights import load_weights
 
@@ -320,7 +320,7 @@ class Hub:
 def test_a_model_comes_from_hugging_face(saved, monkeypatch, image):
     hub = Hub(saved)
     monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
-    monkeypatch.setattr(loading, "reach", lambda url: None)
+    monkeypatch.setattr(hub_of_models, "reach", lambda url: None)
     expected = reid_lightning.load(saved).embed(image)
     for name in ("hf://me/my-model", "hf://me/my-model@v1.0"):
         assert torch.equal(reid_lightning.load(name).embed(image), expected)
@@ -336,7 +336,7 @@ def test_a_model_comes_from_hugging_face(saved, monkeypatch, image):
     ["hf://me", "hf://me/model/file", "hf://me/mo del", "hf://../..@x y", "https://huggingface.co/me/model"],
 )
 def test_another_name_of_hugging_face_is_refused_before_the_network(name, monkeypatch):
-    monkeypatch.setattr(loading, "reach", lambda url: pytest.fail("the network was asked"))
+    monkeypatch.setattr(hub_of_models, "reach", lambda url: pytest.fail("the network was asked"))
     with pytest.raises(InputError, match="write hf://OWNER/REPO"):
         reid_lightning.load(name)
 
@@ -349,7 +349,7 @@ def test_what_hugging_face_refuses_is_a_sentence(error, monkeypatch):
     monkeypatch.setattr(
         "huggingface_hub.snapshot_download", Hub(None, getattr(hub_errors, error)("x", response=response))
     )
-    monkeypatch.setattr(loading, "reach", lambda url: None)
+    monkeypatch.setattr(hub_of_models, "reach", lambda url: None)
     with pytest.raises(InputError, match=re.escape(HUB[error])):
         reid_lightning.load("hf://me/model")
 
@@ -358,7 +358,7 @@ def test_without_a_network_an_earlier_copy_serves_or_a_sentence_says_what_to_do(
     def fails(url):
         raise OSError("no network")
 
-    monkeypatch.setattr(loading, "reach", fails)
+    monkeypatch.setattr(hub_of_models, "reach", fails)
     monkeypatch.setattr("huggingface_hub.snapshot_download", Hub(saved))
     assert reid_lightning.load("hf://me/model").embed(image).shape[0] == 1
     hub = Hub(None)

@@ -140,7 +140,7 @@ def test_every_packaged_tensor_is_used_once(name):
     """The file's classifier is left over, and the network's shapes and parameters are those of the paper's table."""
     model = timm.create_model(name, num_classes=0)
     report = load_weights(model, installed_file(name))
-    assert not (report.missing or report.wrong_shape)
+    assert report.missing == report.wrong_shape == ()
     assert report.unexpected == ("classifier.weight", "classifier.bias")
     assert report.way == "by the names of efficientnet-pytorch"
     file = torch.load(installed_file(name), weights_only=True)
