@@ -15,6 +15,7 @@ HALF = (0.5, 0.5, 0.5)
 #: `area` averages the pixels of an area when it shrinks and is bilinear when it enlarges; the others are Pillow's filters.
 INTERPOLATIONS = ("area", "nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 _LARGEST = 1e4  # of a mean or deviation of pixels in [0, 1]
+_SMALLEST = 1e-4  # of a deviation; far smaller ones are 0 in single precision
 _LONGEST, _LARGEST_SIDE = 300, 10_000
 
 _Built = TypeVar("_Built", bound=Callable[..., Any])
@@ -58,8 +59,8 @@ class Feed:
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             object.__setattr__(self, name, _three_numbers(name, getattr(self, name)))
-        if min(self.std) <= 0:
-            raise ValueError(f"std must be above 0, got {list(self.std)}")
+        if min(self.std) < _SMALLEST:
+            raise ValueError(f"std must be above 0, {_SMALLEST:g} at least, got {list(self.std)}")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
                 f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {_short(self.interpolation)}"
@@ -236,7 +237,13 @@ def _two_sides(value: Any) -> tuple[int, int]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Return whether a value is a finite number; a whole number that no float can hold is none."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _short(value: Any) -> str:

@@ -197,6 +197,8 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
         ({"mean": [0.5, math.nan, 0.5]}, "mean must be three numbers"),
         ({"std": [0.5, math.inf, 0.5]}, "std must be three numbers"),
         ({"std": [0.5, 0.0, 0.5]}, "std must be above 0"),
+        ({"std": [0.5, 1e-300, 0.5]}, "std must be above 0"),  # 0 in single precision
+        ({"mean": [0.5, 10**400, 0.5]}, "mean must be three numbers"),  # no float holds it
         ({"std": [0.5, True, 0.5]}, "std must be three numbers"),
         ({"mean": [1e9, 0, 0]}, "mean must be of pixels in"),
         ({"interpolation": "cubic"}, "interpolation must be one of area, nearest"),
