@@ -124,7 +124,9 @@ class TimmBackbone(Backbone):
             _checkpoint_gradients(body, name)
         if lora is not None:
             _add_lora(body, lora)
-        super().__init__(body, layers, int(body.num_features), frozen_layers, _timm_depths(body), _as_timm(name, weights))
+        super().__init__(
+            body, layers, int(body.num_features), frozen_layers, _timm_depths(body), _as_timm(name, weights)
+        )
         self._name, self._pixels = name, (int(pixels[0]), int(pixels[1]))
         self.has_token = getattr(body, "cls_token", None) is not None and stages is None
         self._earlier: list[int] | None = None

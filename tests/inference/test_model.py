@@ -24,8 +24,8 @@ from reid_lightning.experiments.checkpoint import load_module
 from reid_lightning.experiments.evaluate import folder_of
 from reid_lightning.experiments.factory import build_module
 from reid_lightning.experiments.run import run_job
-from reid_lightning.models import hub as hub_of_models
 from reid_lightning.inference.embed import Embedder
+from reid_lightning.models import hub as hub_of_models
 from reid_lightning.models.weights import load_weights
 
 FILES = ["README.md", "config.json", "model.safetensors"]

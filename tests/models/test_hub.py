@@ -42,7 +42,12 @@ def repository(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["hf-hub:timm/small.in1k", "hf_hub:timm/small.in1k@v2"])
 def test_a_model_is_named_by_its_repository(name, repository, compose):
     _, theirs, calls = repository
-    choices = ["backbone=timm", f"backbone.name='{name}'", "data.image_size=[64,32]", "backbone.weights=imagenet"]
+    choices = [
+        "backbone=timm",
+        f"backbone.name='{name}'",
+        "data.image_size=[64,32]",
+        "backbone.weights=imagenet",
+    ]
     config = with_architecture(compose(*choices))
     assert config["backbone"]["name"] == "test_efficientnet"
     backbone = instantiate(config["backbone"], "backbone").eval()
@@ -69,7 +74,8 @@ def test_a_file_of_weights_is_named_by_its_address(repository, compose):
 
 
 @pytest.mark.parametrize(
-    "address", ["hf://me/weights", "hf://me", "hf:me/weights/file", "hf://me/weights/../../secret", "hf://a b/c/d"]
+    "address",
+    ["hf://me/weights", "hf://me", "hf:me/weights/file", "hf://me/weights/../../secret", "hf://a b/c/d"],
 )
 def test_an_address_that_names_no_file_is_refused(address):
     with pytest.raises(InputError, match="write hf://OWNER/REPO/FILE"):
