@@ -201,9 +201,14 @@ def osnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0
         frozen_layers: First layers to freeze: the stem, then each block and transition, then the last convolution.
 
     Raises:
-        ValueError: `imagenet` is asked for, which nobody offers for download without an account.
+        ValueError: `imagenet` is asked for, which is not downloaded by itself.
     """
-    require(weights != IMAGENET, "weights", "a file or null (OSNet has no public ImageNet download)", weights)
+    require(
+        weights != IMAGENET,
+        "weights",
+        "a file or null (OSNet's ImageNet weights are on Hugging Face as kaiyangzhou/osnet)",
+        weights,
+    )
     body = OSNet(width)
     load_file(body, weights)
     layers = [body.conv1, *body.conv2, *body.conv3, *body.conv4, body.conv5]
