@@ -24,6 +24,7 @@ app.command("train", context_settings=OWN_HELP)(choices.train)
 app.command("list")(choices.list_options)
 for command in (model.evaluate, model.embed, model.fuse, model.enrol, model.forget, model.identify):
     app.command(command.__name__)(command)
+app.command("import")(model.import_model)
 data_app, report_app = _group("Look at data sets before training."), _group("Look at finished runs.")
 data_app.command("check")(data.check)
 data_app.command("sheet")(data.sheet)

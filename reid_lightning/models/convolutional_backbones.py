@@ -171,19 +171,22 @@ def _vgg(body: Any, out_channels: int, frozen_layers: int) -> Backbone:
     return Backbone(body, convolutions, out_channels, frozen_layers, depths=activations)
 
 
-def osnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0) -> Backbone:
+def osnet(
+    width: float = 1.0, weights: str | None = None, frozen_layers: int = 0, instance_norm: str = "none"
+) -> Backbone:
     """Return an OSNet (Zhou et al. 2019).
 
     Args:
         width: Factor of the channels: 1.0, 0.75, 0.5 or 0.25 in the paper.
         weights: A file, or None.
         frozen_layers: First layers to freeze: the stem, then each block and transition, then the last convolution.
+        instance_norm: `none`, `ibn` or `ain`, as of `OSNet`.
 
     Raises:
         ValueError: `imagenet` is asked for, which nobody offers for download without an account.
     """
     require(weights != IMAGENET, "weights", "a file or null (OSNet has no public ImageNet download)", weights)
-    body = OSNet(width)
+    body = OSNet(width, instance_norm)
     load_file(body, weights)
     layers = [body.conv1, *body.conv2, *body.conv3, *body.conv4, body.conv5]
     return Backbone(body, layers, body.out_channels, frozen_layers)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from reid_lightning.errors import InputError
 from reid_lightning.files import is_compressed
-from reid_lightning.models.weight_names import fit_positions, from_solider
+from reid_lightning.models.weight_names import fit_positions, from_osnet_ain, from_solider
 
 log = logging.getLogger("reid_lightning")
 
@@ -35,8 +35,10 @@ _PREFIXES += ("parts.", "branch.")  # of a part branch in this project's checkpo
 PATIENCE = 20.0  # seconds that a server may take to answer
 LEAST_MATCHED = 0.5
 # Scores beside the weights, which torchreid saves as numpy's numbers.
-_NUMBERS: list[Any] = [np.dtype, type(np.dtype("f8")), type(np.dtype("f4"))]
-_NUMBERS += [(np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+SAVED_NUMBERS: list[Any] = [np.dtype, type(np.dtype("f8")), type(np.dtype("f4"))]
+SAVED_NUMBERS += [
+    (np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")
+]
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def load_weights(module: nn.Module, path: str | Path, key: str = "backbone.weigh
         for name, tensor in module.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    found = fit_positions(from_solider(_without_prefix(found, own)), module)
+    found = fit_positions(from_osnet_ain(from_solider(_without_prefix(found, own))), module)
     matched = {name: found[name] for name in own if name in found and found[name].shape == own[name].shape}
     wrong = tuple(name for name in own if name in found and name not in matched)
     report = MatchReport(
@@ -162,7 +164,7 @@ def _read(path: Path, key: str) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        with torch.serialization.safe_globals(_NUMBERS):
+        with torch.serialization.safe_globals(SAVED_NUMBERS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(
