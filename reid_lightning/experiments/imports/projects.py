@@ -32,11 +32,7 @@ def project_of(key: str, name: str) -> Project:
 
 def others_with(state: State, key: str) -> str:
     """Return the advice to use another project, where a file's names are not this one's but another's; else empty."""
-    if PROJECTS[key].owns(state):
-        return ""
     owners = [other for other, project in PROJECTS.items() if project.owns(state)]
-    return (
-        f"; its names look like those of {PROJECTS[owners[0]].title}: use --from {owners[0]}"
-        if owners
-        else ""
-    )
+    if not owners or key in owners:
+        return ""
+    return f"its tensors have the names of {PROJECTS[owners[0]].title}; use --from {owners[0]}"

@@ -46,7 +46,14 @@ def import_file(path: str | Path, project: str, name: str, output: str | Path) -
     """
     path, output = Path(path).expanduser(), Path(output)
     known = project_of(project, name)
+    require_output(output, CHECKPOINTS)
+    if output.exists() and path.exists() and output.samefile(path):
+        raise InputError(f"{output} is the file to import: name another file to write")
     state, others = read_state(path, known)
+    if CHECKPOINT_KEY in others:
+        raise InputError(f"{path} is a checkpoint of reid-lightning, which every command takes as it is")
+    if advice := others_with(state, project):
+        raise InputError(f"{path} is not a file of {known.title}: {advice}")
     imported = known.read(state, name)
     imported = replace(imported, unused={**imported.unused, **others})
     config = compose([*_COMMON, *imported.overrides], output.absolute().parent)
@@ -54,9 +61,8 @@ def import_file(path: str | Path, project: str, name: str, output: str | Path) -
     own = module.network.state_dict()
     if problem := _problem(own, imported.weights):
         raise InputError(
-            f"{path} does not hold {name} of {known.title}: {problem}{others_with(state, project)}"
+            f"{path} does not hold {name} of {known.title}: {problem}; --name must be the network that was trained"
         )
-    require_output(output, CHECKPOINTS)
     module.network.load_state_dict(
         {**{k: v for k, v in own.items() if k.endswith(_COUNTER)}, **imported.weights}
     )
