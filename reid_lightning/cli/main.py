@@ -32,6 +32,7 @@ for command in (
     model.save,
 ):
     app.command(command.__name__)(command)
+app.command("import")(model.import_model)
 data_app, report_app = _group("Look at data sets before training."), _group("Look at finished runs.")
 data_app.command("check")(data.check)
 data_app.command("sheet")(data.sheet)

@@ -30,6 +30,18 @@ def evaluate(
     evaluate_checkpoint(checkpoint, folder, overrides or [], embeddings, trust or [])
 
 
+def import_model(
+    file: Annotated[Path, typer.Argument(help="The other project's file of weights.")],
+    output: Annotated[Path, typer.Argument(help="The checkpoint (.ckpt) to write.")],
+    project: Annotated[str, typer.Option("--from", help="torchreid, fastreid or bot.")],
+    name: Annotated[str, typer.Option(help="The network as the project calls it, such as osnet_x1_0.")],
+) -> None:
+    """Make a checkpoint of another project's trained model, with its preprocessing and its evaluation."""
+    from reid_lightning.experiments.imports.write import import_file
+
+    import_file(file, project, name, output)
+
+
 def embed(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
     images: Annotated[Path, typer.Argument(help="An image, a folder, or a table with a column path.")],

@@ -51,7 +51,7 @@ def options(group: str, pattern: str | None = None) -> list[Option]:
 
     Examples:
         >>> [option.name for option in options("backbone", "*ibn*")]
-        ['resnet50_ibn_a']
+        ['osnet_ibn_x1_0', 'resnet50_ibn_a']
     """
     folder = CONF / group
     if not group.strip("/") or not folder.is_dir():

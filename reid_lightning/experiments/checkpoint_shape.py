@@ -56,12 +56,12 @@ def _labels(value: Any) -> bool:
 
 def _weights(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
-        isinstance(name, str) and isinstance(tensor, Tensor) and _is_whole(tensor)
+        isinstance(name, str) and isinstance(tensor, Tensor) and is_whole(tensor)
         for name, tensor in value.items()
     )
 
 
-def _is_whole(tensor: Tensor) -> bool:
+def is_whole(tensor: Tensor) -> bool:
     """Return whether a tensor is a plain one that holds as many numbers as it claims."""
     return tensor.layout == torch.strided and tensor.nbytes <= tensor.untyped_storage().nbytes()
 

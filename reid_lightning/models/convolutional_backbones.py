@@ -192,13 +192,16 @@ def _vgg(body: Any, out_channels: int, frozen_layers: int, weights: str | None) 
 
 
 @fed_by(_as_torchreid)
-def osnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0) -> Backbone:
+def osnet(
+    width: float = 1.0, weights: str | None = None, frozen_layers: int = 0, instance_norm: str = "none"
+) -> Backbone:
     """Return an OSNet (Zhou et al. 2019).
 
     Args:
         width: Factor of the channels: 1.0, 0.75, 0.5 or 0.25 in the paper.
         weights: A file, or None.
         frozen_layers: First layers to freeze: the stem, then each block and transition, then the last convolution.
+        instance_norm: `none`, `ibn` or `ain`, as of `OSNet`.
 
     Raises:
         ValueError: `imagenet` is asked for, which is not downloaded by itself.
@@ -209,7 +212,7 @@ def osnet(width: float = 1.0, weights: str | None = None, frozen_layers: int = 0
         "a file or null (OSNet's ImageNet weights are on Hugging Face as kaiyangzhou/osnet)",
         weights,
     )
-    body = OSNet(width)
+    body = OSNet(width, instance_norm)
     load_file(body, weights)
     layers = [body.conv1, *body.conv2, *body.conv3, *body.conv4, body.conv5]
     return Backbone(body, layers, body.out_channels, frozen_layers, feed=_as_torchreid(weights))

@@ -8,17 +8,29 @@ from torch import Tensor, nn
 
 # Channels after conv1, conv2, conv3 and conv4 at width 1.0 (table 1).
 _CHANNELS = (64, 256, 384, 512)
+# Where the two blocks of conv2, conv3 and conv4 have instance normalisation.
+_INSTANCE_NORMS = {
+    "none": (("none", "none"), ("none", "none"), ("none", "none")),
+    "ibn": (("after", "after"), ("none", "none"), ("none", "none")),
+    "ain": (("inside", "inside"), ("none", "inside"), ("inside", "none")),
+}
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch normalisation and, unless `activate` is false, ReLU."""
+    """Convolution without bias, batch (or instance) normalisation and, unless `activate` is false, ReLU."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, activate: bool = True
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        activate: bool = True,
+        instance_norm: bool = False,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
-        self.bn = nn.BatchNorm2d(out_channels)
+        self.bn = _instance_norm(out_channels) if instance_norm else nn.BatchNorm2d(out_channels)
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,9 +75,15 @@ class OmniScaleBlock(nn.Module):
 
     The streams have 1 to 4 lite 3x3 layers. One gate, shared by all, weighs their channels before they are
     added (equation 3): that is the unified aggregation gate.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        instance_norm: Where instance normalisation stands: `none`; `inside` the residual branch, in place of its last
+            batch normalisation; or `after` the sum (Zhou et al., TPAMI 2021, figure 5).
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, instance_norm: str = "none") -> None:
         super().__init__()
         middle = out_channels // 4
         self.conv1 = ConvNorm(in_channels, middle, 1)
@@ -75,6 +93,11 @@ class OmniScaleBlock(nn.Module):
         self.conv2d = nn.Sequential(*(LiteConv3x3(middle) for _ in range(4)))
         self.gate = AggregationGate(middle)
         self.conv3 = ConvNorm(middle, out_channels, 1, activate=False)
+        self.instance_norm = instance_norm
+        if instance_norm == "inside":
+            self.conv3.bn = nn.Identity()
+        if instance_norm != "none":
+            self.IN = _instance_norm(out_channels)
         self.downsample = (
             ConvNorm(in_channels, out_channels, 1, activate=False) if in_channels != out_channels else None
         )
@@ -88,7 +111,11 @@ class OmniScaleBlock(nn.Module):
         for stream in (self.conv2b, self.conv2c, self.conv2d):
             scale = stream(x)
             fused = torch.addcmul(fused, scale, self.gate(scale))
-        return self.conv3(fused).add_(shortcut).relu_()
+        x = self.conv3(fused)
+        if self.instance_norm == "inside":
+            x = self.IN(x)
+        x = x.add_(shortcut)
+        return (self.IN(x) if self.instance_norm == "after" else x).relu_()
 
 
 class OSNet(nn.Module):
@@ -98,6 +125,8 @@ class OSNet(nn.Module):
 
     Args:
         width: Factor on all channel numbers (1.0, 0.75, 0.5 or 0.25 in the paper).
+        instance_norm: `none`; `ibn`: in the stem and after the first two blocks; `ain`: in the stem and inside four of
+            the six blocks, at the places that the authors' search has found (Zhou et al., TPAMI 2021, table 2).
 
     Examples:
         >>> network = OSNet(width=0.25)
@@ -105,14 +134,19 @@ class OSNet(nn.Module):
         (torch.Size([2, 128, 4, 2]), 128)
     """
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float = 1.0, instance_norm: str = "none") -> None:
         super().__init__()
+        if instance_norm not in _INSTANCE_NORMS:
+            raise ValueError(
+                f"instance_norm must be one of {', '.join(_INSTANCE_NORMS)}, got {instance_norm}"
+            )
+        places = _INSTANCE_NORMS[instance_norm]
         first, second, third, last = (round(channels * width) for channels in _CHANNELS)
-        self.conv1 = ConvNorm(3, first, 7, stride=2)
+        self.conv1 = ConvNorm(3, first, 7, stride=2, instance_norm=instance_norm != "none")
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.conv2 = _stage(first, second, halve=True)
-        self.conv3 = _stage(second, third, halve=True)
-        self.conv4 = _stage(third, last, halve=False)
+        self.conv2 = _stage(first, second, places[0], halve=True)
+        self.conv3 = _stage(second, third, places[1], halve=True)
+        self.conv4 = _stage(third, last, places[2], halve=False)
         self.conv5 = ConvNorm(last, last, 1)
         self.out_channels = last
         self.apply(_initialise)
@@ -123,10 +157,14 @@ class OSNet(nn.Module):
         return self.conv5(self.conv4(self.conv3(self.conv2(x))))
 
 
-def _stage(in_channels: int, out_channels: int, halve: bool) -> nn.Sequential:
+def _instance_norm(channels: int) -> nn.Module:
+    return nn.InstanceNorm2d(channels, affine=True)
+
+
+def _stage(in_channels: int, out_channels: int, places: tuple[str, str], halve: bool) -> nn.Sequential:
     blocks: list[nn.Module] = [
-        OmniScaleBlock(in_channels, out_channels),
-        OmniScaleBlock(out_channels, out_channels),
+        OmniScaleBlock(in_channels, out_channels, places[0]),
+        OmniScaleBlock(out_channels, out_channels, places[1]),
     ]
     if halve:
         blocks.append(nn.Sequential(ConvNorm(out_channels, out_channels, 1), nn.AvgPool2d(2)))

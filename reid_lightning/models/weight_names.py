@@ -142,3 +142,19 @@ def _resampled(tensor: Tensor, module: nn.Module) -> Tensor:
 
     new: tuple[int, int] = module.patch_embed.grid_size  # type: ignore[union-attr, assignment]
     return resample_abs_pos_embed(tensor, list(new), list(grid), num_prefix_tokens=prefix)
+
+
+def from_osnet_ain(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of torchreid's OSNet-AIN under the names of OSNet, which it shares up to streams and transitions.
+
+    Args:
+        found: Names without a prefix; those of other networks are returned as they are.
+    """
+    if not any(re.search(r"\.conv2\.\d\.layers\.", name) for name in found):
+        return found
+    renamed = {}
+    for name, tensor in found.items():
+        name = re.sub(r"\.conv2\.0\.layers\.0\.", ".conv2a.", name)
+        name = re.sub(r"\.conv2\.([123])\.layers\.", lambda stream: f".conv2{'abcd'[int(stream[1])]}.", name)
+        renamed[re.sub(r"^pool([23])\.", r"conv\1.2.", name)] = tensor
+    return renamed

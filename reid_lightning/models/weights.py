@@ -17,7 +17,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.files import is_compressed
 from reid_lightning.models.feed import Feed, beside, stated_in
 from reid_lightning.models.weight_maps import renamed
-from reid_lightning.models.weight_names import fit_last_norm, fit_positions
+from reid_lightning.models.weight_names import fit_last_norm, fit_positions, from_osnet_ain
 
 log = logging.getLogger("reid_lightning")
 
@@ -39,8 +39,10 @@ _ENTRY = "reid_lightning"  # of our checkpoints
 PATIENCE = 20.0  # seconds that a server may take to answer
 LEAST_MATCHED = 0.5
 # Scores beside the weights, which torchreid saves as numpy's numbers.
-_NUMBERS: list[Any] = [np.dtype, type(np.dtype("f8")), type(np.dtype("f4"))]
-_NUMBERS += [(np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+SAVED_NUMBERS: list[Any] = [np.dtype, type(np.dtype("f8")), type(np.dtype("f4"))]
+SAVED_NUMBERS += [
+    (np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")
+]
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def load_weights(module: nn.Module, path: str | Path, key: str = "backbone.weigh
         if not name.endswith("num_batches_tracked")
     }
     found, way = renamed(_without_prefix(found, own), own)
-    found = fit_last_norm(fit_positions(found, module), module)
+    found = fit_last_norm(fit_positions(from_osnet_ain(found), module), module)
     matched = {name: found[name] for name in own if name in found and found[name].shape == own[name].shape}
     wrong = tuple(name for name in own if name in found and name not in matched)
     report = MatchReport(
@@ -179,7 +181,7 @@ def feed_in(path: Path) -> Feed | None:
     if not path.is_file() or is_compressed(path):
         return None
     try:
-        with torch.serialization.safe_globals(_NUMBERS):
+        with torch.serialization.safe_globals(SAVED_NUMBERS):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception:
         return None
@@ -201,7 +203,7 @@ def _read(path: Path, key: str) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        with torch.serialization.safe_globals(_NUMBERS):
+        with torch.serialization.safe_globals(SAVED_NUMBERS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(

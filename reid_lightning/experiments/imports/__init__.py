@@ -1,0 +1,1 @@
+"""Trained models of other projects as checkpoints of this one."""
