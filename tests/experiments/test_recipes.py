@@ -81,3 +81,26 @@ def test_birjand_trains_a_classifier_and_compares_the_descriptor(compose):
     descriptor = build_network(config, 5).descriptor
     assert isinstance(descriptor, MultiDepthDescriptor)
     assert (len(descriptor.layers), descriptor.box, descriptor.filters.shape) == (13, 20, (13, 1))
+
+
+def test_the_recipe_of_an_hour_keeps_the_first_stages_and_trains_the_rest(compose):
+    config = compose("experiment=cpu/hour", "data.weights=imagenet")
+    network = build_network(config, num_identities=16)
+    body = network.backbone.body
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    kept = {name.split(".conv")[0].split(".bn")[0] for name in dict(body.named_parameters())} - {
+        name.removeprefix("backbone.body.").split(".conv")[0].split(".bn")[0] for name in trained
+    }
+    assert {name for name in kept if name.startswith("blocks")} == {
+        "blocks.0.0", "blocks.1.0", "blocks.1.1", "blocks.2.0", "blocks.2.1",
+    }  # fmt: skip
+    maps = []
+    handle = body.blocks[2].register_forward_hook(lambda module, given, made: maps.append(made.shape))
+    network.eval()(torch.zeros(1, 3, *config["data"]["image_size"]))
+    handle.remove()
+    height, width = config["data"]["image_size"]
+    assert maps == [(1, 40, height // 8, width // 8)]  # an eighth of the image's size
+    assert not body.conv_stem.weight.requires_grad
+    assert body.conv_stem.weight.std() > 0.1  # of ImageNet, not of the start
+    assert (network.classifier.scale, network.classifier.margin) == (16.0, 0.3)
+    assert config["loss"] == {}
