@@ -22,6 +22,7 @@ class NonLocal(nn.Module):
         channels: C.
 
     Examples:
+        >>> import torch
         >>> layer = NonLocal(8)
         >>> x = torch.randn(2, 8, 4, 2)
         >>> torch.equal(layer(x), x)  # it begins as the identity
