@@ -80,7 +80,7 @@ class NonLocalResNet(nn.Module):
 def published_resnet(
     name: str = "resnet50",
     weights: str | None = None,
-    stem: str = "torchvision",
+    stem: str = "fastreid",
     non_local: bool = False,
     last_stride: int = 1,
     instance_norm: bool = False,

@@ -49,6 +49,7 @@ def read(state: State, name: str) -> Imported:
         backbone = [
             "backbone=resnet_published",
             f"backbone.name={name.partition('_')[0]}",
+            "backbone.stem=torchvision",
             f"backbone.last_stride={stride}",
             f"backbone.instance_norm={'true' if name.endswith('_ibn_a') else 'false'}",
         ]
