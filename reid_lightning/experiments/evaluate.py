@@ -75,16 +75,21 @@ def evaluate(
 def folder_of(checkpoint: str | Path, overrides: Sequence[str] = ()) -> Path:
     """Return the folder for the results of an evaluation, below the run's: one for each set of overrides.
 
+    A checkpoint that lies in no run, such as an imported one, has a folder of its own beside it.
+
     Examples:
         >>> folder_of("run/checkpoints/best.ckpt").as_posix()
         'run/evaluation'
         >>> folder_of("run/checkpoints/best.ckpt", ["data=faces"]).as_posix()
         'run/evaluation_data-faces_e476df'
+        >>> folder_of("models/osnet.ckpt").as_posix()
+        'models/osnet/evaluation'
     """
     text = ",".join(sorted(overrides))
     digest = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=3).hexdigest()
     shown = re.sub(r"[^A-Za-z0-9.-]+", "_", text.replace("=", "-"))[:60].strip("_")
-    run = Path(checkpoint).parent.parent
+    path = Path(checkpoint)
+    run = path.parent.parent if path.parent.name == "checkpoints" else path.with_suffix("")
     return run / "_".join(["evaluation", shown, digest] if overrides else ["evaluation"])
 
 
