@@ -36,8 +36,8 @@ Built = tuple[nn.Module, Callable[[nn.Module], Any]]  # the project's network, a
 
 def torchreid(folder: Path, name: str) -> Built:
     """Build a network of torchreid from its file alone: its package imports compiled code."""
-    kind = "osnet_ain" if "_ain_" in name else name.partition("_x")[0].partition("_ibn")[0]
-    file = folder / "torchreid" / "models" / f"{kind if kind.startswith('osnet') else 'resnet'}.py"
+    kind = next(kind for kind in ("osnet_ain", "osnet", "resnet50_ibn_a", "resnet") if name.startswith(kind))
+    file = folder / "torchreid" / "models" / f"{kind.replace('50', '')}.py"
     spec = importlib.util.spec_from_file_location(f"torchreid_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -76,21 +76,26 @@ def folder_of(checkpoint: str | Path, overrides: Sequence[str] = ()) -> Path:
     """Return the folder for the results of an evaluation, below the run's: one for each set of overrides.
 
     That of a saved model lies beside it: the model's own folder may be published, and results show people.
+    A checkpoint that lies in no run, such as an imported one, has a folder of its own beside it.
 
     Examples:
         >>> folder_of("run/checkpoints/best.ckpt").as_posix()
         'run/evaluation'
         >>> folder_of("run/checkpoints/best.ckpt", ["data=faces"]).as_posix()
         'run/evaluation_data-faces_e476df'
+        >>> folder_of("models/osnet.ckpt").as_posix()
+        'models/osnet/evaluation'
     """
     text = ",".join(sorted(overrides))
     digest = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=3).hexdigest()
     shown = re.sub(r"[^A-Za-z0-9.-]+", "_", text.replace("=", "-"))[:60].strip("_")
     name = "_".join(["evaluation", shown, digest] if overrides else ["evaluation"])
-    if Path(checkpoint).is_dir():
-        model = Path(checkpoint).absolute()
+    path = Path(checkpoint)
+    if path.is_dir():
+        model = path.absolute()
         return model.with_name(f"{model.name}_{name}")
-    return Path(checkpoint).parent.parent / name
+    run = path.parent.parent if path.parent.name == "checkpoints" else path.with_suffix("")
+    return run / name
 
 
 def _check_sources(sources: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ class NonLocal(nn.Module):
         channels: C.
 
     Examples:
+        >>> import torch
         >>> layer = NonLocal(8)
         >>> x = torch.randn(2, 8, 4, 2)
         >>> torch.equal(layer(x), x)  # it begins as the identity
@@ -79,7 +80,7 @@ class NonLocalResNet(nn.Module):
 def published_resnet(
     name: str = "resnet50",
     weights: str | None = None,
-    stem: str = "torchvision",
+    stem: str = "fastreid",
     non_local: bool = False,
     last_stride: int = 1,
     instance_norm: bool = False,

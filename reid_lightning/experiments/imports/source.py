@@ -17,7 +17,7 @@ _WRAPPERS = ("state_dict", "model", "net", "network")  # what others put the ten
 _PARALLEL = "module."  # of DataParallel
 
 
-_NOT_WEIGHTS = "is not a weight of the network"
+_NOT_WEIGHTS = "not a weight of the network"
 
 
 def read_state(path: Path, project: Project) -> tuple[dict[str, Tensor], dict[str, str]]:

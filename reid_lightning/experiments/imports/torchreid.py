@@ -17,19 +17,18 @@ from reid_lightning.models.weight_names import from_osnet_ain
 
 _OSNET = re.compile(r"osnet(_ibn|_ain)?_x(1_0|0_75|0_5|0_25)")
 _WIDTHS = ("1_0", "0_75", "0_5", "0_25")
-_RESNETS = (
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-)  # last stride 2, no layer after the pooling
+# Last stride 2, and no layer after the pooling.
+_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _NAMES = (
     *(f"osnet_x{width}" for width in _WIDTHS),
     "osnet_ibn_x1_0",
     *(f"osnet_ain_x{width}" for width in _WIDTHS),
     *_RESNETS,
     "resnet50_fc512",
+    "resnet50_ibn_a",
+)
+_MOBILENET = (
+    "its first block has an expanding layer that timm's MobileNetV2, which this project uses, leaves out"
 )
 
 
@@ -47,9 +46,13 @@ def read(state: State, name: str) -> Imported:
         state = from_osnet_ain(dict(state))
     else:
         stride = 1 if name.endswith("_fc512") else 2
-        backbone = [f"backbone={_option(name)}", f"backbone.last_stride={stride}"]
-        if name not in ("resnet18", "resnet50", "resnet50_fc512", "resnet101"):
-            backbone.append(f"backbone.name={name}")
+        backbone = [
+            "backbone=resnet_published",
+            f"backbone.name={name.partition('_')[0]}",
+            "backbone.stem=torchvision",
+            f"backbone.last_stride={stride}",
+            f"backbone.instance_norm={'true' if name.endswith('_ibn_a') else 'false'}",
+        ]
     has_layer = osnet is not None or name.endswith("_fc512")
     weights, unused = renamed(
         state,
@@ -71,14 +74,14 @@ def read(state: State, name: str) -> Imported:
     )
 
 
-def _option(name: str) -> str:
-    return name if name in ("resnet18", "resnet101") else "resnet50"
-
-
 TORCHREID = Project(
     title="torchreid",
     names=_NAMES,
-    refused={},
+    refused={
+        "mobilenetv2_x1_0": _MOBILENET,
+        "mobilenetv2_x1_4": _MOBILENET,
+        "resnet50_ibn_b": "its blocks normalize instances after their sum, which this project's ResNets do not",
+    },
     sign=r"^(conv2\.0\.conv1\.conv|conv1|layer1\.0\.conv1)\.",
     plain='import torch, torchreid\ntorch.save(torchreid.utils.load_checkpoint("{file}")["state_dict"], "plain.pth")',
     read=read,

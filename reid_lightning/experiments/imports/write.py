@@ -130,4 +130,6 @@ def _report(output: Path, name: str, title: str, tensors: int, imported: Importe
         say(f"not used: {_some(names)} ({count}): {reason}")
     for note in imported.notes:
         say(note)
+    backbone = [each for each in imported.overrides if each.startswith("backbone") and "weights=" not in each]
     say(f"evaluate it: reid evaluate {output} data=market1501 data.root=DIR")
+    say(f"train it further: python train.py {' '.join(backbone)} backbone.weights={output}")

@@ -106,7 +106,7 @@ def shapes_of(project, name):
             kind, width = re.fullmatch(r"osnet_?(ibn|ain)?_x(\d_\d+)", name).groups()
             shapes, size = osnet_shapes(float(width.replace("_", ".")), kind or "")
         else:
-            shapes, size = resnet_shapes(int(re.search(r"\d+", name)[0]))
+            shapes, size = resnet_shapes(int(re.search(r"\d+", name)[0]), "ibn" in name)
         if name.startswith("osnet") or name.endswith("fc512"):
             shapes |= layer("fc.0", 512, size) | batch_norm("fc.1", 512)
             size = 512

@@ -4,6 +4,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,11 +15,15 @@ from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import load_module, read_checkpoint
 from reid_lightning.experiments.compose import compose
+from reid_lightning.experiments.evaluate import evaluate
 from reid_lightning.experiments.factory import build_network
 from reid_lightning.experiments.imports.projects import PROJECTS
 from reid_lightning.experiments.imports.write import import_file
+from reid_lightning.inference.embed import embed
+from reid_lightning.inference.identify import enrol, identify
 from reid_lightning.models.convolutional_backbones import osnet
 from reid_lightning.models.published_resnets import published_resnet
+from reid_lightning.retrieval.embeddings import Embeddings
 
 DIGESTS = json.loads(Path(__file__).with_name("digests.json").read_text())
 NETWORKS = [
@@ -172,6 +177,28 @@ def test_the_command_line_imports(small, tmp_path):
     arguments = ["import", str(small[0]), str(output), "--from", SMALL[0], "--name", SMALL[1]]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert read_checkpoint(output)[1]["identity_labels"] == {}
+
+
+@pytest.mark.slow
+def test_every_command_takes_an_imported_checkpoint(small, tmp_path):
+    random = np.random.default_rng(0)
+    for folder, camera in (("query", 1), ("bounding_box_test", 2), ("bounding_box_train", 3)):
+        (tmp_path / "market" / folder).mkdir(parents=True)
+        for person in range(1, 4):
+            pixels = cv2.resize(random.integers(0, 255, (8, 4, 3), np.uint8), (64, 128))
+            number = person + 10 * (folder == "bounding_box_train")
+            name = f"{number:04}_c{camera}s1_000001_00.jpg"
+            cv2.imwrite(str(tmp_path / "market" / folder / name), pixels)
+    data = ["data=market1501", f"data.root={tmp_path / 'market'}", "trainer.accelerator=cpu"]
+    result = evaluate(small[2], tmp_path / "evaluation", data)
+    assert 0 < result.test["mAP"] <= 1
+    images = tmp_path / "market" / "query"
+    embed(small[2], images, tmp_path / "vectors.npz")
+    vectors = Embeddings.load(tmp_path / "vectors.npz").vectors
+    assert vectors.shape == (3, 512)
+    enrol(small[2], images, tmp_path / "people.npz", name="Ada")
+    identify(small[2], tmp_path / "people.npz", images, output=tmp_path / "answers.csv")
+    assert (tmp_path / "answers.csv").read_text().count("Ada") >= 3
 
 
 def drop_half(state):
