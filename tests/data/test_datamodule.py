@@ -370,7 +370,14 @@ def test_shipped_configs_become_a_data_module(request, market_tree, tmp_path):
 @pytest.mark.parametrize("option", ["market1501", "identity_folder", "table"])
 def test_data_options_are_complete(request, option, tmp_path):
     config = OmegaConf.load(request.config.rootpath / "conf" / "data" / f"{option}.yaml")
-    assert set(config) == {"root", "weights", "image_size", "sources"}
+    assert set(config) == {
+        "defaults",
+        "root",
+        "weights",
+        "image_size",
+        "sources",
+    }  # the first chooses a backbone
+    del config.defaults
     whole = OmegaConf.create({"data": config})
     whole.data.root = str(tmp_path / "nowhere")
     (read,) = instantiate(whole.data.sources, _convert_="all").values()

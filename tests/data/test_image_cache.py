@@ -156,10 +156,10 @@ import sys, time
 from pathlib import Path
 from reid_lightning.data import image_cache
 decode, calls, pause, folder = image_cache.decode_image, [], float(sys.argv[1]), Path(sys.argv[2])
-def counted(path, size):
+def counted(path, size, interpolation):
     calls.append(path)
     time.sleep(pause)
-    return decode(path, size)
+    return decode(path, size, interpolation)
 image_cache.decode_image = counted
 images = image_cache.open_images(sys.argv[3:], (16, 8), folder=folder)
 print(len(calls), int(images[len(images) - 1].sum()))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.models.feed import PLAIN, Feed
 from reid_lightning.results.protocol_line import protocol_line, validation_size, warn_of_small_validation
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 
@@ -32,11 +33,17 @@ def module(*tables, validation=None, **settings):
     return data
 
 
-def line(data, ranking=None, **choices):
+def line(data, ranking=None, feed=PLAIN, **choices):
     splits = ("query", "gallery") if data.has_test else ("val",)
     protocol = EvaluationProtocol(**choices)
     return protocol_line(
-        SimpleNamespace(datamodule=data, protocol=protocol, ranking=ranking, evaluated_splits=splits)
+        SimpleNamespace(
+            datamodule=data,
+            protocol=protocol,
+            ranking=ranking,
+            evaluated_splits=splits,
+            network=SimpleNamespace(feed=feed),
+        )  # fmt: skip
     )
 
 
@@ -139,3 +146,10 @@ def test_without_validation_nothing_is_said(caplog):
     caplog.clear()
     warn_of_small_validation(data, EvaluationProtocol())
     assert not caplog.messages
+
+
+def test_a_network_that_is_fed_otherwise_says_so():
+    feed = Feed((0.5,) * 3, (0.25, 0.5, 0.5), "bicubic", "a file")
+    said = line(module(TRAIN, *TEST), feed=feed)
+    assert "64x32 pixels; mean .5, deviation .25 .5 .5, bicubic interpolation; feature" in said
+    assert "mean" not in line(module(TRAIN, *TEST)).split("; feature")[0]
