@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid_lightning.models.normalization import IMAGENET_MEAN, IMAGENET_STD
-
 SEMANTIC_WEIGHT = 0.2  # what SOLIDER's authors set for person re-identification
 
 # As in OpenMMLab's Swin, from which SOLIDER's comes.
@@ -29,9 +27,9 @@ _SWIN_NAMES = (
 def from_solider(found: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of SOLIDER's Swin under timm's names, others as they are (Chen et al., CVPR 2023).
 
-    Its network differs from timm's in three things that weights can make up for: it sees pixels in [-1, 1]; patches are
-    merged in another order of channels; and merged patches are scaled and shifted by a function of the semantic weight,
-    which becomes a part of the merging layer.
+    Its network differs from timm's in two things that weights can make up for: patches are merged in another order of
+    channels; and merged patches are scaled and shifted by a function of the semantic weight, which becomes a part of the
+    merging layer. That it sees pixels in [-1, 1] is a matter of the feed (`weights.feed_in`).
 
     Args:
         found: Names without a prefix.
@@ -49,7 +47,6 @@ def from_solider(found: dict[str, Tensor]) -> dict[str, Tensor]:
             tensor = _merged_in_timms_order(tensor)
         renamed[name] = tensor
     _take_in_semantics(renamed, found)
-    _take_in_normalization(renamed)
     return renamed
 
 
@@ -70,20 +67,6 @@ def _take_in_semantics(renamed: dict[str, Tensor], found: Mapping[str, Tensor]) 
                 functional.softplus(scale)[:, None] * renamed[f"{reduction}.weight"]
             )
             renamed[f"{reduction}.bias"] = shift
-
-
-def _take_in_normalization(renamed: dict[str, Tensor]) -> None:
-    """Make the first layer read ImageNet's normalisation: `(u - 0.5) / 0.5` of a pixel `u = std x + mean`."""
-    first = "patch_embed.proj"
-    if {f"{first}.weight", f"{first}.bias"} <= renamed.keys():
-        weight, mean, std = (
-            renamed[f"{first}.weight"],
-            torch.tensor(IMAGENET_MEAN),
-            torch.tensor(IMAGENET_STD),
-        )
-        offset = (weight.sum((2, 3)) * (2 * mean - 1)).sum(1)
-        renamed[f"{first}.weight"] = weight * (2 * std)[:, None, None]
-        renamed[f"{first}.bias"] = renamed[f"{first}.bias"] + offset
 
 
 def fit_last_norm(found: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:

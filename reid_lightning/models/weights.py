@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from reid_lightning.errors import InputError
 from reid_lightning.files import is_compressed
-from reid_lightning.models.feed import Feed, beside, stated_in
+from reid_lightning.models.feed import HALF, Feed, beside, stated_in
 from reid_lightning.models.weight_maps import renamed
 from reid_lightning.models.weight_names import fit_last_norm, fit_positions, from_osnet_ain
 
@@ -36,6 +36,7 @@ _PREFIXES: tuple[str, ...] = (
 _PREFIXES += ("parts.", "branch.")  # of a part branch in this project's checkpoints
 _OF_FOLDER = "model.safetensors"
 _ENTRY = "reid_lightning"  # of our checkpoints
+_SOLIDER = Feed(HALF, HALF, "bilinear", "SOLIDER")
 PATIENCE = 20.0  # seconds that a server may take to answer
 LEAST_MATCHED = 0.5
 # Scores beside the weights, which torchreid saves as numpy's numbers.
@@ -185,7 +186,17 @@ def feed_in(path: Path) -> Feed | None:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception:
         return None
-    return stated_in(content.get(_ENTRY)) if isinstance(content, Mapping) else None
+    if not isinstance(content, Mapping):
+        return None
+    return _SOLIDER if _is_of_solider(content) else stated_in(content.get(_ENTRY))
+
+
+def _is_of_solider(content: Mapping[str, Any]) -> bool:
+    """Return whether a file holds a Swin of SOLIDER, wrapped or not."""
+    for wrapper in _WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    return any(".w_msa." in str(name) for name in content)
 
 
 def _read(path: Path, key: str) -> Any:

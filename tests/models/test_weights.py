@@ -18,11 +18,11 @@ from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.models.convolutional_backbones import mildnet, osnet, resnet, resnet10, vgg16
 from reid_lightning.models.network import ReIDNetwork
-from reid_lightning.models.normalization import IMAGENET_MEAN, IMAGENET_STD
+from reid_lightning.models.normalization import InputNormalization
 from reid_lightning.models.osnet import OSNet
 from reid_lightning.models.timm_backbone import TimmBackbone
 from reid_lightning.models.weight_names import from_solider
-from reid_lightning.models.weights import load_weights
+from reid_lightning.models.weights import feed_in, load_weights
 from reid_lightning.systems.pose.bilinear import PoseBilinear
 
 ONE = torch.ones(1)
@@ -201,11 +201,11 @@ def test_soliders_swin_gives_soliders_features(tmp_path):
 
     source.layers[1].downsample.register_forward_hook(controlled)
     pixels = torch.rand(2, 3, 56, 56)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    feed = feed_in(tmp_path / "solider.pth")
+    assert str(feed) == "mean .5, deviation .5, bilinear interpolation (SOLIDER)"
+    seen = InputNormalization(feed.mean, feed.std)(pixels)
     with torch.no_grad():
-        torch.testing.assert_close(
-            target((pixels - mean) / std), source((pixels - 0.5) / 0.5), atol=1e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(target(seen), source((pixels - 0.5) / 0.5), atol=1e-4, rtol=1e-4)
 
 
 def test_patches_are_merged_as_an_unfold_would():

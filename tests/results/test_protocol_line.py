@@ -43,7 +43,7 @@ def line(data, ranking=None, feed=PLAIN, **choices):
             ranking=ranking,
             evaluated_splits=splits,
             network=SimpleNamespace(feed=feed),
-        )  # fmt: skip
+        )
     )
 
 
