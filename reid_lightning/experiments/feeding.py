@@ -43,7 +43,8 @@ def with_architecture(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: The repository cannot be read, or holds no plain model of timm.
     """
-    node = config["backbone"]
+    node = config.get("backbone")
+    node = node if isinstance(node, Mapping) else {}  # what is missing is said later
     name, weights = node.get("name"), node.get("weights")
     if not isinstance(name, str) or not is_hub_model(name):
         return dict(config)
