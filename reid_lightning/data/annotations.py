@@ -110,17 +110,20 @@ def join_attributes(
     column `attribute_file` remembers the file, whose form predictions are written in; a `.mat` that knows none of the
     schema's attributes came along with the images, and is passed over.
 
+    Where a column `attribute_subset` is true, the images may be those of a part of the identities.
+
     Raises:
-        InputError: The file cannot be used, or names an identity without any image.
+        InputError: The file cannot be used, or names an identity without any image: all of them where a part will do.
     """
     path = Path(path).expanduser()
     if path.suffix.lower() == ".mat" and not _knows(read_cells(path)[0], schema):
         log.warning("%s has no attribute of %s: none is known of these images", path, schema.name)
         return table.drop(columns="attribute_file", errors="ignore")
     file = read_attributes(path, schema)
-    identities = _plain(table["person_id"])
+    identities = plain_identities(table["person_id"])
     strangers = np.flatnonzero(~file.codes.index.isin(identities))
-    if len(strangers):
+    subset = "attribute_subset" in table.columns and bool(table["attribute_subset"].all())
+    if len(strangers) > (len(file.codes) - 1 if subset else 0):
         more = f" (and {len(strangers) - 1} more of {len(file.codes)})" if len(strangers) > 1 else ""
         raise InputError(
             f"{path}, {file.places[strangers[0]]}, column {file.form.identity_column}: identity "
@@ -241,12 +244,12 @@ def _refuse(
 
 def _identities(raw: pd.Series, path: Path, places: tuple[str, ...]) -> pd.Series:
     """Return the file's identities; refuse gaps and repetitions."""
-    plain = _plain(identifiers(raw.to_frame(), str(raw.name), str(path)))
+    plain = plain_identities(identifiers(raw.to_frame(), str(raw.name), str(path)))
     _refuse(plain.isna().to_frame(raw.name), raw.to_frame(), path, places, "is not an identity")
     _refuse(plain.duplicated().to_frame(raw.name), raw.to_frame(), path, places, "stands there a second time")
     return plain
 
 
-def _plain(identities: pd.Series) -> pd.Series:
+def plain_identities(identities: pd.Series) -> pd.Series:
     """Return identities as text without leading zeros: 0002 and 2 are one."""
     return identities.str.replace(r"^0+(?=\d)", "", regex=True)

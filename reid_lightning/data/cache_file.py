@@ -25,7 +25,7 @@ _TAIL = struct.Struct("<QQ8s")  # bytes of the list of damage, checksum of heade
 _MARK = b"reidimg2"
 _HEADER = 128  # bytes that numpy's header takes
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("reid_lightning")
 
 
 class DamagedCache(Exception):

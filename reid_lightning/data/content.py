@@ -62,28 +62,7 @@ def compare_content(table: pd.DataFrame, checksums: np.ndarray | None = None) ->
         1
     """
     compared = "paths" if checksums is None else "pixels"
-    codes, uniques = pd.factorize(table["path"] if checksums is None else checksums)
-    repeated = np.flatnonzero(np.bincount(codes, minlength=len(uniques))[codes] > 1)
-    if not len(repeated):
-        return Content(compared, dict.fromkeys(FINDINGS, 0), {})
-    rows = table.iloc[repeated]
-    same = pd.DataFrame(
-        {
-            "content": codes[repeated],
-            "path": rows["path"].to_numpy(object),
-            "split": rows["split"].to_numpy(object),
-            "person": identity_keys(rows).to_numpy(object),
-            "camera": rows["camera_id"].to_numpy(object),
-            "nobody": rows["distractor"].to_numpy(bool),
-        }
-    )
-    found = {
-        "test_in_train": _on_both_sides(same, ["query", "gallery"], ["train", "val"]),
-        "val_in_train": _on_both_sides(same, ["val"], ["train"]),
-        "query_in_gallery": _counted_queries(same),
-        "two_people": _of_two_people(same),
-        "doubled": _doubled(same),
-    }
+    found = repeated_pairs(table, checksums)
     return Content(
         compared,
         {name: pairs["here"].nunique() for name, pairs in found.items()},
@@ -93,6 +72,40 @@ def compare_content(table: pd.DataFrame, checksums: np.ndarray | None = None) ->
             if len(pairs)
         },
     )
+
+
+def repeated_pairs(table: pd.DataFrame, checksums: np.ndarray | None = None) -> dict[str, pd.DataFrame]:
+    """Return the pairs of images with the same content for each of `FINDINGS`; see `compare_content` for the arguments.
+
+    Returns:
+        Columns `path` and `other`, the two files, and `here` and `there`, their places in the table, among others.
+    """
+    codes, uniques = pd.factorize(table["path"] if checksums is None else checksums)
+    repeated = np.flatnonzero(np.bincount(codes, minlength=len(uniques))[codes] > 1)
+    if not len(repeated):
+        empty = pd.DataFrame({"here": [], "there": [], "path": [], "other": []}).astype(
+            {"here": int, "there": int}
+        )
+        return dict.fromkeys(FINDINGS, empty)
+    rows = table.iloc[repeated]
+    same = pd.DataFrame(
+        {
+            "content": codes[repeated],
+            "path": rows["path"].to_numpy(object),
+            "split": rows["split"].to_numpy(object),
+            "person": identity_keys(rows).to_numpy(object),
+            "camera": rows["camera_id"].to_numpy(object),
+            "nobody": rows["distractor"].to_numpy(bool),
+        },
+        index=repeated,
+    )
+    return {
+        "test_in_train": _on_both_sides(same, ["query", "gallery"], ["train", "val"]),
+        "val_in_train": _on_both_sides(same, ["val"], ["train"]),
+        "query_in_gallery": _counted_queries(same),
+        "two_people": _of_two_people(same),
+        "doubled": _doubled(same),
+    }
 
 
 def _pairs(here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:

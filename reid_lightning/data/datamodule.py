@@ -1,5 +1,6 @@
 """From the chosen data sets to the loaders of training, validation and test."""
 
+import copy
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,7 @@ from reid_lightning.data.readers.table_file import read_table_file
 from reid_lightning.data.samplers import EpochSampler, PKSampler, ShardSampler
 from reid_lightning.data.splits import choose_queries, draw_queries, hold_out
 from reid_lightning.data.table import concatenate_tables, describe_table, identity_keys
-from reid_lightning.data.table_checks import check_test, remarks
+from reid_lightning.data.table_checks import check_test, has_nameless_test, remarks
 from reid_lightning.data.triplet_sampler import TripletSampler
 from reid_lightning.errors import InputError
 
@@ -82,7 +83,9 @@ class ReIDDataModule(LightningDataModule):
         identity_labels: Label of each training identity, by `source/person_id`.
         num_identities: Number of training identities.
         has_validation: Whether there are validation rows.
-        has_test: Whether there are query and gallery rows.
+        has_test: Whether there are query and gallery rows whose people are known.
+        has_nameless_test: Whether there are query and gallery rows instead of which nobody is known: they are ranked and
+            described, and nothing is scored.
         attribute_counts: Training images of each attribute class, attributes one after the other.
         left_out: `path` and `reason` of each image that is left out because it is missing or damaged.
     """
@@ -92,6 +95,7 @@ class ReIDDataModule(LightningDataModule):
     num_identities: int
     has_validation: bool
     has_test: bool
+    has_nameless_test: bool
     attribute_counts: list[int]
 
     def __init__(
@@ -177,6 +181,7 @@ class ReIDDataModule(LightningDataModule):
             raise InputError(f"The data has no rows of split train{unknown}: there is nothing to train on.")
         check_test(table)
         self.has_test, self.has_validation = "query" in splits, "val" in splits
+        self.has_nameless_test = has_nameless_test(table)
         self.table = table
         train = self._rows("train")
         trained = identity_keys(table.iloc[train][["source", "person_id"]]).unique()
@@ -192,6 +197,11 @@ class ReIDDataModule(LightningDataModule):
         self._annotations = annotations
         rank_zero_info(f"{describe_table(table).to_string()}")
         _say(remarks(self._read()))
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there are queries and a gallery, with identities or without."""
+        return self.has_test or self.has_nameless_test
 
     @property
     def annotations(self) -> Annotations:
@@ -244,17 +254,29 @@ class ReIDDataModule(LightningDataModule):
         """Return (B, 3, H, W) uint8 images of some rows of the table, as an evaluation sees them."""
         return self._plain_images().__getitems__([(row, 0) for row in rows])["images"]
 
+    def training_batch(self, items: Sequence[tuple[int, int]], augmented: bool = True) -> dict[str, Tensor]:
+        """Return images of the training as the network is given them; whoever trains at the same time is not disturbed.
+
+        Args:
+            items: Rows of the table, and the seeds of their augmentation.
+            augmented: False leaves the augmentation out.
+        """
+        transform = (
+            copy.deepcopy(self.train_transform) if augmented else None
+        )  # a data set seeds its transform
+        return ReIDDataset(self._open_images(), self._coded(), transform).__getitems__(items)
+
     def val_dataloader(self) -> Loader | list[Loader]:
         """Return the validation identities' queries and gallery, or no loader without validation."""
         return self._evaluation_loader("val") if self.has_validation else []
 
     def test_dataloader(self) -> Loader:
-        """Return the test identities' queries and gallery.
+        """Return the test identities' queries and gallery, or those of a test set without identities.
 
         Raises:
             InputError: The data has no rows of the splits query and gallery.
         """
-        if not self.has_test:
+        if not self.is_tested:
             raise InputError("The data has no rows of the splits query and gallery: there is no test set.")
         return self._evaluation_loader("query", "gallery")
 
@@ -340,8 +362,11 @@ class ReIDDataModule(LightningDataModule):
         return self._annotations
 
     def _rows(self, *splits: str) -> np.ndarray:
-        """Return the rows of some splits whose person is known."""
-        return np.flatnonzero(self.table["split"].isin(splits) & self.table["person_id"].notna())
+        """Return the rows of some splits whose person is known, or all of a test set without identities."""
+        chosen = self.table["split"].isin(splits)
+        if not (self.has_nameless_test and "query" in splits):
+            chosen &= self.table["person_id"].notna()
+        return np.flatnonzero(chosen)
 
     def _evaluation_loader(self, *splits: str) -> Loader:
         dataset = self._plain_images(evaluation=True)

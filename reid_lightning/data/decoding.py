@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 
 import cv2
@@ -53,30 +54,54 @@ for number, path in enumerate(sys.stdin.read().split("\\0")):
 def decode_image(path: str, image_size: tuple[int, int], interpolation: str = AREA) -> np.ndarray:
     """Return an image file as uint8 (H, W, 3), red first, resized to `image_size` (height, width) pixels.
 
-    The orientation of EXIF is applied, 16 bits become 8, transparency is dropped, and of an animation the first picture
-    counts. `interpolation` is one of `FILTERS`: with `area`, shrinking averages the pixels of an area and enlarging is
+    `interpolation` is one of `FILTERS`: with `area`, shrinking averages the pixels of an area and enlarging is
     bilinear; the others are Pillow's, which look at all pixels of an area as well (antialiasing).
+
+    Raises:
+        InputError: As of `decode_pixels`.
+    """
+    return resized(decode_pixels(path), image_size, interpolation)
+
+
+def decode_pixels(path: str) -> np.ndarray:
+    """Return an image file as uint8 (H, W, 3), red first, of its own size.
+
+    The orientation of EXIF is applied, 16 bits become 8, transparency is dropped, and of an animation the first picture
+    counts.
 
     Raises:
         InputError: The file is missing or not a regular file; it is not a whole image; or the image has more than
             `MAX_PIXELS` pixels.
     """
-    data = read_regular(path)
+    return decoded(read_regular(path), path, path)
+
+
+def decoded(data: bytes, name: str, path: str | None = None) -> np.ndarray:
+    """Return an encoded image as uint8 (H, W, 3), red first, as `decode_image` reads one, in its own size.
+
+    Args:
+        data: All bytes of the file.
+        name: What messages call the image.
+        path: A file that holds the same bytes, where there is one.
+
+    Raises:
+        InputError: It is not a whole image, or has more than `MAX_PIXELS` pixels.
+    """
     if data.startswith(_JPEG):
-        _check_jpeg(data, path)
+        _check_jpeg(data, name, path)
     elif data.startswith(_PNG):
-        _check_size(int.from_bytes(data[16:20]), int.from_bytes(data[20:24]), path)
+        _check_size(int.from_bytes(data[16:20]), int.from_bytes(data[20:24]), name)
         if not data.endswith(_PNG_END):
-            _check_by_pillow(data, path)
+            _check_by_pillow(data, name)
     else:
-        _check_by_pillow(data, path)
+        _check_by_pillow(data, name)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except (cv2.error, MemoryError):
         image = None
     if image is None:
-        raise InputError(f"{path} cannot be decoded as an image: replace it or remove it.")
-    return resized(image, image_size, interpolation)
+        raise InputError(f"{name} cannot be decoded as an image: replace it or remove it.")
+    return np.asarray(image)
 
 
 def resized(image: np.ndarray, image_size: tuple[int, int], interpolation: str = AREA) -> np.ndarray:
@@ -107,6 +132,8 @@ def read_regular(path: str) -> bytes:
                 parts.append(part)
         finally:
             os.close(handle)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else "the name holds a NUL"
         raise InputError(f"{path} cannot be read: {reason}.") from None
@@ -151,21 +178,31 @@ def _check_size(width: int, height: int, path: str) -> None:
         )
 
 
-def _check_jpeg(data: bytes, path: str) -> None:
+def _check_jpeg(data: bytes, name: str, path: str | None) -> None:
     """Refuse what libjpeg completes with grey and a word on standard error: a missing end, or a part of zeros."""
-    scan = _first_scan(data, path)
+    scan = _first_scan(data, name)
     end = data.endswith(_JPEG_END) or data.find(_JPEG_END, scan) >= 0
     if not end:
         raise InputError(
-            f"{path} is corrupt or ends too early (no end of the JPEG data): replace it or remove it."
+            f"{name} is corrupt or ends too early (no end of the JPEG data): replace it or remove it."
         )
     if _BLANK in data and 0 <= data.find(_BLANK, scan) < data.find(_JPEG_END, scan):
-        (reason,) = _warnings_of_libjpeg([path])
+        reason = _warning_of_libjpeg(data, path)
         if reason:
             raise InputError(
-                f"{path} is corrupt or ends too early ({reason}; a part of the file holds only zeros): replace it or "
+                f"{name} is corrupt or ends too early ({reason}; a part of the file holds only zeros): replace it or "
                 "remove it."
             )
+
+
+def _warning_of_libjpeg(data: bytes, path: str | None) -> str:
+    """Return what libjpeg says about bytes, which lie in a file, or are written to one that is removed again."""
+    if path is not None:
+        return _warnings_of_libjpeg([path])[0]
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return _warnings_of_libjpeg([file.name])[0]
 
 
 def _first_scan(data: bytes, path: str) -> int:

@@ -17,7 +17,7 @@ from reid_lightning.files import atomic_path, beside, cache_dir, file_lock, remo
 _PICTURES = (".jpg", ".png")
 _SHOWN = 3  # files that a message names
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("reid_lightning")
 
 
 def generated_tree(

@@ -21,7 +21,7 @@ from reid_lightning.files import atomic_path, cache_dir, file_lock
 _GIGABYTE = 10**9
 _ROWS_PER_TASK = 64
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("reid_lightning")
 
 
 class DecodedImages:

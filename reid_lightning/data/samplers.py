@@ -39,12 +39,26 @@ class EpochSampler(Sampler[Batch]):
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[Batch]:
-        batches = self.global_batches()
-        generator = np.random.default_rng([self.seed, self.epoch, _AUGMENTATION])
-        seeds = generator.integers(2**63, size=batches.shape)
+        batches, seeds = self._drawn()
         mine = _part_of_rank(batches.shape[1])
         for rows, row_seeds in zip(batches[:, mine], seeds[:, mine], strict=True):
             yield list(zip(rows.tolist(), row_seeds.tolist(), strict=True))
+
+    def batch_after(self) -> Batch:
+        """Return the first batch, of all ranks, of the epoch that comes next; the sampler stays where it is."""
+        epoch = self.epoch
+        self.epoch = epoch + 1
+        try:
+            batches, seeds = self._drawn()
+        finally:
+            self.epoch = epoch
+        return list(zip(batches[0].tolist(), seeds[0].tolist(), strict=True))
+
+    def _drawn(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return this epoch's rows of all ranks and the seeds of their augmentation, (batches, images) each."""
+        batches = self.global_batches()
+        generator = np.random.default_rng([self.seed, self.epoch, _AUGMENTATION])
+        return batches, generator.integers(2**63, size=batches.shape)
 
     def _generator(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.epoch, _ORDER])

@@ -13,6 +13,7 @@
 | `source` | string | data set the row comes from |
 | attribute names | integer or missing | class code, see `attributes.AttributeSchema` |
 | `attribute_file` | string or missing | file of the identities' attributes, one for a `source`, see `annotations` |
+| `attribute_subset` | bool | whether that file may name identities without an image; missing: it may not |
 | `keypoints` | string or missing | file with body key points |
 | `protocol` | string or missing | how the data set was split; a result names it, see `describe_protocols` |
 | any other | anything | kept as it stands, missing where a source has no such column, see `numbers_of` |
@@ -35,7 +36,14 @@ from reid_lightning.data.column_names import OPTIONAL_COLUMNS, REQUIRED_COLUMNS,
 from reid_lightning.errors import InputError
 
 SPLITS = ("train", "val", "query", "gallery")
-_NOT_ATTRIBUTES = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, "keypoints", "protocol", "attribute_file")
+_NOT_ATTRIBUTES = (
+    *REQUIRED_COLUMNS,
+    *OPTIONAL_COLUMNS,
+    "keypoints",
+    "protocol",
+    "attribute_file",
+    "attribute_subset",
+)
 UNKNOWN = "-1"  # an empty cell says the same
 NOBODY = "distractor"  # the name of a distractor that has none
 

@@ -26,12 +26,30 @@ _NAMED = {
 }
 
 
+def has_nameless_test(table: pd.DataFrame) -> bool:
+    """Return whether there are queries and a gallery, and of none of their images it is known whom they show.
+
+    Such a test set is ranked and described, and nothing is scored. Where some people are known, the images of the others
+    are junk: they are neither right nor wrong.
+    """
+    rows = table.loc[table["split"].isin(TEST), ["split", "person_id"]]
+    return bool(rows["split"].nunique() == len(TEST) and rows["person_id"].isna().all())
+
+
 def check_test(table: pd.DataFrame) -> None:
     """Refuse queries without a gallery, the other way round, and a gallery without anybody of the queries.
+
+    A test set without any identities is none of these (`has_nameless_test`).
 
     Raises:
         InputError: The test set is one of these.
     """
+    present = set(table["split"]) & set(TEST)
+    if len(present) == 1 and table.loc[table["split"].isin(TEST), "person_id"].isna().all():
+        missing = next(split for split in TEST if split not in present)
+        raise InputError(
+            f"The data has rows of the split {present.pop()} and none of {missing}: a test needs both."
+        )
     keys = identity_keys(table)
     asked, known = (set(keys[table["split"] == split].dropna()) for split in ("query", "gallery"))
     if bool(asked) != bool(known):
@@ -62,6 +80,9 @@ def remarks(table: pd.DataFrame) -> list[str]:
 
 def _of_source(table: pd.DataFrame) -> Iterator[str]:
     people, split = table["person_id"], table["split"]
+    if has_nameless_test(table):
+        yield describe_nameless(table)
+        people, split = people[~split.isin(TEST)], split[~split.isin(TEST)]
     yield from _unknown(people, split)
     yield from _shared(table)
     yield from _repeated(table)
@@ -71,12 +92,22 @@ def _of_source(table: pd.DataFrame) -> Iterator[str]:
         words = table[name][table[name].str.lower().isin(_EMPTY_WORDS)]
         if len(words):
             yield f"{len(words)} images {what} called {words.iloc[0]}: leave {name} empty where it is not known"
+    people, split = table["person_id"], table["split"]
     nobody = people[(split == "gallery") & ~table["distractor"] & people.str.fullmatch("0+").fillna(False)]
     if len(nobody):
         yield (
             f"{len(nobody)} gallery images show a person called {nobody.iloc[0]}: Market-1501 calls its distractors so; if "
             "these are, say it in a column distractor"
         )
+
+
+def describe_nameless(table: pd.DataFrame) -> str:
+    """Return what a test set without identities means, in a sentence without its end."""
+    queries, gallery = ((table["split"] == split).sum() for split in TEST)
+    return (
+        f"the test set has no identities: {queries:,} queries and {_images(gallery)} of the gallery are ranked, and nothing "
+        "is scored"
+    )
 
 
 def _unknown(people: pd.Series, split: pd.Series) -> Iterator[str]:
@@ -138,4 +169,4 @@ def _visible(name: str) -> str:
 
 
 def _images(count: int) -> str:
-    return f"{count} image{'s' * (count != 1)}"
+    return f"{count:,} image{'s' * (count != 1)}"

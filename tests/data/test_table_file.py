@@ -1,5 +1,3 @@
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,14 +42,6 @@ def test_parquet_keeps_integers(tmp_path):
     table = read_table_file(tmp_path / "people.parquet")
     assert table["person_id"].tolist() == ["1", "2"]
     assert table["age"].isna().tolist() == [False, True]
-
-
-def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
-    (tmp_path / "people.parquet").touch()
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.setitem(sys.modules, "fastparquet", None)
-    with pytest.raises(InputError, match=r"pip install reid-lightning\[parquet\]"):
-        read_table_file(tmp_path / "people.parquet")
 
 
 def test_columns_can_be_named_otherwise(tmp_path):

@@ -12,7 +12,7 @@ from reid_lightning.data.faces.portrait import draw_portrait
 from reid_lightning.data.generated import describe, generated_tree
 from reid_lightning.data.readers.identity_folder import read_identity_folder
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("reid_lightning")
 
 #: Changes whenever the same parameters would give other files.
 GENERATOR = 1

@@ -25,7 +25,7 @@ from reid_lightning.data.pedestrians.plan import Settings
 from reid_lightning.data.pedestrians.worker import Task, draw_task, start_process
 from reid_lightning.data.readers.market1501 import FOLDERS, read_market1501
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("reid_lightning")
 
 KIND, KEYPOINT_FILE, ATTRIBUTE_FILE = "pedestrians", "keypoints.npz", "market_attribute.mat"
 TRAITS_FILE = "people.csv"

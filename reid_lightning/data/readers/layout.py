@@ -52,7 +52,7 @@ def _holds_all(folder: Path, names: Sequence[str]) -> bool:
 
 
 def parse_images(
-    folder: Path, pattern: re.Pattern[str], example: str, columns: Mapping[str, str] | None = None
+    folder: Path, pattern: re.Pattern[str], example: str, columns: Mapping[str, str | None] | None = None
 ) -> pd.DataFrame:
     """Read what the names of a folder's images say; the log counts other files and folders, which are passed over.
 

@@ -62,11 +62,6 @@ def read_columns(path: Path) -> pd.DataFrame:
         return read_delimited(path, "," if suffix == ".csv" else "\t")
     try:
         return pd.read_parquet(path)
-    except ImportError:
-        raise InputError(
-            f"{path} needs pyarrow to be read: install it with `pip install reid-lightning[parquet]`, "
-            "or save the table as CSV."
-        ) from None
     except (ValueError, TypeError, NotImplementedError, OSError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise InputError(f"{path} cannot be read as PARQUET: {reason}.") from None
