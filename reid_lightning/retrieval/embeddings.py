@@ -2,6 +2,7 @@
 
 import math
 import struct
+import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ class Embeddings:
         """
         found = read_arrays(path, FORMS, "embeddings", "reid evaluate --embeddings FILE")
         vectors, distance = torch.from_numpy(found.pop("vectors")), str(found.pop("distance"))
+        vectors = vectors.float() if vectors.dtype == torch.float16 else vectors
         if distance not in get_args(Distance):
             raise InputError(
                 f"{path} compares by the distance {distance}, which is not one of {', '.join(get_args(Distance))}; write it "
@@ -104,7 +106,11 @@ class Embeddings:
 
 
 def read_arrays(
-    path: str | Path, forms: Mapping[str, tuple[str, int]], content: str, command: str
+    path: str | Path,
+    forms: Mapping[str, tuple[str, int]],
+    content: str,
+    command: str,
+    optional: Mapping[str, tuple[str, int]] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Return named arrays of an `.npz` file, running nothing that it may hold.
 
@@ -117,6 +123,7 @@ def read_arrays(
             The first dimension is the same for all arrays that have one.
         content: What the file should hold, for the message.
         command: What writes such a file, likewise.
+        optional: Arrays that earlier versions did not write; they are left out of the result where the file lacks them.
 
     Raises:
         InputError: The file is absent, is not an `.npz` file, or an array is missing, has another form or is not finite.
@@ -129,7 +136,11 @@ def read_arrays(
         with path.open("rb") as handle, ZipFile(handle) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > EXPANSION * path.stat().st_size + LEAST:
                 raise ValueError("its arrays are compressed more than vectors can be")
-            arrays = {name: _read_array(archive, name, *form) for name, form in forms.items()}
+            present = {
+                name: form for name, form in (optional or {}).items() if f"{name}.npy" in archive.NameToInfo
+            }
+            wanted = {**forms, **present}
+            arrays = {name: _read_array(archive, name, *form) for name, form in wanted.items()}
     except PermissionError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; change its permissions.") from error
     except _NOT_ONE_OF_OURS as error:
@@ -181,4 +192,12 @@ def _read_array(archive: ZipFile, name: str, kind: str, dimensions: int) -> NDAr
             raise ValueError(f"the array {name} is cut off")
     with archive.open(entry) as member:
         array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
-    return np.ascontiguousarray(array, dtype.newbyteorder("=")).reshape(shape)
+    array = np.ascontiguousarray(array, dtype.newbyteorder("=")).reshape(shape)
+    if (
+        kind == "U"
+        and dtype.itemsize
+        and array.size
+        and array.reshape(-1).view(np.uint32).max() > sys.maxunicode
+    ):
+        raise ValueError(f"the array {name} holds numbers that are no letters")
+    return array

@@ -1,7 +1,7 @@
 """What a protocol says, done: this is the only module that reads an `EvaluationProtocol`.
 
 Features become vectors (`embed`), vectors of all images become rows (`ranked_rows`), and rows are ranked (`rank_rows`,
-`nearest_rows`, `open_set_rows`).
+`nearest_rows`, `true_match_rows`, `open_set_rows`).
 """
 
 from collections.abc import Callable
@@ -13,15 +13,19 @@ from torch import Tensor
 from reid_lightning.distances import unit_vectors
 from reid_lightning.errors import InputError
 from reid_lightning.models.features import Features
+from reid_lightning.retrieval.calibration import Calibration
 from reid_lightning.retrieval.matches import Matches, Side
 from reid_lightning.retrieval.neighbours import Neighbours, nearest_pairs
 from reid_lightning.retrieval.open_set import open_set_scores
-from reid_lightning.retrieval.protocol import EvaluationProtocol
+from reid_lightning.retrieval.protocol import OWN_SIZE, EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking, no_match_message, rank_pairs
 from reid_lightning.retrieval.similarities import Comparison, Similarities
 from reid_lightning.retrieval.single_shot import rank_single_shot
 from reid_lightning.retrieval.statistics import mean_interval
 from reid_lightning.retrieval.tracklets import pool_tracklets
+from reid_lightning.retrieval.true_matches import TrueMatches, true_matches
+from reid_lightning.retrieval.verification import PairDistances, pair_distances
+from reid_lightning.retrieval.views import views
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +45,11 @@ class EvaluationRows(Side):
     """(N,) int64, negative where an image stands alone; None: all do."""
     extra: Tensor | None = field(default=None, kw_only=True)
     """(N, ...) float32 field of `Features` that the protocol's re-ranking reads; None where it reads none."""
+
+    @property
+    def has_people(self) -> bool:
+        """Whether it is known of any image whom it shows (its person is not -1)."""
+        return bool((self.person_ids >= 0).any())
 
     @property
     def query(self) -> "EvaluationRows":
@@ -68,7 +77,7 @@ def embed(
     """Return what a protocol compares of a batch.
 
     Args:
-        network: Maps images to features; called where the mirror images count too.
+        network: Maps images to features; called where mirror images or other sizes count too.
         images: (B, 3, H, W).
         features: Of these images.
         protocol: How features are taken.
@@ -76,13 +85,15 @@ def embed(
     Returns:
         (B, D) float32 vectors, and the (B, ...) float32 field that the re-ranking reads, None where it reads none.
     """
-    found, extra = vectors(features, protocol), _extra(features, protocol)
-    if not protocol.flip:
-        return found, extra
-    mirrored = network(images.flip(-1))
-    found = _scaled((found + vectors(mirrored, protocol)) / 2, protocol)
-    other = _extra(mirrored, protocol)
-    return found, extra if extra is None or other is None else (extra + other) / 2
+    if not protocol.flip and protocol.scales == OWN_SIZE:
+        return vectors(features, protocol), _extra(features, protocol)
+    found, extras = [], []
+    for view in views(images, protocol.flip, protocol.scales):
+        seen = features if view is images else network(view)
+        found.append(vectors(seen, protocol))
+        extras.append(_extra(seen, protocol))
+    known = [extra for extra in extras if extra is not None]
+    return _scaled(torch.stack(found).mean(0), protocol), torch.stack(known).mean(0) if known else None
 
 
 def ranked_rows(collected: EvaluationRows, protocol: EvaluationProtocol) -> EvaluationRows:
@@ -110,12 +121,13 @@ def check_rankable(rows: EvaluationRows, protocol: EvaluationProtocol) -> None:
         protocol: How they will be ranked.
 
     Raises:
-        InputError: There are no tracklets to pool, too few images for the re-ranking, or no query has a true match.
+        InputError: There are no tracklets to pool, too few images for the re-ranking, or people are known and no query has
+            a true match.
     """
     rows = ranked_rows(rows, protocol)
     query, gallery = rows.query, rows.gallery
     matches = Matches.of(query, gallery, protocol.camera_policy)
-    if not matches.of_queries(slice(0, len(query)))[2].any():
+    if rows.has_people and not matches.of_queries(slice(0, len(query)))[2].any():
         raise InputError(no_match_message(matches, len(query)))
     if (check_size := getattr(protocol.rerank, "check_size", None)) is not None:
         check_size(len(rows))
@@ -138,7 +150,9 @@ def rank_rows(rows: EvaluationRows, protocol: EvaluationProtocol) -> Ranking:
             camera_policy=protocol.camera_policy,
         )
     return rank_pairs(
-        _comparison(query, gallery, protocol), Matches.of(query, gallery, protocol.camera_policy)
+        _comparison(query, gallery, protocol),
+        Matches.of(query, gallery, protocol.camera_policy),
+        map_at=protocol.map_at,
     )
 
 
@@ -153,6 +167,8 @@ def nearest_rows(
 ) -> Neighbours:
     """Return the nearest gallery images of queries, in the order that the protocol scores.
 
+    Where nobody is known, no image is left out.
+
     Args:
         rows: What was ranked.
         k: Length of each list.
@@ -163,7 +179,22 @@ def nearest_rows(
     comparison = _comparison(query, gallery, protocol)
     if positions is not None:
         comparison, query = comparison.of_queries(positions), query.select(positions)
-    return nearest_pairs(comparison, k, Matches.of(query, gallery, protocol.camera_policy))
+    matches = Matches.of(query, gallery, protocol.camera_policy) if rows.has_people else None
+    return nearest_pairs(comparison, k, matches)
+
+
+def true_match_rows(rows: EvaluationRows, protocol: EvaluationProtocol) -> TrueMatches:
+    """Return the rank of every true match (`true_matches.true_matches`), in the order that the protocol scores.
+
+    Single-shot draws are left out: the ranks are those in the whole gallery.
+
+    Args:
+        rows: What was ranked, of which people are known.
+        protocol: How it was compared.
+    """
+    query, gallery = rows.query, rows.gallery
+    matches = Matches.of(query, gallery, protocol.camera_policy)
+    return true_matches(_comparison(query, gallery, protocol), matches)
 
 
 def open_set_rows(
@@ -187,6 +218,41 @@ def open_set_rows(
         k=k,
         distance=protocol.distance,
         camera_policy=protocol.camera_policy,
+    )
+
+
+def pairs_of_rows(rows: EvaluationRows, protocol: EvaluationProtocol) -> PairDistances:
+    """Return the distances of all pairs of a query and a gallery image (`verification.pair_distances`).
+
+    Args:
+        rows: What was ranked.
+        protocol: How it was compared; a re-ranking is left out.
+
+    Raises:
+        InputError: A side is empty or not finite.
+    """
+    return pair_distances(
+        rows.query, rows.gallery, distance=protocol.distance, camera_policy=protocol.camera_policy
+    )
+
+
+def calibrate_rows(rows: EvaluationRows, protocol: EvaluationProtocol) -> Calibration | None:
+    """Measure what a distance means (`calibration.Calibration.fit`).
+
+    Args:
+        rows: Of people whom the model was not trained on.
+        protocol: How they are compared; a re-ranking is left out.
+
+    Returns:
+        None of too few people, and where the protocol pools tracklets, whose vectors lie nearer than those of images.
+
+    Raises:
+        InputError: A side is empty or not finite.
+    """
+    if protocol.tracklets is not None:
+        return None
+    return Calibration.fit(
+        rows.query, rows.gallery, distance=protocol.distance, camera_policy=protocol.camera_policy
     )
 
 

@@ -4,47 +4,28 @@ import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path, file_lock, require_output
-from reid_lightning.retrieval.embeddings import read_arrays
+from reid_lightning.files import file_lock, require_output
+from reid_lightning.retrieval.calibration import Calibration
+from reid_lightning.retrieval.enrolled import (
+    PerPerson,
+    nearest_images,
+    person_means,
+    refuse_duplicates,
+    same_images,
+)
+from reid_lightning.retrieval.identified import Identification
+from reid_lightning.retrieval.known_within import known_within
 from reid_lightning.retrieval.neighbour_index import IndexKind, NeighbourIndex, build_index, check_index_kind
-from reid_lightning.retrieval.voting import Candidates, Weighting, vote
-
-FORMS = {"vectors": ("f", 2), "names": ("U", 1), "images": ("U", 1), "distance": ("U", 0), "model": ("U", 0)}
-
-
-@dataclass(frozen=True, eq=False)
-class Identification:
-    """Who each query is, of the people enrolled."""
-
-    people: tuple[str, ...]
-    """Names of all people enrolled."""
-    candidates: Candidates
-    """Their numbers are places in `people`."""
-    known: Tensor
-    """(Q,) bool: whether the best candidate's nearest image lies within the threshold."""
-    images: tuple[str, ...]
-    """What the enrolled images are called."""
-    nearest_images: Tensor
-    """(Q, n) int64 row of each candidate's nearest image in `images`, -1 where there is no more."""
-
-    @property
-    def names(self) -> list[str | None]:
-        """The best name of each query; None where it is unknown."""
-        best = self.candidates.people[:, 0].tolist()
-        return [
-            self.people[person] if known else None
-            for person, known in zip(best, self.known.tolist(), strict=True)
-        ]
+from reid_lightning.retrieval.people_file import PeopleFile, read_people, write_people
+from reid_lightning.retrieval.voting import Weighting, vote
 
 
 class Enrolment:
@@ -54,6 +35,10 @@ class Enrolment:
         distance: How vectors are compared: "cosine", "euclidean" or "sqeuclidean".
         model: Mark of the model that the vectors come from, which a file keeps; "" where it is not known.
         search: How neighbours are found, see `neighbour_index.build_index`.
+        calibration: What the model's distances mean; it travels in the file. None where that is not known.
+
+    Raises:
+        InputError: The distance is unknown, the calibration is of another one, or the search cannot be had.
 
     Examples:
         >>> enrolment = Enrolment()
@@ -65,14 +50,24 @@ class Enrolment:
         ['Cy']
     """
 
-    def __init__(self, distance: Distance = "cosine", model: str = "", search: IndexKind = "exact") -> None:
+    def __init__(
+        self,
+        distance: Distance = "cosine",
+        model: str = "",
+        search: IndexKind = "exact",
+        calibration: Calibration | None = None,
+    ) -> None:
         if distance not in get_args(Distance):
             raise InputError(
                 f"Distance '{distance}' is unknown; choose one of {', '.join(get_args(Distance))}."
             )
         check_index_kind(search)
-        self.distance, self.model, self.search = distance, model, search
-        self._index: NeighbourIndex | None = None  # of the vectors as they are
+        if calibration is not None and calibration.distance != distance:
+            raise InputError(
+                f"The calibration is of the distance {calibration.distance} and not of {distance}; leave it out."
+            )
+        self.distance, self.model, self.search, self.calibration = distance, model, search, calibration
+        self._indices: dict[PerPerson, NeighbourIndex] = {}  # of the vectors as they are
         self.vectors = torch.empty(0, 0)
         """(N, D) float32, one an enrolled image."""
         self.names: list[str] = []
@@ -117,8 +112,9 @@ class Enrolment:
         all_vectors = torch.cat([self.vectors, rows]) if len(self) else rows.clone()
         all_names = [*self.names, *(unicodedata.normalize("NFC", name) for name in names)]
         all_images = [*self.images, *labels]
-        _refuse_duplicates(all_vectors, all_names, all_images)
-        self.vectors, self.names, self.images, self._index = all_vectors, all_names, all_images, None
+        refuse_duplicates(all_vectors, all_names, all_images)
+        self.vectors, self.names, self.images = all_vectors, all_names, all_images
+        self._indices.clear()
 
     def remove(self, name: str) -> int:
         """Forget a person and return how many images that were.
@@ -134,7 +130,7 @@ class Enrolment:
         self.vectors = self.vectors[keep]
         self.names = [self.names[row] for row in keep]
         self.images = [self.images[row] for row in keep]
-        self._index = None
+        self._indices.clear()
         return gone
 
     def identify(
@@ -143,47 +139,88 @@ class Enrolment:
         k: int = 5,
         threshold: float | None = None,
         weighting: Weighting = "similarity",
+        *,
+        false_accepts: float | None = None,
+        per_person: PerPerson = "all",
     ) -> Identification:
         """Name the person of each query by the votes of its nearest enrolled images (see `vote`).
+
+        A query that is an enrolled image itself is named after it: no other image votes.
 
         Args:
             vectors: (Q, D).
             k: Nearest images that vote; cut to the number enrolled.
-            threshold: Largest distance of the best candidate's nearest image at which the query is known; None names
-                every query.
+            threshold: Largest distance of the best candidate's nearest image at which the query is known; None takes that
+                of `false_accepts`.
             weighting: "similarity" or "uniform".
+            false_accepts: Share of strangers who may be taken for somebody; 1 names every query. None: `FALSE_ACCEPTS`
+                where the people are calibrated, and 1 otherwise.
+            per_person: "all": every vector is compared. "mean": the mean of a person's vectors alone, see `person_means`;
+                then distances, and the threshold, are those to the mean.
 
         Raises:
-            InputError: Nobody is enrolled, the vectors have another length than those enrolled or are not finite, or k
-                is below 1.
+            InputError: Nobody is enrolled, the vectors have another length than those enrolled or are not finite, k is below
+                1, a choice is unknown, or the rate is out of range, given beside a threshold, or needs a calibration.
         """
         if not len(self):
             raise InputError("Nobody is enrolled; add people before you identify queries.")
+        if per_person not in get_args(PerPerson):
+            raise InputError(
+                f"per_person '{per_person}' is unknown; choose one of {', '.join(get_args(PerPerson))}."
+            )
+        measured = True
+        if threshold is None:
+            threshold, measured = self.known_within(false_accepts, per_person)
+        elif false_accepts is not None:
+            raise InputError("Give a false accept rate or a threshold, not both.")
+        elif not threshold >= 0:  # NaN as well
+            raise InputError(f"A threshold must be a distance from 0 on, got {threshold}.")
         queries = self._table(vectors)
-        people = self.people
-        number = {name: place for place, name in enumerate(people)}
-        shown = torch.tensor([number[name] for name in self.names])
-        if self._index is None:
-            self._index = build_index(self.vectors, self.distance, self.search)
-        indices, distances = self._index.nearest(queries, k)
-        voters = torch.where(indices >= 0, shown[indices], -1)
-        found = vote(voters, distances, self.distance, weighting)
+        shown = self._shown()
+        indices, distances = self._index(per_person).nearest(queries, k)
+        there, places = indices >= 0, indices.clamp(min=0)
+        if per_person == "all":
+            same = there[:, 0] & same_images(queries, self.vectors[places[:, 0]], self.distance)
+            found = vote(
+                torch.where(there, shown[places], -1), distances, self.distance, weighting, first_decides=same
+            )
+            rows = torch.where(found.places >= 0, indices.gather(1, found.places.clamp(min=0)), -1)
+            pairs = found.distances
+        else:
+            found = vote(indices, distances, self.distance, weighting)
+            rows, pairs = nearest_images(queries, found.people, self.vectors, shown, self.distance)
+            same = same_images(queries, self.vectors[rows[:, 0]], self.distance)
+        probabilities = None
+        if self.calibration is not None:
+            near = torch.where(
+                found.people >= 0, pairs.double(), 0
+            )  # of no candidate the distance is infinite
+            stated = torch.from_numpy(self.calibration.probability(near.numpy()))
+            probabilities = torch.where(found.people >= 0, stated, 0)
         best = found.distances[:, 0]
         known = best.isfinite() if threshold is None else best <= threshold
-        rows = torch.where(found.places >= 0, indices.gather(1, found.places.clamp(min=0)), -1)
-        return Identification(people, found, known, tuple(self.images), rows)
+        return Identification(
+            self.people, found, known, tuple(self.images), rows, same, probabilities, threshold, measured
+        )
+
+    def known_within(
+        self, false_accepts: float | None = None, per_person: PerPerson = "all"
+    ) -> tuple[float | None, bool]:
+        """Return the largest distance at which a query is known, see `known_within.known_within`.
+
+        Raises:
+            InputError: The rate is out of range, or needs a calibration that these people lack.
+        """
+        people = len(self.people)
+        images = len(self) / max(1, people)
+        return known_within(self.calibration, people, images, false_accepts, per_person)
 
     def save(self, path: str | Path) -> None:
         """Write everything to one `.npz` file, whole or not at all."""
-        with atomic_path(path) as temporary, temporary.open("wb") as handle:
-            np.savez(
-                handle,
-                vectors=self.vectors.numpy(),
-                names=np.array(self.names, dtype=np.str_),
-                images=np.array(self.images, dtype=np.str_),
-                distance=np.array(self.distance),
-                model=np.array(self.model),
-            )
+        write_people(
+            path,
+            PeopleFile(self.vectors, self.names, self.images, self.distance, self.model, self.calibration),
+        )
 
     @classmethod
     def load(cls, path: str | Path, search: IndexKind = "exact") -> "Enrolment":
@@ -193,13 +230,11 @@ class Enrolment:
             InputError: The file is absent or is not one of enrolled people.
         """
         check_index_kind(search)
-        found = read_arrays(path, FORMS, "enrolled people", "reid enrol")
+        found = read_people(path)
         try:
-            enrolment = cls(str(found["distance"]), str(found["model"]), search)  # type: ignore[arg-type]
-            names = [str(name) for name in found["names"]]
-            if len(names):
-                images = [str(image) for image in found["images"]]
-                enrolment.add(torch.from_numpy(found["vectors"]), names, images)
+            enrolment = cls(found.distance, found.model, search, found.calibration)
+            if len(found.names):
+                enrolment.add(found.vectors, found.names, found.images)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         return enrolment
@@ -237,6 +272,20 @@ class Enrolment:
             yield people
             people.save(path)
 
+    def _shown(self) -> Tensor:
+        """Return (N,) int64 the place in `people` of each image's person."""
+        number = {name: place for place, name in enumerate(self.people)}
+        return torch.tensor([number[name] for name in self.names])
+
+    def _index(self, per_person: PerPerson) -> NeighbourIndex:
+        """Return what finds the nearest images, or the people whose means are nearest; it is built once."""
+        if per_person not in self._indices:
+            vectors = self.vectors
+            if per_person == "mean":
+                vectors = person_means(vectors, self._shown(), self.distance)
+            self._indices[per_person] = build_index(vectors, self.distance, self.search)
+        return self._indices[per_person]
+
     def _table(self, vectors: Tensor | Sequence[Sequence[float]]) -> Tensor:
         """Return vectors as (n, D) float32 on the CPU, checked against those enrolled."""
         rows = torch.as_tensor(vectors).detach().float().cpu()
@@ -263,16 +312,3 @@ class Enrolment:
             if people
             else "nobody is"
         )
-
-
-def _refuse_duplicates(vectors: Tensor, names: Sequence[str], images: Sequence[str]) -> None:
-    """Raise where an image stands twice: it would vote twice, or for two people."""
-    keys: dict[bytes | str, int] = {}
-    for row, (vector, image) in enumerate(zip(vectors.numpy(), images, strict=True)):
-        for key in (vector.tobytes(), *([image] if image else [])):
-            other = keys.setdefault(key, row)
-            if other != row:
-                raise InputError(
-                    f"{image or f'Image {row}'} of {names[row]} is enrolled already, as "
-                    f"{images[other] or f'image {other}'} of {names[other]}; leave it out, or remove {names[other]} first."
-                )

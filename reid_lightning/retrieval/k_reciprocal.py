@@ -89,17 +89,32 @@ class KReciprocalRerank:
             >>> [chunk.argsort(descending=True).tolist() for _, chunk in found.chunks()]
             [[[0, 1, 2, 3, 4]]]
         """
-        images = torch.cat([plain.query, plain.gallery])
+        weights, largest = self._neighbourhoods(torch.cat([plain.query, plain.gallery]))
+        count = len(plain.query)
+        return ReciprocalSimilarities(
+            plain, largest[:count], weights[:count], sparse.csc_array(weights[count:]), self.weight
+        )
+
+    def among(self, plain: Similarities) -> "ReciprocalSimilarities":
+        """Return the similarities of images among each other, each compared once with all, itself included.
+
+        Args:
+            plain: Of images to the same images.
+
+        Raises:
+            InputError: There are too few images.
+        """
+        weights, largest = self._neighbourhoods(plain.query)
+        return ReciprocalSimilarities(plain, largest, weights, sparse.csc_array(weights), self.weight)
+
+    def _neighbourhoods(self, images: Tensor) -> tuple[sparse.csr_array, Tensor]:
+        """Return the (N, N) weights of the images' neighbourhoods, and their largest squared distances (N,)."""
         self.check_size(len(images))
         neighbours, largest = _neighbours(images, self.k1 + 1)
         weights = _weights(images, _neighbourhoods(neighbours, self.k1), largest)
         if self.k2 > 1:
             weights = _rows(neighbours[:, : self.k2], 1 / self.k2) @ weights
-        weights = sparse.csr_array(weights)
-        count = len(plain.query)
-        return ReciprocalSimilarities(
-            plain, largest[:count], weights[:count], sparse.csc_array(weights[count:]), self.weight
-        )
+        return sparse.csr_array(weights), largest
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,7 +63,7 @@ def check_index_kind(search: str) -> None:
     if search not in get_args(IndexKind):
         raise InputError(f"search={search} is unknown; choose one of {', '.join(get_args(IndexKind))}.")
     if search != "exact":
-        _faiss(f"search={search}")
+        load_faiss(f"search={search}")
 
 
 class ExactIndex:
@@ -83,7 +83,7 @@ class FaissIndex:
     def __init__(self, vectors: Tensor, distance: Distance, search: IndexKind) -> None:
         self.distance = distance
         rows = self._rows(vectors)
-        self.index = _new_index(_faiss(f"search={search}"), rows, search)
+        self.index = _new_index(load_faiss(f"search={search}"), rows, search)
         self.index.add(rows)
 
     def nearest(self, query: Tensor, k: int) -> Neighbours:
@@ -131,7 +131,15 @@ def _new_index(faiss: Any, rows: np.ndarray[Any, np.dtype[np.float32]], search: 
     return index
 
 
-def _faiss(setting: str) -> Any:
+def load_faiss(setting: str) -> Any:
+    """Import FAISS.
+
+    Args:
+        setting: What needs it, for the message.
+
+    Raises:
+        InputError: It is not installed.
+    """
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it reports every library that it tries
     try:
         import faiss

@@ -1,5 +1,6 @@
 """The nearest gallery images of each query: the ranked lists that a person looks at."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 from reid_lightning.distances import Distance
 from reid_lightning.retrieval.matches import Matches
 from reid_lightning.retrieval.similarities import Comparison, Similarities
+
+_FEWEST_MEMBERS, _MOST_MEMBERS = 4, 64  # of a group of columns
 
 
 class Neighbours(NamedTuple):
@@ -78,7 +81,7 @@ def nearest_pairs(
         if comparison.reorder is not None:
             compared = chunk.clone()
             comparison.reorder(queries, compared)
-        nearest_columns = _largest(compared, min(k, chunk.shape[1]))
+        nearest_columns = largest(compared, min(k, chunk.shape[1]))
         values = chunk.gather(1, nearest_columns)
         removed = values.isneginf()
         indices.append(nearest_columns.masked_fill(removed, -1))
@@ -86,11 +89,65 @@ def nearest_pairs(
     return Neighbours(torch.cat(indices), torch.cat(distances))
 
 
-def _largest(values: Tensor, k: int) -> Tensor:
-    """Return the columns of each row's `k` largest values, (rows, k), earlier columns first among equals.
+def largest(values: Tensor, k: int) -> Tensor:
+    """Return the columns of each row's `k` largest values, largest first, earlier columns first among equals.
 
-    `topk` alone leaves open which of several equal values it takes, and their order.
+    `topk` alone leaves open which of several equal values it takes, and their order. Long rows are not sorted as a whole:
+    the k-th largest maximum of groups of columns bounds the k-th largest value from below, so that only the k groups with
+    the largest maxima can hold it.
+
+    Args:
+        values: (rows, columns), no NaN.
+        k: From 1 to the number of columns.
+
+    Returns:
+        (rows, k) int64.
+
+    Examples:
+        >>> largest(torch.tensor([[1.0, 3.0, 2.0, 3.0]]), 3)
+        tensor([[1, 3, 2]])
     """
+    width = values.shape[1]
+    members = min(math.isqrt(width // k), _MOST_MEMBERS)
+    if members < _FEWEST_MEMBERS:
+        return _largest_of_all(values, k)
+    groups = width // members
+    # Column m * groups + g is member m of group g; what is left over at the end is always looked at.
+    split = values[:, : groups * members].view(len(values), members, groups)
+    maxima = split.amax(dim=1)
+    chosen = maxima.topk(k, dim=1).indices.sort(dim=1).values
+    bound = maxima.gather(1, chosen).amin(dim=1, keepdim=True)
+    inside = split.gather(2, chosen[:, None, :].expand(-1, members, -1)).flatten(1)
+    candidates = torch.cat([inside, values[:, groups * members :]], dim=1)
+    starts = torch.arange(members, device=values.device)[:, None] * groups
+    columns = torch.cat(
+        [
+            (starts + chosen[:, None, :]).flatten(1),  # ascending, as the columns left over
+            torch.arange(groups * members, width, device=values.device).expand(len(values), -1),
+        ],
+        dim=1,
+    )
+    places = _largest_of_all(candidates, k)
+    found = columns.gather(1, places)
+    # Where the k-th value equals the bound, a group that was not chosen may hold an equal value in an earlier column.
+    last = candidates.gather(1, places[:, -1:])
+    tied = ((last == bound) & ((maxima >= bound).sum(dim=1, keepdim=True) > k)).flatten()
+    if tied.any():
+        found[tied] = _largest_of_all(values[tied], k)
+    return found
+
+
+def _largest_of_all(values: Tensor, k: int) -> Tensor:
+    """Do what `largest` does by looking at every value."""
+    found, columns = values.topk(min(k + 1, values.shape[1]), dim=1)
+    tied = (found[:, 1:] == found[:, :-1]).any(dim=1)
+    columns = columns[:, :k]
+    if tied.any():
+        columns[tied] = _largest_with_ties(values[tied], k)
+    return columns
+
+
+def _largest_with_ties(values: Tensor, k: int) -> Tensor:
     smallest_taken = values.topk(k, dim=1).values[:, -1:]
     rows, columns = (values >= smallest_taken).nonzero(as_tuple=True)
     # By row, then by value, then by column: stable sorts from the last key to the first.

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from reid_lightning.distances import Distance
-from reid_lightning.errors import InputError
+from reid_lightning.errors import InputError, require
 from reid_lightning.retrieval.matches import CameraPolicy, Matches, Side
 from reid_lightning.retrieval.neighbours import nearest
+from reid_lightning.retrieval.verification import threshold_at
 from reid_lightning.retrieval.voting import vote
 
 ENROLLED = 0.5  # share of the people who are enrolled where strangers are asked about too
@@ -60,12 +61,10 @@ def open_set_rates(
     strangers = np.sort(far[~known])
     rates = []
     for rate in false_alarms:
-        if not 0 <= rate <= 1:
-            raise ValueError(f"false_alarms must be between 0 and 1, got {rate}")
-        allowed = int(np.floor(rate * len(strangers) + 1e-9))  # 0.29 x 100 is 28.999...
-        threshold = np.inf if allowed >= len(strangers) else np.nextafter(strangers[allowed], -np.inf)
+        require(0 <= rate <= 1, "false_alarms", "between 0 and 1", rate)
+        threshold = threshold_at(strangers, rate)
         detected = (right & (far <= threshold))[known].mean()
-        rates.append(OpenSetRate(rate, float(threshold), float(detected)))
+        rates.append(OpenSetRate(rate, threshold, float(detected)))
     return rates
 
 

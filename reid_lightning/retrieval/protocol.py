@@ -9,12 +9,16 @@ from reid_lightning.distances import Distance
 from reid_lightning.retrieval.matches import CameraPolicy
 from reid_lightning.retrieval.rerank import Rerank
 
-FeatureName = Literal["embedding", "before_neck", "descriptor", "stripes"]
+OWN_SIZE = (1.0,)
+SMALLEST, LARGEST = 0.25, 4.0  # of the scales
+
+FeatureName = Literal["embedding", "before_neck", "descriptor", "stripes", "jigsaw"]
 
 _FEATURES = {
     "embedding": "feature after the neck",
     "before_neck": "feature before the neck",
     "descriptor": "multi-depth descriptor",
+    "jigsaw": "features of the image and of groups of patches, joined",
     "stripes": "features of the stripes together",
 }
 
@@ -28,13 +32,16 @@ class EvaluationProtocol:
 
     Args:
         feature: Field of `Features`: "embedding" (after the neck), "before_neck" (before its normalisation), "descriptor"
-            (multi-depth, where the model has one) or "stripes" (its parts' features one after the other, likewise).
+            (multi-depth, where the model has one), "stripes" (its parts' features one after the other, likewise) or "jigsaw"
+            (the image's and a share of each group of patches', likewise).
         normalize: Scale features to length 1 before they are compared.
         distance: "cosine", "euclidean" or "sqeuclidean".
         camera_policy: "exclude_same_camera" removes gallery images of the query's person from the query's own
             camera, "allow" keeps them.
         ranks: The k of each Rank-k that is reported.
         flip: Average the features of an image and its mirror image (both scaled to length 1 if `normalize`).
+        scales: Average the features of an image at these sizes likewise, as shares of its own; [1.0] takes its own alone.
+        map_at: The k of each mAP@k that is reported beside the mAP (`Ranking.ap_at`).
         tracklets: "pool" compares the mean over each tracklet (`tracklets.pool_tracklets`); None each image.
         single_shot: Draws of a gallery of one random image per identity, over which scores are averaged
             (`single_shot.rank_single_shot`); None ranks the whole gallery.
@@ -55,6 +62,8 @@ class EvaluationProtocol:
     camera_policy: CameraPolicy = "exclude_same_camera"
     ranks: Sequence[int] = (1, 5, 10, 20)
     flip: bool = False
+    scales: Sequence[float] = OWN_SIZE
+    map_at: Sequence[int] = ()
     tracklets: Literal["pool"] | None = None
     single_shot: int | None = None
     single_shot_seed: int = 0
@@ -63,6 +72,9 @@ class EvaluationProtocol:
     def __post_init__(self) -> None:
         ranks = self.ranks if isinstance(self.ranks, Sequence) else (self.ranks,)
         object.__setattr__(self, "ranks", tuple(ranks))
+        for name in ("scales", "map_at"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, tuple(value) if isinstance(value, Sequence) else (value,))
         for name, choices in (
             ("feature", get_args(FeatureName)),
             ("distance", get_args(Distance)),
@@ -78,12 +90,30 @@ class EvaluationProtocol:
             raise ValueError(
                 f"ranks must be a list of whole numbers >= 1, such as [1,5,10], got {list(self.ranks)}"
             )
+        if any(type(k) is not int or k < 1 for k in self.map_at) or len(set(self.map_at)) < len(self.map_at):
+            raise ValueError(
+                f"map_at must be a list of different whole numbers >= 1, such as [10], or empty, got {list(self.map_at)}"
+            )
+        self._check_scales()
+        if self.single_shot is not None and self.map_at:
+            raise ValueError(
+                "map_at must be empty with single_shot, whose galleries hold one match each: its mAP says the same"
+            )
         if self.single_shot is not None and (type(self.single_shot) is not int or self.single_shot < 1):
             raise ValueError(
                 f"single_shot must be a number of draws >= 1, or null for the whole gallery, got {self.single_shot}"
             )
         if self.rerank is not None:
             self._check_rerank(self.rerank)
+
+    def _check_scales(self) -> None:
+        numbers = all(type(one) in (int, float) and SMALLEST <= one <= LARGEST for one in self.scales)
+        if not self.scales or not numbers or len(set(self.scales)) < len(self.scales):
+            raise ValueError(
+                f"scales must be a list of different numbers from {SMALLEST} to {LARGEST:.0f}, such as [1.0,1.25], got "
+                f"{list(self.scales)}"
+            )
+        object.__setattr__(self, "scales", tuple(float(one) for one in self.scales))
 
     def _check_rerank(self, rerank: Rerank) -> None:
         if self.single_shot is not None:
@@ -104,9 +134,13 @@ class EvaluationProtocol:
         return (self.feature,) if extra is None else (self.feature, extra)
 
     @property
-    def vector_choices(self) -> tuple[str, bool, bool]:
-        """Feature, normalisation and mirror image: vectors that were taken with other choices cannot be compared."""
-        return self.feature, self.normalize, self.flip
+    def vector_choices(self) -> tuple[object, ...]:
+        """Feature, normalisation, mirror image and, where there are others than the image's own, its sizes.
+
+        Vectors that were taken with other choices cannot be compared.
+        """
+        chosen = self.feature, self.normalize, self.flip
+        return chosen if self.scales == OWN_SIZE else (*chosen, self.scales)
 
     def describe(self, known_cameras: float = 1.0) -> str:
         """Return one line that names every choice.
@@ -125,6 +159,7 @@ class EvaluationProtocol:
                         _FEATURES[self.feature],
                         "L2-normalised" if self.normalize else "not normalised",
                         *(["averaged with the mirror image"] if self.flip else []),
+                        *([] if self.scales == OWN_SIZE else [self._describe_scales()]),
                         *(["averaged over each tracklet"] if self.tracklets else []),
                     )
                 ),
@@ -143,6 +178,14 @@ class EvaluationProtocol:
         if known == 0:
             return "cameras unknown, so none excluded"
         return "same camera excluded" + (f" where known ({100 * known:.3g} % of images)" if known < 1 else "")
+
+    def _describe_scales(self) -> str:
+        one, *more = (f"{scale:g}" for scale in self.scales)
+        return (
+            f"averaged over {' and '.join([one, *more])} times the image's size"
+            if more
+            else f"at {one} times the size"
+        )
 
     def _describe_draws(self) -> str:
         draws = "1 draw" if self.single_shot == 1 else f"mean of {self.single_shot} draws"

@@ -1,7 +1,7 @@
 """Exact retrieval scores (mAP, mINP, CMC) in bounded memory, from the ranks of the true matches alone."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,21 @@ class Ranking:
     """Rank of the first true match, from 1."""
     num_matches: Tensor
     """True matches in the gallery, int64; 0 for a query without any."""
+    ap_at: Mapping[int, Tensor] = field(default_factory=dict, kw_only=True)
+    """By k: the precisions at the true matches among the first k, summed, over the smaller of k and all true matches
+    (AP@k; 1 where nothing wrong comes before what can be found; `average_precision` where k is the gallery's length)."""
+
+    def select(self, queries: Tensor) -> "Ranking":
+        """Return the results of some queries, by a mask or by positions."""
+        columns = (
+            self.average_precision,
+            self.trapezoid_ap,
+            self.inp,
+            self.first_match_rank,
+            self.num_matches,
+        )
+        at_k = {k: values[queries] for k, values in self.ap_at.items()}
+        return Ranking(*(column[queries] for column in columns), ap_at=at_k)
 
     @property
     def mean_ap(self) -> float:
@@ -69,6 +84,7 @@ class Ranking:
         return {
             "mAP": self.mean_ap,
             **{f"rank{k}": self.cmc(k) for k in ranks},
+            **{f"mAP@{k}": values.nanmean().item() for k, values in self.ap_at.items()},
             "mINP": self.mean_inp,
             "mAP_trapezoid": self.mean_trapezoid_ap,
             "queries": float(len(self.num_matches)),
@@ -82,6 +98,7 @@ def rank(
     *,
     distance: Distance = "cosine",
     camera_policy: CameraPolicy = "exclude_same_camera",
+    map_at: Sequence[int] = (),
     chunk_size: int | None = None,
 ) -> Ranking:
     """Rank the gallery for every query and score where the query's person appears.
@@ -96,6 +113,7 @@ def rank(
         gallery: The gallery.
         distance: "cosine", "euclidean" or "sqeuclidean"; the last two order alike.
         camera_policy: As in `Matches.of`.
+        map_at: The k of each `Ranking.ap_at`.
         chunk_size: Queries at a time; None chooses by the size of the gallery.
 
     Raises:
@@ -110,23 +128,29 @@ def rank(
         (2.0, 0.5833)
     """
     similarities = Similarities.of(query.vectors, gallery.vectors, distance)
-    return rank_pairs(similarities, Matches.of(query, gallery, camera_policy), chunk_size)
+    return rank_pairs(similarities, Matches.of(query, gallery, camera_policy), chunk_size, map_at)
 
 
 @torch.no_grad()
-def rank_pairs(similarities: PairSimilarities, matches: Matches, chunk_size: int | None = None) -> Ranking:
+def rank_pairs(
+    similarities: PairSimilarities,
+    matches: Matches,
+    chunk_size: int | None = None,
+    map_at: Sequence[int] = (),
+) -> Ranking:
     """Score any similarities as `rank` does those of vectors.
 
     Args:
         similarities: Of all queries to the gallery.
         matches: Who matches whom.
         chunk_size: Queries at a time; None chooses by the size of the gallery.
+        map_at: The k of each `Ranking.ap_at`.
 
     Raises:
         InputError: No query has a true match.
     """
     reorder = similarities.reorder
-    parts = []
+    parts, parts_at = [], []
     for queries, chunk in similarities.chunks(chunk_size):
         rows, columns, counted = matches.of_queries(queries)
         same = torch.from_numpy(rows).to(chunk.device), torch.from_numpy(columns).to(chunk.device)
@@ -136,15 +160,18 @@ def rank_pairs(similarities: PairSimilarities, matches: Matches, chunk_size: int
             reorder(queries, chunk)
         thresholds = chunk[same] - similarities.rounding(same[0] + queries.start, same[1])
         chunk[same] = -torch.inf  # what remains finite are the wrong images
-        parts.append(_scores(*_ranks_of_matches(chunk, rows[counted], thresholds.cpu().numpy()[counted])))
+        ranks = ranks_of_matches(chunk, rows[counted], thresholds.cpu().numpy()[counted])
+        parts.append(_scores(*ranks))
+        parts_at.append([_average_precision_at(k, *ranks) for k in map_at])
     columns_of_all = (np.concatenate(column) for column in zip(*parts, strict=True))
-    ranking = Ranking(*map(torch.from_numpy, columns_of_all))
+    at_k = (torch.from_numpy(np.concatenate(column)) for column in zip(*parts_at, strict=True))
+    ranking = Ranking(*map(torch.from_numpy, columns_of_all), ap_at=dict(zip(map_at, at_k, strict=True)))
     if ranking.queries_without_match == len(matches.query_ids):
         raise InputError(no_match_message(matches, len(matches.query_ids)))
     return ranking
 
 
-def _ranks_of_matches(
+def ranks_of_matches(
     negatives: Tensor, rows: Integers, thresholds: Floats
 ) -> tuple[Integers, Integers, Integers]:
     """Rank the matches of each row among its wrong images.
@@ -203,6 +230,14 @@ def _scores(ranks: Integers, counts: Integers, rows: Integers) -> tuple[NDArray[
     first[matched] = ranks[(ends - counts)[matched]]
     last[matched] = ranks[ends[matched] - 1]
     return mean(precision), mean((precision + before) / 2), counts / last, first, counts
+
+
+def _average_precision_at(k: int, ranks: Integers, counts: Integers, rows: Integers) -> NDArray[Any]:
+    """Return `Ranking.ap_at` from the ranks of the matches; NaN for a query without any."""
+    found = np.arange(len(ranks)) - (counts.cumsum() - counts)[rows] + 1
+    precision = np.where(ranks <= k, found / ranks, 0.0)
+    divisor = np.where(counts > 0, np.minimum(counts, k), np.nan)
+    return np.bincount(rows, precision, minlength=len(counts)) / divisor
 
 
 def no_match_message(matches: Matches, num_queries: int) -> str:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
 
 from reid_lightning.errors import InputError
 
@@ -83,16 +82,19 @@ def resample_people(scores: ArrayLike, people: ArrayLike, replicates: int = 2000
     return Resampled(table.mean(axis=1), (counts @ sums.T) / (counts @ queries)[:, None], number)
 
 
-def mean_interval(scores: ArrayLike, people: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
+def mean_interval(
+    scores: ArrayLike, people: ArrayLike, level: float = 0.95, bounds: tuple[float, float] = (0.0, 1.0)
+) -> tuple[float, float] | None:
     """Return the interval in which the mean over the queries of all such people lies, from those of one evaluation.
 
     A person's queries are alike, so people are the sample: the variance is that of a ratio of sums over people, and the
-    interval that of Student's t with one degree less than there are people, kept between 0 and 1.
+    interval that of Student's t with one degree less than there are people, kept within the scores' bounds.
 
     Args:
-        scores: (Q,) score of every query, from 0 to 1; NaN where it has no true match.
+        scores: (Q,) score of every query; NaN where it has no true match.
         people: (Q,) whom each query shows, of any type that sorts.
         level: Of the interval, below 1.
+        bounds: Least and largest score; -1 and 1 for the difference of two runs on the same queries.
 
     Returns:
         Lower and upper end; None where the queries show fewer than two people.
@@ -111,8 +113,10 @@ def mean_interval(scores: ArrayLike, people: ArrayLike, level: float = 0.95) -> 
     mean = float(values.mean())
     apart = np.bincount(who, values - mean)  # (P,)
     error = float((number / (number - 1) * np.square(apart).sum()) ** 0.5) / len(values)
+    from scipy.special import stdtrit  # takes a quarter of a second to import
+
     reach = float(stdtrit(number - 1, 0.5 + level / 2)) * error
-    return max(0.0, mean - reach), min(1.0, mean + reach)
+    return max(bounds[0], mean - reach), min(bounds[1], mean + reach)
 
 
 def difference(
@@ -219,6 +223,8 @@ def difference_over_splits(gaps: ArrayLike, test_to_train: float = 1.0, level: f
 def _with_interval(gap: float, error: float, degrees: float, level: float) -> Difference:
     if error == 0.0:  # the same scores in every run, or the same difference for every person and seed
         return Difference(gap, gap, gap, float(gap == 0.0), 0.0, degrees)
+    from scipy.special import stdtr, stdtrit
+
     reach = float(stdtrit(degrees, 0.5 + level / 2)) * error
     p_value = 2 * float(stdtr(degrees, -abs(gap) / error))
     return Difference(gap, gap - reach, gap + reach, p_value, error, degrees)

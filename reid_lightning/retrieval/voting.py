@@ -18,8 +18,9 @@ class Candidates(NamedTuple):
 
     people: Tensor
     """(Q, n) int64 people, -1 where there are no more."""
-    scores: Tensor
-    """(Q, n) float64 share of the votes, from 0 to 1; a query's shares add up to 1."""
+    shares: Tensor
+    """(Q, n) float64 share of the votes, from 0 to 1; a query's shares add up to 1. It is no probability: of five images
+    that vote, each has about a fifth."""
     distances: Tensor
     """(Q, n) to the person's nearest image, infinite where there is no more."""
     places: Tensor
@@ -27,7 +28,11 @@ class Candidates(NamedTuple):
 
 
 def vote(
-    people: Tensor, distances: Tensor, distance: Distance = "cosine", weighting: Weighting = "similarity"
+    people: Tensor,
+    distances: Tensor,
+    distance: Distance = "cosine",
+    weighting: Weighting = "similarity",
+    first_decides: Tensor | None = None,
 ) -> Candidates:
     """Let the nearest images of each query vote for their people.
 
@@ -40,13 +45,14 @@ def vote(
         distances: (Q, k), nearest first.
         distance: The distances' distance.
         weighting: "similarity", or "uniform": each vote weighs 1.
+        first_decides: (Q,) bool: queries whose nearest image has all the votes, for it is the query itself.
 
     Raises:
         InputError: The weighting is unknown.
 
     Examples:
         >>> found = vote(torch.tensor([[3, 5, 5, 8]]), torch.tensor([[0.0, 0.25, 0.5, 0.75]]))
-        >>> found.people.tolist(), found.scores.tolist()  # votes of 1, 0.75, 0.5 and 0.25
+        >>> found.people.tolist(), found.shares.tolist()  # votes of 1, 0.75, 0.5 and 0.25
         ([[5, 3, 8]], [[0.5, 0.4, 0.1]])
     """
     if weighting not in get_args(Weighting):
@@ -59,6 +65,9 @@ def vote(
     weights = np.where(who < 0, 0.0, weights)
     hopeless = ~weights.any(axis=1)
     weights[hopeless] = who[hopeless] >= 0
+    if first_decides is not None:
+        alone = first_decides.cpu().numpy() & (who[:, 0] >= 0)
+        weights[alone] = np.arange(who.shape[1]) == 0
     rows, columns = np.nonzero(who >= 0)
     # Neighbours run from the nearest on, so the first of each pair (query, person) is the person's nearest image.
     span = int(who.max(initial=0)) + 1

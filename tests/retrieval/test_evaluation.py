@@ -56,6 +56,25 @@ def test_the_chosen_field_is_scaled_once_and_averaged_with_the_mirror_image(scal
     torch.testing.assert_close(found, normalize(mean) if scaled else mean)
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_sizes_are_averaged_like_mirror_images(flip):
+    def means(images):
+        """Features of any size of image: means of its quarters."""
+        flat = torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+        return Features(flat, flat, flat)
+
+    images = torch.rand(4, 3, 8, 4)
+    seen = [images, torch.nn.functional.interpolate(images, (12, 6), mode="bilinear", antialias=True)]
+    seen += [view.flip(-1) for view in seen] if flip else []
+    expected = normalize(torch.stack([normalize(means(view).embedding) for view in seen]).mean(0))
+    protocol = EvaluationProtocol(flip=flip, scales=[1.0, 1.5])
+    torch.testing.assert_close(embed(means, images, means(images), protocol)[0], expected)
+    alone = embed(means, images, means(images), EvaluationProtocol(scales=[1.5]))[0]
+    torch.testing.assert_close(alone, normalize(means(seen[1]).embedding))
+    assert EvaluationProtocol(scales=[1]).vector_choices == EvaluationProtocol().vector_choices
+    assert protocol.vector_choices != EvaluationProtocol(flip=flip).vector_choices
+
+
 def test_what_the_reranking_reads_comes_too_and_is_averaged_alike():
     images = torch.randn(5, 3, 4, 2).bfloat16()
     features = network(images)

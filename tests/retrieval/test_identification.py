@@ -1,10 +1,15 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from reid_lightning.errors import InputError
+from reid_lightning.retrieval.calibration import Calibration
+from reid_lightning.retrieval.enrolled import person_means
 from reid_lightning.retrieval.identification import Enrolment
+from reid_lightning.retrieval.matches import Side
 from reid_lightning.retrieval.voting import vote
 
 WEIGHTS = {
@@ -64,13 +69,13 @@ def test_candidates_equal_those_of_plain_loops(metric, weighting, k):
         expected = by_loops(enrolled, names, query, k, metric, weighting)
         taken = found.candidates.people[row] >= 0
         assert [found.people[i] for i in found.candidates.people[row][taken]] == [e[0] for e in expected]
-        assert found.candidates.scores[row][taken].tolist() == pytest.approx(
+        assert found.candidates.shares[row][taken].tolist() == pytest.approx(
             [e[1] for e in expected], abs=1e-5
         )
         assert found.candidates.distances[row][taken].tolist() == pytest.approx(
             [e[2] for e in expected], abs=1e-4
         )
-        assert found.candidates.scores[row][~taken].sum() == 0
+        assert found.candidates.shares[row][~taken].sum() == 0
         assert found.candidates.distances[row][~taken].isinf().all()
 
 
@@ -85,12 +90,12 @@ def test_shares_equal_those_of_scikit_learn(metric, k):
     shares = np.zeros((len(queries), len(oracle.classes_)))
     column = {name: place for place, name in enumerate(oracle.classes_)}
     for row in range(len(queries)):
-        for person, score in zip(found.candidates.people[row], found.candidates.scores[row], strict=True):
+        for person, score in zip(found.candidates.people[row], found.candidates.shares[row], strict=True):
             if person >= 0:
                 shares[row, column[found.people[person]]] = score
     np.testing.assert_allclose(shares, oracle.predict_proba(queries), atol=1e-5)
     assert found.names == oracle.predict(queries).tolist()
-    assert found.candidates.scores.sum(dim=1).tolist() == pytest.approx([1.0] * len(queries))
+    assert found.candidates.shares.sum(dim=1).tolist() == pytest.approx([1.0] * len(queries))
 
 
 def test_of_equal_votes_the_nearer_image_wins_then_the_earlier():
@@ -101,13 +106,13 @@ def test_of_equal_votes_the_nearer_image_wins_then_the_earlier():
     found = vote(people, distances, weighting="uniform")
     assert found.people.tolist() == [[4, 2], [7, 1]]
     assert found.places.tolist() == [[0, 1], [0, 2]]
-    assert found.scores.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    assert found.shares.tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
 
 def test_neighbours_that_resemble_nobody_still_vote():
     found = vote(torch.tensor([[1, 2, 2, -1]]), torch.tensor([[1.2, 1.4, 1.6, torch.inf]]))
     assert found.people.tolist() == [[2, 1]]
-    assert found.scores.tolist() == [[pytest.approx(2 / 3), pytest.approx(1 / 3)]]
+    assert found.shares.tolist() == [[pytest.approx(2 / 3), pytest.approx(1 / 3)]]
 
 
 def test_a_query_beyond_the_threshold_is_unknown_and_one_on_it_is_known():
@@ -116,6 +121,151 @@ def test_a_query_beyond_the_threshold_is_unknown_and_one_on_it_is_known():
     queries = torch.tensor([[3.0, 0.0], [4.0, 0.0], [9.0, 0.0]])
     assert enrolment.identify(queries, k=1).names == ["a", "a", "b"]
     assert enrolment.identify(queries, k=1, threshold=3.0).names == ["a", None, "b"]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "sqeuclidean"])
+def test_an_enrolled_image_is_named_after_itself_whoever_else_is_near(metric):
+    enrolment = Enrolment(metric)
+    near = torch.tensor([[1.0, 0.1], [1.0, 0.11], [1.0, 0.12], [1.0, 0.13]])
+    enrolment.add(torch.cat([torch.tensor([[1.0, 0.0]]), near]), ["Ada"] + ["Bo"] * 4)
+    rounded = torch.tensor([[1.0, 1e-6], [1.0, 0.02]])
+    found = enrolment.identify(rounded, k=5)
+    assert found.names == ["Ada", "Bo"]
+    assert found.same_image.tolist() == [True, False]
+    assert found.candidates.shares[0].tolist() == [1.0, 0.0]
+    assert found.nearest_images[0].tolist() == [0, 1]
+    mean = enrolment.identify(rounded, k=1, per_person="mean")
+    assert (mean.names, mean.same_image.tolist()) == (["Ada", "Ada"], [True, False])
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_the_mean_of_a_person_is_compared_and_its_nearest_image_shown(metric):
+    enrolled, names, queries = people_around_centres(3)
+    enrolment = Enrolment(metric)
+    enrolment.add(torch.from_numpy(enrolled), names)
+    found = enrolment.identify(torch.from_numpy(queries), k=3, per_person="mean")
+
+    def unit(rows):
+        return rows / np.linalg.norm(rows, axis=-1, keepdims=True) if metric == "cosine" else rows
+
+    def far(a, b):
+        return 1 - unit(a) @ unit(b) if metric == "cosine" else np.linalg.norm(a - b)
+
+    means = {
+        name: np.mean([unit(row) for row, who in zip(enrolled, names, strict=True) if who == name], axis=0)
+        for name in names
+    }
+    for row, query in enumerate(queries):
+        distances = {name: far(query, mean) for name, mean in means.items()}
+        wanted = sorted(distances, key=distances.get)[:3]
+        assert [found.people[person] for person in found.candidates.people[row]] == wanted
+        assert found.candidates.distances[row].tolist() == pytest.approx(
+            [distances[name] for name in wanted], abs=1e-5
+        )
+        for place, name in enumerate(wanted):
+            images = [image for image, who in enumerate(names) if who == name]
+            nearest = min(images, key=lambda image: far(query, enrolled[image]))
+            assert found.nearest_images[row, place] == nearest
+    assert found.known.all()
+    assert not enrolment.identify(torch.from_numpy(queries), threshold=1e-6, per_person="mean").known.any()
+    enrolment.add(torch.from_numpy(queries[:1]), ["new"])
+    assert enrolment.identify(torch.from_numpy(queries[:1]), per_person="mean").names == ["new"]
+
+
+def test_images_of_a_person_that_cancel_out_are_the_first_of_them():
+    means = person_means(
+        torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, -3.0]]), torch.tensor([0, 1, 1]), "cosine"
+    )
+    assert means.tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def calibrated(people=60):
+    """The calibration of people around centres."""
+    vectors, names, queries = people_around_centres(5, people=people, images=4, queries=people * 2, noise=0.3)
+    draw = np.random.default_rng(5)  # draws the same centres and queries' people again
+    draw.normal(size=(people, 8))
+    asked = draw.integers(people, size=people * 2)
+    who = torch.tensor([int(name[1:]) for name in names])
+    calibration = Calibration.fit(
+        Side(torch.from_numpy(queries), torch.from_numpy(asked)), Side(torch.from_numpy(vectors), who)
+    )
+    assert calibration is not None
+    return calibration
+
+
+def test_a_file_alone_knows_its_threshold_and_probabilities(tmp_path):
+    calibration = calibrated()
+    vectors, names, queries = people_around_centres(6, people=20, noise=0.3)
+    enrolment = Enrolment(calibration=calibration)
+    enrolment.add(torch.from_numpy(vectors), names)
+    enrolment.save(tmp_path / "people.npz")
+    again = Enrolment.load(tmp_path / "people.npz")
+    assert again.calibration.as_dict() == calibration.as_dict()
+    for rate in (None, 0.05, 0.3):
+        found = again.identify(torch.from_numpy(queries), false_accepts=rate)
+        wanted, measured = calibration.strangers.threshold(rate or 0.01, 20, len(names) / 20)
+        assert (found.threshold, found.measured) == (wanted, measured)
+        best = found.candidates.distances[:, 0]
+        assert torch.equal(found.known, best <= wanted)
+        there = found.candidates.people >= 0
+        np.testing.assert_allclose(
+            found.pair_probabilities[there],
+            calibration.probability(found.candidates.distances[there].numpy()),
+        )
+        assert not found.pair_probabilities[~there].any()
+    means = again.identify(torch.from_numpy(queries), false_accepts=0.1, per_person="mean")
+    assert means.threshold == calibration.strangers_to_means.threshold(0.1, 20, len(names) / 20)[0]
+    assert torch.equal(means.known, means.candidates.distances[:, 0] <= means.threshold)
+    again.calibration = Calibration.from_dict({**calibration.as_dict(), "strangers_to_means": None})
+    with pytest.raises(InputError, match="of an earlier version and has no thresholds for means"):
+        again.identify(torch.from_numpy(queries), per_person="mean")
+    assert again.identify(torch.from_numpy(queries), per_person="mean", false_accepts=1).known.all()
+    again.calibration = calibration
+    everybody = again.identify(torch.from_numpy(queries), false_accepts=1)
+    assert everybody.known.all()
+    assert everybody.threshold is None
+    assert again.identify(torch.from_numpy(queries), threshold=0.25).threshold == 0.25
+    itself = again.identify(torch.from_numpy(vectors))
+    assert itself.names == names
+    assert itself.pair_probabilities[:, 0].min() > 0.9
+    means = again.identify(torch.from_numpy(vectors), per_person="mean")
+    assert means.pair_probabilities[means.same_image, 0].min() > 0.9
+    with Enrolment.changing(tmp_path / "people.npz") as people:
+        people.remove("p00")
+    assert Enrolment.load(tmp_path / "people.npz").calibration.as_dict() == calibration.as_dict()
+
+
+def test_files_without_and_with_a_damaged_calibration(tmp_path):
+    arrays = {
+        "vectors": np.eye(2, dtype=np.float32),
+        "names": np.array(["a", "b"]),
+        "images": np.array(["", ""]),
+        "distance": np.array("cosine"),
+        "model": np.array("m"),
+    }
+    np.savez(tmp_path / "earlier.npz", **arrays)
+    earlier = Enrolment.load(tmp_path / "earlier.npz")
+    assert earlier.calibration is None
+    found = earlier.identify(torch.eye(2))
+    assert (found.names, found.threshold, found.pair_probabilities) == (["a", "b"], None, None)
+    with pytest.raises(InputError, match="these people were enrolled with a model that has none"):
+        earlier.identify(torch.eye(2), false_accepts=0.1)
+    good = calibrated().as_dict()
+    for text in ("{", "[1]", "null", "[" * 100_000, json.dumps({**good, "kind": "spline"}), '{"a": NaN}'):
+        np.savez(tmp_path / "bad.npz", **arrays, calibration=np.array(text))
+        with pytest.raises(InputError, match=r"The calibration in .*bad\.npz cannot be read \(") as refused:
+            Enrolment.load(tmp_path / "bad.npz")
+        assert "\n" not in str(refused.value)
+    np.savez(
+        tmp_path / "bad.npz", **{**arrays, "distance": np.array("euclidean")}, calibration=json.dumps(good)
+    )
+    with pytest.raises(
+        InputError, match=r"bad\.npz: The calibration is of the distance cosine and not of euclid"
+    ):
+        Enrolment.load(tmp_path / "bad.npz")
+    np.savez(tmp_path / "bad.npz", **arrays, calibration=np.array([1.0, 2.0]))
+    with pytest.raises(InputError, match="is not a file of enrolled people"):
+        Enrolment.load(tmp_path / "bad.npz")
 
 
 def test_people_come_and_go_without_training():
@@ -211,6 +361,12 @@ def test_bad_input_is_named_and_changes_nothing(tmp_path):
         enrolment.identify(torch.eye(2), k=0)
     with pytest.raises(InputError, match="weighting 'votes' is unknown"):
         enrolment.identify(torch.eye(2), weighting="votes")
+    with pytest.raises(InputError, match="per_person 'median' is unknown; choose one of all, mean"):
+        enrolment.identify(torch.eye(2), per_person="median")
+    with pytest.raises(InputError, match="A false accept rate must lie above 0 and up to 1, got 0"):
+        enrolment.identify(torch.eye(2), false_accepts=0)
+    with pytest.raises(InputError, match="Give a false accept rate or a threshold, not both"):
+        enrolment.identify(torch.eye(2), threshold=0.1, false_accepts=0.1)
     with pytest.raises(InputError, match="Distance 'manhattan' is unknown"):
         Enrolment("manhattan")
     with pytest.raises(InputError, match="There is no file"):

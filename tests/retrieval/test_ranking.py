@@ -4,6 +4,7 @@ import pytest
 import torch
 from helpers import run_python
 from sides import sides
+from sklearn.metrics import average_precision_score
 
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval import ranking as module
@@ -39,7 +40,12 @@ def oracle(query, gallery, query_ids, gallery_ids, query_cameras, gallery_camera
             entries.append((round(distance, 9), bool(same)))  # rounded: equal distances are equal
         entries.sort()  # False, a wrong image, sorts before True
         ranks = [r for r, (_, same) in enumerate(entries, start=1) if same]
-        rows.append((*scores_of(ranks), ranks[0], len(ranks)) if ranks else (*[math.nan] * 4, 0))
+        at_3 = sum(sum(other <= r for other in ranks) / r for r in ranks if r <= 3) / max(
+            1, min(3, len(ranks))
+        )
+        rows.append(
+            (*scores_of(ranks), ranks[0], len(ranks), at_3) if ranks else (*[math.nan] * 4, 0, math.nan)
+        )
     return torch.tensor(rows, dtype=torch.float64)
 
 
@@ -74,8 +80,11 @@ def test_random_problems_equal_the_plain_loop(distance):
             with pytest.raises(InputError, match=r"None of the \d+ queries"):
                 rank(*sides(*problem), distance=distance, camera_policy=policy)
             continue
-        ranking = rank(*sides(*problem), distance=distance, camera_policy=policy, chunk_size=1 + seed % 7)
-        got = torch.stack([column.double() for column in vars(ranking).values()], dim=1)
+        ranking = rank(
+            *sides(*problem), distance=distance, camera_policy=policy, chunk_size=1 + seed % 7, map_at=[3]
+        )
+        columns = vars(ranking) | {"ap_at": ranking.ap_at[3]}
+        got = torch.stack([column.double() for column in columns.values()], dim=1)
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-12, equal_nan=True)
         valid = expected[expected[:, 4] > 0]
         assert ranking.mean_ap == pytest.approx(valid[:, 0].mean().item(), abs=1e-12)
@@ -86,6 +95,39 @@ def test_random_problems_equal_the_plain_loop(distance):
         without_match += ranking.queries_without_match
     assert compared > 150
     assert without_match > 50
+
+
+@pytest.mark.parametrize(
+    ("ranks", "average_precision", "trapezoid", "inp"),
+    [
+        ([1, 2, 4, 7], 0.830357, 0.811012, 0.571429),
+        ([2], 0.5, 0.25, 0.5),
+        ([1, 3], 0.833333, 0.791667, 0.666667),
+        ([2, 5, 9], 0.411111, 0.288889, 0.333333),
+    ],
+)
+def test_ap_at_k_by_hand(ranks, average_precision, trapezoid, inp):
+    gallery = torch.arange(1.0, 11.0)[:, None]
+    gallery_ids = torch.tensor([int(r in ranks) for r in range(1, 11)])
+    one = sides(torch.zeros(1, 1), gallery, torch.tensor([1]), gallery_ids)
+    found = rank(*one, distance="euclidean", map_at=[1, 2, 10]).summary()
+    assert round(found["mAP@10"], 6) == average_precision  # the whole gallery: the plain AP
+    assert found["mAP@1"] == float(1 in ranks)
+    assert found["mAP@2"] == pytest.approx(
+        {(1, 2, 4, 7): 1.0, (2,): 0.5, (1, 3): 0.5, (2, 5, 9): 0.25}[tuple(ranks)]
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ap_at_the_gallerys_length_is_that_of_scikit_learn(seed):
+    generator = torch.Generator().manual_seed(seed)
+    query, gallery = torch.rand(6, 5, generator=generator), torch.rand(40, 5, generator=generator)
+    people = torch.arange(40) % 6
+    ranking = rank(*sides(query, gallery, torch.arange(6), people), distance="euclidean", map_at=[40])
+    for row in range(6):
+        scores = -torch.cdist(query[row : row + 1], gallery)[0]
+        expected = average_precision_score((people == row).numpy(), scores.numpy())
+        assert ranking.ap_at[40][row].item() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
