@@ -37,7 +37,7 @@ class AlignedReIDLoss(MetricLoss):
         tensor(0.5000)
     """
 
-    spec = LossSpec(reads=("stripes",), takes_padding=True)
+    spec = LossSpec(of_triplets=True, reads=("stripes",), takes_padding=True)
 
     def __init__(self, margin: float = 0.3, local_margin: float = 0.3, local_weight: float = 1.0) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ class CentroidTripletLoss(MetricLoss):
         tensor(0.2500)
     """
 
-    spec = LossSpec(forms_own_pairs=True)
+    spec = LossSpec(of_triplets=True, forms_own_pairs=True)
 
     def __init__(self, margin: float = 0.3, squared: bool = True, normalize: bool = False) -> None:
         super().__init__()

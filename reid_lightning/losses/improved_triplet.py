@@ -35,7 +35,7 @@ class ImprovedTripletLoss(MetricLoss):
         tensor(0.9000)
     """
 
-    spec = LossSpec(takes_padding=True)
+    spec = LossSpec(of_triplets=True, takes_padding=True)
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ class LosslessTripletLoss(MetricLoss):
         tensor(True)
     """
 
-    spec = LossSpec(takes_padding=True)
+    spec = LossSpec(of_triplets=True, takes_padding=True)
     normalize = True
     squared = True
 
@@ -52,8 +52,17 @@ class LosslessTripletLoss(MetricLoss):
         )
         return LossOutput(loss, diagnostics)
 
+    def pull(self, squared: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what squared distances to positives cost, and the slopes, element by element."""
+        argument = 1 + self.eps - squared.clamp(0, LARGEST) / self.beta
+        return -argument.log(), 1 / (self.beta * argument)
+
+    def push(self, squared: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what squared distances to negatives cost, and the slopes, element by element."""
+        argument = 1 + self.eps - (LARGEST - squared.clamp(0, LARGEST)) / self.beta
+        return -argument.log(), -1 / (self.beta * argument)
+
     def _cost(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        near = 1 + self.eps - positive.clamp(0, LARGEST) / self.beta
-        far = 1 + self.eps - (LARGEST - negative.clamp(0, LARGEST)) / self.beta
-        costs = -near.log() - far.log()
-        return costs, (1 / (self.beta * near)).expand_as(costs), -1 / (self.beta * far)
+        (near, near_slope), (far, far_slope) = self.pull(positive), self.push(negative)
+        costs = near + far
+        return costs, near_slope.expand_as(costs), far_slope

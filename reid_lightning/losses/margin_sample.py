@@ -28,7 +28,7 @@ class MarginSampleLoss(MetricLoss):
         tensor(2.5000)
     """
 
-    spec = LossSpec(forms_own_pairs=True)
+    spec = LossSpec(of_triplets=True, forms_own_pairs=True)
 
     def __init__(self, margin: float = 0.3, normalize: bool = False) -> None:
         super().__init__()

@@ -34,7 +34,7 @@ class QuadrupletLoss(MetricLoss):
         tensor(0.7000)
     """
 
-    spec = LossSpec(forms_own_pairs=True)
+    spec = LossSpec(of_triplets=True, forms_own_pairs=True)
 
     def __init__(
         self,

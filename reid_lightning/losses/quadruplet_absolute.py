@@ -34,7 +34,7 @@ class AbsoluteQuadrupletLoss(MetricLoss):
         tensor(1.1000)
     """
 
-    spec = LossSpec(forms_own_pairs=True)
+    spec = LossSpec(of_triplets=True, forms_own_pairs=True)
 
     def __init__(self, margin: float = 0.3, bound: float = 0.7, normalize: bool = True) -> None:
         super().__init__()

@@ -24,6 +24,8 @@ class LossSpec:
             many there are.
         per_image: It is a mean over images, and every process may take it over its own.
         needs_positives: It compares images of one person, so that a batch must hold several.
+        of_triplets: It wants an anchor's negatives farther than its positives, by `margin` where it has one, as Euclidean
+            distances or, where it has a true `squared`, their squares.
         keeps_state: It keeps something from step to step (centers), and must see the same batch in all processes.
     """
 
@@ -32,6 +34,7 @@ class LossSpec:
     takes_padding: bool = False
     per_image: bool = False
     needs_positives: bool = True
+    of_triplets: bool = False
     keeps_state: bool = False
 
 
@@ -106,3 +109,8 @@ def compares_unit_vectors(loss: nn.Module) -> bool:
     """Return whether a loss scales embeddings to length 1; those of pytorch-metric-learning do so in their distance."""
     distance = getattr(loss, "distance", None)
     return bool(getattr(loss, "normalize", False) or getattr(distance, "normalize_embeddings", False))
+
+
+def margin_of(loss: nn.Module) -> float | None:
+    """Return the gap of two distances that a loss of triplets asks for; None where it asks for ever more."""
+    return None if getattr(loss, "soft_margin", False) else getattr(loss, "margin", None)

@@ -37,7 +37,7 @@ class TripletLoss(MetricLoss):
         tensor(0.5000)
     """
 
-    spec = LossSpec(takes_padding=True)
+    spec = LossSpec(of_triplets=True, takes_padding=True)
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ class WeightedTripletLoss(MetricLoss):
         tensor(0.5000)
     """
 
-    spec = LossSpec(forms_own_pairs=True)
+    spec = LossSpec(of_triplets=True, forms_own_pairs=True)
 
     def __init__(self, margin: float = 0.3, soft_margin: bool = False, normalize: bool = False) -> None:
         super().__init__()

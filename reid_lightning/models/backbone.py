@@ -19,10 +19,12 @@ class Encoded(NamedTuple):
     Attributes:
         map: (B, C, h, w) feature map.
         token: (B, C) class token of a transformer that has one.
+        earlier: (B, 1 + N, C) class token and patches of such a transformer before its last block, where it gives them.
     """
 
     map: Tensor
     token: Tensor | None = None
+    earlier: Tensor | None = None
 
 
 class Backbone(nn.Module):
@@ -41,10 +43,14 @@ class Backbone(nn.Module):
 
     Attributes:
         has_token: Whether it gives a class token.
+        gives_earlier: Whether it gives the tokens before its last block.
+        reads_cameras: Whether it takes the cameras of the images, as `cameras` of `forward` and `encode`.
         held: Whether the whole backbone stays as it is for now (`training.callbacks.FreezeBackbone`).
     """
 
     has_token: bool = False
+    gives_earlier: bool = False
+    reads_cameras: bool = False
 
     def __init__(
         self,
@@ -99,6 +105,15 @@ class Backbone(nn.Module):
         for layer in self._frozen:
             layer.eval()
         return self
+
+
+def takes_one_size(backbone: nn.Module) -> bool:
+    """Return whether a backbone takes images of the size alone that it was built for, as a ViT does.
+
+    It says so itself in an attribute of this name, or a part of it does in timm's words.
+    """
+    strict = (getattr(module, "strict_img_size", False) for module in backbone.modules())
+    return bool(getattr(backbone, "takes_one_size", False)) or any(strict)
 
 
 def load_file(body: nn.Module, weights: str | Path | None) -> None:

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from reid_lightning.models.backbone import Backbone
+from reid_lightning.models.backbone import Backbone, Encoded
 
 
 class Branch(nn.Module):
@@ -21,13 +21,17 @@ class Branch(nn.Module):
 
 
 class Parts(Branch):
-    """A branch that sees the images and the backbone's map.
+    """A branch that sees the images and what the backbone makes of them.
+
+    A subclass that needs the map alone computes `forward`; one that needs more, `of_encoded`.
 
     Attributes:
         local_shape: (S, d) of the features that it gives; None without any.
         pooled_features: Dimensions of the vector that it gives in place of the pooling's; None where pooling stays.
+        reads_token: Whether it needs the class token, or what comes before it.
     """
 
+    reads_token: ClassVar[bool] = False
     local_shape: tuple[int, int] | None = None
     pooled_features: int | None = None
 
@@ -39,6 +43,17 @@ class Parts(Branch):
             maps: (B, C, h, w) of the backbone.
         """
         raise NotImplementedError
+
+    def of_encoded(self, images: Tensor, encoded: Encoded) -> tuple[Tensor | None, Tensor | None]:
+        """Return what `forward` does, of (B, 3, H, W) normalised images and all that the backbone makes of them."""
+        return self(images, encoded.map)
+
+    def adopt(self, backbone: nn.Module) -> None:
+        """Take over what it needs of the backbone that it is put beside, once, when the network is built.
+
+        Raises:
+            InputError: It is not a backbone that it can be put beside.
+        """
 
 
 class VectorHeads(Branch):

@@ -3,6 +3,7 @@
 A neck maps (B, C) to three tables: what metric losses read, what retrieval compares, what the classifier reads.
 """
 
+import torch
 from torch import Tensor, nn
 
 from reid_lightning.config.declared import ignores
@@ -29,6 +30,37 @@ class BNNeck(nn.Module):
         """Return (B, C) before, after and after the normalisation."""
         after = self.norm(pooled)
         return pooled, after, after
+
+
+class ProjectedNeck(nn.Module):
+    """A linear layer without a shift, and batch normalisation after it.
+
+    SOLIDER's reduced feature (Chen et al. 2023) is the projected vector alone. CLIP-ReID (Li et al. 2023, Sec. 3.4) compares
+    it beside the pooled vector, each of both normalised by itself; one normalisation of the joined vector is the same, as it
+    takes each dimension alone. Metric losses read the vector before the normalisation, whose shift stays 0, classifier and
+    retrieval the one after it.
+
+    Args:
+        in_features: Dimensions C of the pooled vector.
+        projection_size: Dimensions P of the projected vector.
+        keep_pooled: Whether the pooled vector stays, in front of the projected one: C + P dimensions instead of P.
+    """
+
+    def __init__(self, in_features: int, projection_size: int = 512, keep_pooled: bool = False) -> None:
+        super().__init__()
+        self.keep_pooled = keep_pooled
+        self.out_features = projection_size + (in_features if keep_pooled else 0)
+        self.projection = nn.Linear(in_features, projection_size, bias=False)
+        self.norm = nn.BatchNorm1d(self.out_features)
+        self.norm.bias.requires_grad_(False)
+
+    def forward(self, pooled: Tensor) -> Vectors:
+        """Return (B, P) or (B, C + P) before, after and after the normalisation."""
+        before = self.projection(pooled)
+        if self.keep_pooled:
+            before = torch.cat([pooled, before], dim=1)
+        after = self.norm(before)
+        return before, after, after
 
 
 @ignores("batch_norm", "there is no hidden layer to normalize", hidden_size=None)

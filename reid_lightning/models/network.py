@@ -1,6 +1,7 @@
 """The network: input normalisation, backbone, pooling, neck and classifier."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,10 +63,13 @@ class ReIDNetwork(nn.Module):
         self.backbone = backbone
         channels = int(backbone.out_channels)  # type: ignore[arg-type]
         self.parts = parts(channels) if parts else None
+        if self.parts is not None:
+            self.parts.adopt(backbone)
         pooled = self.parts.pooled_features if self.parts else None
         pooling = AveragePooling() if pooling is None else pooling
         self.pooling = pooling if pooled is None else None
-        self._reads_token = bool(getattr(self.pooling, "reads_token", False))
+        self._reads_token = any(getattr(part, "reads_token", False) for part in (self.pooling, self.parts))
+        self._reads_cameras = bool(getattr(backbone, "reads_cameras", False))
         if self._reads_token and not getattr(backbone, "has_token", False):
             raise InputError(NO_TOKEN)
         self.neck = neck(pooled or channels)
@@ -81,27 +85,36 @@ class ReIDNetwork(nn.Module):
             self.classifier = classifier(classified, num_identities)
         self.descriptor = descriptor(backbone) if descriptor else None
 
-    def forward(self, images: Tensor) -> Features:
-        """Return the features of (B, 3, H, W) images, uint8 or float in [0, 1]."""
+    def forward(self, images: Tensor, cameras: Tensor | None = None) -> Features:
+        """Return the features of a batch.
+
+        Args:
+            images: (B, 3, H, W), uint8 or float in [0, 1].
+            cameras: (B,) int64, of each image its camera's position among those of the training, -1 for any other; a
+                backbone that knows no cameras does not look at them. None: none is known.
+        """
         images = self.normalize(images)
         if self.descriptor is None or self.training:
-            return self._features(images, self._encode(images))
+            return self._features(images, self._encode(images, cameras))
         last, descriptor = self.descriptor(self.backbone, images)
         # A descriptor sees maps alone: a class token costs another pass.
-        encoded = self._encode(images) if self._reads_token else Encoded(last)
+        encoded = self._encode(images, cameras) if self._reads_token else Encoded(last)
         return self._features(images, encoded).with_extra(self.descriptor.gives, descriptor)
 
-    def _encode(self, images: Tensor) -> Encoded:
-        return self.backbone.encode(images) if self._reads_token else Encoded(self.backbone(images))  # type: ignore[operator]
+    def _encode(self, images: Tensor, cameras: Tensor | None) -> Encoded:
+        backbone: Any = self.backbone
+        known = {"cameras": cameras} if self._reads_cameras else {}
+        return backbone.encode(images, **known) if self._reads_token else Encoded(backbone(images, **known))
 
     def _features(self, images: Tensor, encoded: Encoded) -> Features:
         """Return the features of (B, 3, H, W) normalised images that the backbone has encoded.
 
         Scores that heads add join what is classified and compared.
         """
-        pooled, local = self.parts(images, encoded.map) if self.parts is not None else (None, None)
+        pooled, local = self.parts.of_encoded(images, encoded) if self.parts is not None else (None, None)
         if self.pooling is not None:
-            pooled = self.pooling(encoded.token if self._reads_token else encoded.map)
+            by_token = getattr(self.pooling, "reads_token", False)
+            pooled = self.pooling(encoded.token if by_token else encoded.map)
         features = Features(*self.neck(pooled))
         if self.parts is not None:
             features = features.with_extra(self.parts.gives, local)

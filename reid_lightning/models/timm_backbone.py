@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-import timm
 import torch
-from timm.models import group_parameters
-from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 from torch.nn import functional
 
 from reid_lightning.models.backbone import IMAGENET, Backbone, Encoded, load_file
 from reid_lightning.models.feed import PLAIN, Feed, fed_by, of_timm
+from reid_lightning.models.lean_timm import timm
 from reid_lightning.models.lora import add_lora
 from reid_lightning.models.pip_weights import PACKAGES, feed_of_package, installed_file
 from reid_lightning.models.strides import (
@@ -24,10 +22,12 @@ from reid_lightning.models.strides import (
     skeleton,
     undo_last_stride,
 )
+from reid_lightning.models.swin_windows import pad_windows as pad_windows_of
+from reid_lightning.models.swin_windows import require_swin
 from reid_lightning.models.weights import download, reach
 
 
-def _as_timm(name: str, weights: str | None) -> Feed:
+def as_timm(name: str, weights: str | None) -> Feed:
     """Return how timm, or the package that the weights come from, evaluates a model; from scratch nothing is said."""
     if weights is None:
         return PLAIN
@@ -37,7 +37,7 @@ def _as_timm(name: str, weights: str | None) -> Feed:
     return PLAIN if config is None else of_timm(config, name)
 
 
-@fed_by(_as_timm)
+@fed_by(as_timm)
 class TimmBackbone(Backbone):
     """Any timm model as a backbone; a transformer's patch tokens become the map.
 
@@ -58,6 +58,8 @@ class TimmBackbone(Backbone):
         lora: `rank`, `alpha` and `targets` of `lora.add_lora`; None trains all weights.
         drop_path_rate: Probability that the last block is skipped in training, falling to 0 at the first (Huang et al.
             2016). None: the model's own.
+        pad_windows: Pad the maps of a Swin to whole windows before these are shifted, and keep the windows' size where a map
+            is smaller: what OpenMMLab's Swin does, and SOLIDER's. False: as timm does.
 
     Raises:
         ValueError: The name is unknown, `imagenet` is asked for and timm has no weights of this model, or the model lacks
@@ -78,6 +80,7 @@ class TimmBackbone(Backbone):
         stages: Sequence[int] | None = None,
         gradient_checkpointing: bool = False,
         lora: Mapping[str, Any] | None = None,
+        pad_windows: bool = False,
     ) -> None:
         if last_stride not in (1, 2):
             raise ValueError(f"last_stride must be 1 or 2, got {last_stride}")
@@ -95,6 +98,9 @@ class TimmBackbone(Backbone):
             arguments["img_size"] = tuple(image_size)
         if drop_path_rate is not None:
             arguments["drop_path_rate"] = drop_path_rate
+        if pad_windows:
+            require_swin(name)
+            arguments["always_partition"] = True
         pixels = image_size or (config.input_size[1:] if config is not None else (224, 224))
         if patch_stride is not None:
             patch = patch_size_of(name, patch_stride)
@@ -116,6 +122,8 @@ class TimmBackbone(Backbone):
             overlap_patches(body, pixels, patch_stride)
         if last_stride == 1:
             undo_last_stride(body, name, pixels)
+        if pad_windows:
+            pad_windows_of(body)
         _normalize_tokens(body)
         _let_merging_shift(body)
         load_file(body, file)
@@ -125,8 +133,9 @@ class TimmBackbone(Backbone):
         if lora is not None:
             _add_lora(body, lora)
         super().__init__(
-            body, layers, int(body.num_features), frozen_layers, _timm_depths(body), _as_timm(name, weights)
+            body, layers, int(body.num_features), frozen_layers, _timm_depths(body), as_timm(name, weights)
         )
+        self.takes_one_size = patch_stride is not None or (config is not None and config.fixed_input_size)
         self._name, self._pixels = name, (int(pixels[0]), int(pixels[1]))
         self.has_token = getattr(body, "cls_token", None) is not None and stages is None
         self._earlier: list[int] | None = None
@@ -285,7 +294,7 @@ def _normalize_tokens(body: Any) -> None:
 def _let_merging_shift(body: nn.Module) -> None:
     """Give the layers of a Swin that merge patches a bias of zeros, where SOLIDER's weights have their shift."""
     for module in body.modules():
-        if isinstance(module, PatchMerging):
+        if isinstance(module, timm.models.swin_transformer.PatchMerging):
             module.reduction.bias = nn.Parameter(torch.zeros(module.reduction.out_features))
 
 
@@ -304,7 +313,7 @@ def _timm_layers(body: Any) -> list[nn.Module]:
     """
     if not hasattr(body, "group_matcher"):
         return [part for part in body.children() if next(part.parameters(), None) is not None]
-    numbered: dict[int, list[str]] = group_parameters(body, body.group_matcher(coarse=False))
+    numbered: dict[int, list[str]] = timm.models.group_parameters(body, body.group_matcher(coarse=False))
     return [_owners(body, set(numbered[number])) for number in sorted(numbered)]
 
 

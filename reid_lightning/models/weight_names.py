@@ -62,7 +62,10 @@ def _take_in_semantics(renamed: dict[str, Tensor], found: Mapping[str, Tensor]) 
         reduction = f"layers.{stage + 1}.downsample.reduction"
         names = [f"semantic_embed_{part}.{stage}" for part in ("w", "b")]
         if all(f"{name}.weight" in found for name in names) and f"{reduction}.weight" in renamed:
-            scale, shift = (found[f"{name}.weight"] @ control + found[f"{name}.bias"] for name in names)
+            scale, shift = (
+                found[f"{name}.weight"] @ control.to(found[f"{name}.weight"]) + found[f"{name}.bias"]
+                for name in names
+            )
             renamed[f"{reduction}.weight"] = (
                 functional.softplus(scale)[:, None] * renamed[f"{reduction}.weight"]
             )

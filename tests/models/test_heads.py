@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from reid_lightning.models.necks import BNNeck, LinearNeck, NoNeck
+from reid_lightning.models.necks import BNNeck, LinearNeck, NoNeck, ProjectedNeck
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.models.normalization import IMAGENET_MEAN, IMAGENET_STD, InputNormalization
 from reid_lightning.models.pooling import AveragePooling, GeMPooling, MaxPooling
@@ -52,6 +52,20 @@ def test_bnneck_splits_metric_and_retrieval_vectors_and_never_shifts():
     torch.testing.assert_close(embedding.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
     assert not neck.norm.bias.requires_grad
     assert torch.equal(neck.norm.bias, torch.zeros(4))
+
+
+@pytest.mark.parametrize("keep_pooled", [False, True])
+def test_a_projected_vector_is_normalised_alone_or_beside_the_pooled_one(keep_pooled):
+    neck, pooled = ProjectedNeck(4, 3, keep_pooled), 5 + 3 * torch.randn(64, 4)
+    metric, embedding, classifier = neck(pooled)
+    projected = torch.einsum("bi,oi->bo", pooled, neck.projection.weight)
+    parts = [pooled, projected] if keep_pooled else [projected]
+    torch.testing.assert_close(metric, torch.cat(parts, 1))
+    # Each part has a normalisation of its own in CLIP-ReID.
+    torch.testing.assert_close(embedding, torch.cat([BNNeck(part.shape[1])(part)[1] for part in parts], 1))
+    assert embedding is classifier
+    assert neck.out_features == embedding.shape[1] == (7 if keep_pooled else 3)
+    assert not neck.norm.bias.requires_grad
 
 
 def test_linear_neck_builds_kiels_layers():

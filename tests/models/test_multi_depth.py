@@ -108,6 +108,21 @@ def test_gains_are_the_mean_over_all_triples_however_they_are_batched(planted):
     assert whole.gains[0].tolist() == sorted(whole.gains[0].tolist(), reverse=True)
 
 
+def test_mean_distances_are_those_of_whole_smoothed_maps_however_they_are_batched(planted):
+    descriptor = MultiDepthDescriptor(planted, layers=[0, 1], box=3)
+    images = next(planted_triples(1, 6, torch.Generator().manual_seed(5)))
+    found = descriptor.mean_distances(planted, [images[:6], images[6:]])
+    with torch.no_grad():
+        layers = [planted.body.first(images), planted.body(images)]
+    for (same, different), maps in zip(found, layers, strict=True):
+        smoothed = smoothed_by_scipy(maps, (8, 4), 3).reshape(6, 3, 4, -1)
+        for other, means in ((1, same), (2, different)):
+            expected = np.linalg.norm(smoothed[:, 0] - smoothed[:, other], axis=-1).mean(axis=0)
+            np.testing.assert_allclose(means.numpy(), expected, atol=1e-5)
+    with pytest.raises(InputError, match="no triples"):
+        descriptor.mean_distances(planted, [])
+
+
 def test_descriptor_equals_plain_loops(planted):
     descriptor = MultiDepthDescriptor(planted, filters=2, box=3, stride=2)
     descriptor.explore(planted, planted_triples(2, 4, torch.Generator().manual_seed(4)))
