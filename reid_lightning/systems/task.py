@@ -10,22 +10,26 @@ A task is named by a `_target_` under the config's key `tasks`, which an option 
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from reid_lightning.data.datamodule import ReIDDataModule
-from reid_lightning.data.dataset import Columns
 from reid_lightning.losses.spec import LossOutput
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.reporting.page import Picture
+from reid_lightning.reporting.tables import Table
+from reid_lightning.retrieval.calibration import Calibration
 from reid_lightning.retrieval.evaluation import EvaluationRows
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
+
+if TYPE_CHECKING:  # the data module brings Lightning along, which a trained model does not need
+    from reid_lightning.data.datamodule import ReIDDataModule
+    from reid_lightning.data.dataset import Columns
 
 Gather = Callable[[Tensor], Tensor]
 
@@ -41,17 +45,20 @@ class Run:
         datamodule: After its setup; holds table and images.
         protocol: How embeddings are compared.
         device: Where the network is.
-        ranking: Of the last evaluation; None where there was none.
+        ranking: Of the last evaluation; None where there was none, or where nobody is known whom it showed.
         rows: What was ranked then.
         resumed: Whether training continues from a checkpoint.
         steps: Do so many steps of everything and leave no files (a trial run); None for all.
         stage: Names a stage of the run, whose seconds are counted apart.
+        calibration: What the model's distances mean, from its validation people; None where it is not known.
+        losses: The metric losses that were trained, by name; empty where nothing was.
+        miners: The miner of each, or None.
     """
 
     config: Mapping[str, Any]
     output_dir: Path
     network: ReIDNetwork
-    datamodule: ReIDDataModule
+    datamodule: "ReIDDataModule"
     protocol: EvaluationProtocol
     device: torch.device
     ranking: Ranking | None = None
@@ -59,11 +66,18 @@ class Run:
     resumed: bool = False
     steps: int | None = None
     stage: Callable[[str], AbstractContextManager[Any]] = nullcontext
+    calibration: Calibration | None = None
+    losses: Mapping[str, nn.Module] = field(default_factory=dict)
+    miners: Mapping[str, Callable[[Tensor, Tensor], Any] | None] = field(default_factory=dict)
 
     @property
     def evaluated_splits(self) -> tuple[str, ...]:
         """The table's splits that the last evaluation has seen."""
-        return ("query", "gallery") if self.datamodule.has_test else ("val",)
+        return ("query", "gallery") if self.datamodule.is_tested else ("val",)
+
+    def uncompiled(self) -> AbstractContextManager[Any]:
+        """Keep torch.compile out of a batch or two that are drawn: its graphs would take longer than the picture."""
+        return torch.compiler.set_stance("force_eager") if self.config.get("compile") else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,7 @@ class Plan:
     settings: Mapping[str, Any]
     config: Mapping[str, Any]
     network: ReIDNetwork
-    datamodule: ReIDDataModule | None
+    datamodule: "ReIDDataModule | None"
 
 
 class Report:
@@ -88,9 +102,13 @@ class Report:
 
     Attributes:
         name: Key of its scores in `metrics.json`.
+        needs_people: Whether it compares people, so that it is left out of a test set without identities.
+        needs_evaluation: Whether it looks at the last evaluation, so that it is left out where there was none.
     """
 
     name: str
+    needs_people: ClassVar[bool] = True
+    needs_evaluation: ClassVar[bool] = True
 
     @classmethod
     def check(cls, config: Mapping[str, Any]) -> None:
@@ -111,6 +129,10 @@ class Report:
         """Draw into the run's folder; the pictures stand on the page and go to the loggers."""
         return []
 
+    def tables(self, run: Run, scores: Mapping[str, float]) -> Mapping[str, Table]:
+        """Return tables for the loggers that show some, by name."""
+        return {}
+
     def line(self, scores: Mapping[str, float]) -> str | None:
         """Return what the console and the page say of its scores, as "title: numbers"."""
         return None
@@ -128,6 +150,7 @@ class Task(Report, nn.Module):
     """
 
     name = "task"
+    needs_people = False
     own_settings: ClassVar[bool] = True
     weights: Mapping[str, float]
 
@@ -151,13 +174,13 @@ class Task(Report, nn.Module):
         return {}
 
     @classmethod
-    def columns(cls, node: Mapping[str, Any]) -> Columns:
+    def columns(cls, node: Mapping[str, Any]) -> "Columns":
         """Return what batches carry for it: by name, what makes an array (N, ...) of a table of N rows."""
         return {}
 
     @classmethod
     def check_data(
-        cls, node: Mapping[str, Any], config: Mapping[str, Any], datamodule: ReIDDataModule
+        cls, node: Mapping[str, Any], config: Mapping[str, Any], datamodule: "ReIDDataModule"
     ) -> None:
         """Refuse data that it cannot be trained on, before the network is built.
 

@@ -10,10 +10,12 @@ from reid_lightning.data.attributes import MARKET12
 from reid_lightning.data.table import validate_table
 from reid_lightning.experiments.evaluate import evaluate, load_module
 from reid_lightning.experiments.run import run_job
+from reid_lightning.reporting.ranked_files import file_names
 from reid_lightning.retrieval.evaluation import EvaluationRows
 from reid_lightning.retrieval.protocol import EvaluationProtocol
-from reid_lightning.systems.attributes.files import draw_attributes, file_names, write_attribute_files
-from reid_lightning.systems.attributes.metric import AttributeEvaluation, AttributeRows
+from reid_lightning.systems.attributes.files import draw_attributes, write_attribute_files
+from reid_lightning.systems.attributes.metric import AttributeEvaluation
+from reid_lightning.systems.attributes.scores import AttributeRows
 
 
 def example(count=40, seed=0):
@@ -107,6 +109,33 @@ def test_pictures_are_drawn_for_what_is_known(tmp_path):
     evaluation.update(nothing.probabilities, nothing.squared_scores, nothing.targets, nothing.index)
     only = draw_attributes(evaluation.compute(), nothing, table.assign(distractor=False), MARKET12, tmp_path)
     assert only == []
+
+
+def test_the_bars_are_the_scores_sorted_by_what_is_gained_over_always_one_class(tmp_path, monkeypatch):
+    table, _, answers = example()
+    evaluation = AttributeEvaluation(MARKET12.names, MARKET12.sizes)
+    evaluation.majority = [0] * 12
+    evaluation.update(answers.probabilities, answers.squared_scores, answers.targets, answers.index)
+    scores, drawn = evaluation.compute(), {}
+    summary = scores.summary()
+
+    def keep(titles, values, path):
+        drawn.update(values, titles=titles)
+        path.write_bytes(b"")
+
+    monkeypatch.setattr("reid_lightning.systems.attributes.files.attribute_bars", keep)
+    picture = draw_attributes(scores, answers, table, MARKET12, tmp_path)[0]
+    names = [next(a.name for a in MARKET12 if a.title == title) for title in drawn["titles"]]
+    for name in ("accuracy", "balanced_accuracy", "majority"):
+        assert drawn[name] == [summary[f"{attribute}/{name}"] for attribute in names]
+    gains = [a - m for a, m in zip(drawn["accuracy"], drawn["majority"], strict=True)]
+    assert gains == sorted(gains, reverse=True)
+    assert f"which {sum(gain > 0 for gain in gains)} of {len(names)} exceed" in picture.caption
+    for attribute, found in zip(names, drawn["balanced_majority"], strict=True):
+        true = answers.targets[:, MARKET12.names.index(attribute)]
+        true = true[true >= 0]
+        recalls = [float(c == 0) for c in true.unique().tolist()]  # of answering class 0 always
+        assert found == pytest.approx(np.mean(recalls))
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn import metrics as sklearn
 
-from reid_lightning.systems.attributes.metric import AttributeEvaluation, joint_accuracy, predicted_classes
+from reid_lightning.systems.attributes.metric import AttributeEvaluation
+from reid_lightning.systems.attributes.scores import joint_accuracy, predicted_classes
 
 NAMES, SIZES, MAJORITY = ("hat", "age", "colour"), (2, 4, 3), [0, 2, 1]
 

@@ -55,8 +55,13 @@ def test_a_run_saves_the_filters_of_its_weights(compose, tiny, tmp_path):
     result = run_job(config)
     folder = tmp_path / "run"
     assert "multi-depth descriptor" in result.protocol
-    for name in ("filter_maps.png", "filter_thirds.png"):
+    for name in ("filter_maps.png", "filter_thirds.png", "filter_distances.png"):
         assert (folder / name).stat().st_size > 0
+    page = (folder / "report.html").read_text()
+    assert (
+        "16 triples of training images. The chosen filter, which has the largest d_d - d_s, is marked."
+        in page
+    )
     again = evaluate(folder / "checkpoints" / "best.ckpt", tmp_path / "again")
     assert again.test == pytest.approx(result.test)
     plain = evaluate(

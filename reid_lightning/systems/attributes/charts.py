@@ -9,44 +9,47 @@ from reid_lightning.reporting.figures import COLORS, FAINT, INK, as_they_are, ne
 
 
 def attribute_bars(titles: Sequence[str], scores: Mapping[str, Sequence[float]], path: str | Path) -> None:
-    """Draw a row per attribute: accuracy and balanced accuracy as bars, the majority's accuracy as a mark.
+    """Draw a row per attribute: accuracy and balanced accuracy as bars, and what always one class would score as marks.
 
     Args:
-        titles: Attributes.
-        scores: "accuracy", "balanced_accuracy" and "majority" of each, as fractions; NaN where unknown.
+        titles: Attributes, from top to bottom.
+        scores: "accuracy" and "balanced_accuracy" of each, and as "majority" and "balanced_majority" those of always the
+            most frequent class; fractions, NaN where unknown.
         path: Picture file.
     """
     from matplotlib.ticker import PercentFormatter
 
     places = np.arange(len(titles))
-    figure = new_figure(6.4, 0.9 + 0.42 * len(titles))
+    figure = new_figure(7.0, 0.9 + 0.46 * len(titles))
     axes = figure.subplots()
     kinds = (
-        ("accuracy", "accuracy", COLORS[0], "white", -0.19),
-        ("balanced_accuracy", "balanced accuracy", "#9dbcd9", INK, 0.19),
+        ("accuracy", "majority", "accuracy", COLORS[0], "white", -0.2),
+        ("balanced_accuracy", "balanced_majority", "balanced accuracy", "#9dbcd9", INK, 0.2),
     )
-    for name, label, color, ink, offset in kinds:
-        axes.barh(places + offset, scores[name], height=0.36, color=color, label=label)
+    for name, baseline, label, color, ink, offset in kinds:
+        axes.barh(places + offset, scores[name], height=0.38, color=color, label=label)
         for place, value in zip(places, scores[name], strict=True):
             if value > 0.06:  # inside the bar, where no mark crosses it
                 axes.text(
                     0.008, place + offset, f"{100 * value:.1f}", va="center_baseline", fontsize=7, color=ink
                 )
-    majority = np.asarray(scores["majority"], float)
-    axes.vlines(
-        majority,
-        places - 0.42,
-        places + 0.42,
-        color=COLORS[1],
-        linewidth=2,
-        label="most frequent class always",
-    )
+        marks = np.asarray(scores[baseline], float)
+        middle = places + offset
+        axes.vlines(
+            marks, middle - 0.19, middle + 0.19, color=COLORS[1], linewidth=2.2,
+            label="most frequent class always" if baseline == "majority" else "",
+        )  # fmt: skip
+        for place, gain in zip(places, np.asarray(scores[name], float) - marks, strict=True):
+            axes.text(
+                1.02, place + offset, f"{100 * gain:+.1f}", va="center_baseline", fontsize=7, color=FAINT
+            )
     axes.set_yticks(places, list(titles))
     as_they_are(axes.get_yticklabels())
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.06)
+    axes.set_xlim(0, 1.09)
+    axes.set_xticks(np.linspace(0, 1, 6))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    plain(axes, "", "images answered right")
+    plain(axes, "", "images answered right; on the right, points above the mark")
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", labelcolor=INK, length=0)
     axes.legend(

@@ -3,20 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from reid_lightning.data.annotations import AttributeForm, read_attributes
 from reid_lightning.data.attributes import AttributeSchema
-from reid_lightning.files import atomic_path
 from reid_lightning.reporting.cells import write_csv
 from reid_lightning.reporting.page import Picture
+from reid_lightning.reporting.ranked_files import RANKED, bare_names, file_names, write_ranked_files
 from reid_lightning.retrieval.evaluation import EvaluationRows, nearest_rows
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.systems.attributes.charts import attribute_bars, confusion_matrices, junk_roc
-from reid_lightning.systems.attributes.metric import AttributeRows, AttributeScores, predicted_classes
+from reid_lightning.systems.attributes.scores import AttributeRows, AttributeScores, predicted_classes
 
-CLASSIFICATION, RANKED = "classification_test.csv", "reid_test.txt"
+CLASSIFICATION, SQUARED = "classification_test.csv", "squared_scores.csv"
 CONFUSED = 5  # classes from which on an attribute's confusions are drawn
 
 
@@ -37,6 +36,9 @@ def write_attribute_files(
     colon, and the nearest gallery files by mean squared error, separated by commas; images that the protocol leaves out
     (same person and camera) are left out here.
 
+    Of a test set without identities the first holds the gallery alone, in the annotations' own columns, as the University of
+    Trento's task hands it in; the squared scores are in `squared_scores.csv`.
+
     Args:
         answers: Predictions of every test image.
         ranked: Embeddings of every test image.
@@ -47,22 +49,27 @@ def write_attribute_files(
         gallery_files: Gallery files per query.
         output_dir: The run's folder.
     """
-    names = file_names(table)
+    names = bare_names(table) if not ranked.has_people else file_names(table)
+    rows = answers.index.cpu().numpy()
     codes = predicted_classes(answers.probabilities, schema.sizes).cpu().numpy()
+    squared = answers.squared_scores.cpu().numpy().round(6)
+    if not ranked.has_people:
+        gallery_only = (table["split"] == "gallery").to_numpy()[rows]
+        rows, codes, squared = rows[gallery_only], codes[gallery_only], squared[gallery_only]
     written = form.write(codes, schema)
-    written.insert(0, form.identity_column, names[answers.index.cpu().numpy()])
-    written["squared_scores"] = answers.squared_scores.cpu().numpy().round(6)
+    written.insert(0, form.identity_column, names[rows])
+    scores = pd.DataFrame({"squared_scores": squared})
+    if ranked.has_people:
+        written["squared_scores"] = scores
+    else:
+        scores.insert(0, form.identity_column, names[rows])
+        write_csv(scores, output_dir / SQUARED)
     write_csv(written, output_dir / CLASSIFICATION)
     query, gallery = ranked.query, ranked.gallery
     by_error = replace(protocol, distance="sqeuclidean", rerank=None)  # ranks as the mean squared error does
     found = nearest_rows(ranked, gallery_files, by_error)
     gallery_names, query_names = (names[side.index.cpu().numpy()] for side in (gallery, query))
-    lines = [
-        f"{name}: {', '.join(gallery_names[row[row >= 0]])}\n"
-        for name, row in zip(query_names, found.indices.cpu().numpy(), strict=True)
-    ]
-    with atomic_path(output_dir / RANKED) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+    write_ranked_files(output_dir / RANKED, query_names, gallery_names, found.indices.cpu().numpy())
 
 
 def form_of(table: pd.DataFrame, schema: AttributeSchema) -> AttributeForm:
@@ -70,13 +77,6 @@ def form_of(table: pd.DataFrame, schema: AttributeSchema) -> AttributeForm:
     train = table[table["split"] == "train"]
     files = list(train["attribute_file"].dropna().unique()) if "attribute_file" in table.columns else []
     return read_attributes(files[0], schema).form if files else AttributeForm.of_schema(schema)
-
-
-def file_names(table: pd.DataFrame) -> np.ndarray:
-    """Return each row's file name, or its whole path where names repeat."""
-    names = table["path"].str.rsplit("/", n=1).str[-1]
-    tested = table["split"].isin(["query", "gallery"])
-    return (table["path"] if names[tested].duplicated().any() else names).to_numpy(str)
 
 
 def draw_attributes(
@@ -91,19 +91,20 @@ def draw_attributes(
     pictures: list[Picture] = []
     if known:
         bars = output_dir / "attributes.png"
-        attribute_bars(
-            [schema.attributes[place].title for place in known],
-            {
-                name: [getattr(scores.heads[place], name) for place in known]
-                for name in ("accuracy", "balanced_accuracy", "majority")
-            },
-            bars,
+        order = sorted(known, key=lambda place: scores.heads[place].majority - scores.heads[place].accuracy)
+        drawn = {
+            name: [getattr(scores.heads[place], name) for place in order]
+            for name in ("accuracy", "balanced_accuracy", "majority")
+        }
+        drawn["balanced_majority"] = [scores.balanced_majority(place) for place in order]
+        attribute_bars([schema.attributes[place].title for place in order], drawn, bars)
+        above = sum(scores.heads[place].accuracy > scores.heads[place].majority for place in known)
+        caption = (
+            "Attributes in the order of how far their accuracy lies above that of always answering the training's most "
+            f"frequent class, which {above} of {len(known)} exceed. Balanced accuracy is the mean over the classes that "
+            "occur, of which always the same answer gets one right."
         )
-        pictures.append(
-            Picture(
-                "Attributes", bars, "Balanced accuracy is the mean over the classes that occur.", width=46
-            )
-        )
+        pictures.append(Picture("Attributes", bars, caption, width=46))
     many = [place for place in known if schema.sizes[place] >= CONFUSED]
     if many:
         confused = output_dir / "attribute_confusions.png"

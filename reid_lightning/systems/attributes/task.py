@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,23 +11,22 @@ from torch import Tensor
 from reid_lightning.config.resolve import instantiate
 from reid_lightning.data.annotations import AttributeForm
 from reid_lightning.data.attributes import AttributeSchema
-from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.distances import promote
 from reid_lightning.errors import InputError
 from reid_lightning.losses.spec import LossOutput
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.reporting.page import Picture
+from reid_lightning.reporting.tables import Table
 from reid_lightning.systems.attributes.files import draw_attributes, form_of, write_attribute_files
 from reid_lightning.systems.attributes.heads import probabilities
 from reid_lightning.systems.attributes.loss import AttributeLoss
-from reid_lightning.systems.attributes.metric import (
-    AttributeEvaluation,
-    AttributeRows,
-    AttributeScores,
-    joint_accuracy,
-)
+from reid_lightning.systems.attributes.scores import AttributeRows, AttributeScores, joint_accuracy
 from reid_lightning.systems.task import Gather, Plan, Run, Task
+
+if TYPE_CHECKING:  # the data module brings Lightning along, which a trained model does not need
+    from reid_lightning.data.datamodule import ReIDDataModule
+    from reid_lightning.systems.attributes.metric import AttributeEvaluation
 
 log = logging.getLogger("reid_lightning")
 
@@ -61,8 +60,17 @@ class AttributeTask(Task):
         super().__init__({"attributes": weight})
         self.schema, self.loss = schema, loss
         self.gallery_files, self.form, self.with_identity = gallery_files, form, with_identity
-        self.evaluation = AttributeEvaluation(schema.names, schema.sizes)
         self.evaluated: tuple[AttributeScores, AttributeRows] | None = None  # the last evaluation
+        self.metric: AttributeEvaluation | None = None  # see `evaluation`
+
+    @property
+    def evaluation(self) -> "AttributeEvaluation":
+        """The metric, made when it is first used: a trained model at work needs none, and torchmetrics takes a second."""
+        if self.metric is None:
+            from reid_lightning.systems.attributes.metric import AttributeEvaluation
+
+            self.metric = AttributeEvaluation(self.schema.names, self.schema.sizes)
+        return self.metric
 
     @classmethod
     def from_config(cls, plan: Plan) -> "AttributeTask":
@@ -120,7 +128,7 @@ class AttributeTask(Task):
 
     @classmethod
     def check_data(
-        cls, node: Mapping[str, Any], config: Mapping[str, Any], datamodule: ReIDDataModule
+        cls, node: Mapping[str, Any], config: Mapping[str, Any], datamodule: "ReIDDataModule"
     ) -> None:
         """Refuse training images of which none has any attribute."""
         schema = datamodule.attributes
@@ -172,7 +180,7 @@ class AttributeTask(Task):
 
     def write(self, run: Run, scores: Mapping[str, float]) -> None:
         """Write what a test of attributes leaves: `classification_test.csv` and `reid_test.txt`."""
-        if self.evaluated is None or run.rows is None or not run.datamodule.has_test:
+        if self.evaluated is None or run.rows is None or not run.datamodule.is_tested:
             return
         write_attribute_files(
             self.evaluated[1],
@@ -190,6 +198,19 @@ class AttributeTask(Task):
         if self.evaluated is None:
             return []
         return draw_attributes(*self.evaluated, run.datamodule.table, self.schema, run.output_dir)
+
+    def tables(self, run: Run, scores: Mapping[str, float]) -> Mapping[str, Table]:
+        """Return how often each class was taken for each other one, a row a pair of classes that occurs."""
+        if self.evaluated is None:
+            return {}
+        rows = [
+            [attribute.title, attribute.classes[true], attribute.classes[said], int(count)]
+            for attribute, confusion in zip(self.schema, self.evaluated[0].confusions, strict=True)
+            for true, line in enumerate(confusion.tolist())
+            for said, count in enumerate(line)
+            if count
+        ]
+        return {"confusion": Table(("attribute", "annotated", "said", "images"), rows)}
 
     def line(self, scores: Mapping[str, float]) -> str | None:
         """Return the mean scores beside those of the most frequent class."""

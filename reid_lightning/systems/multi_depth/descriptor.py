@@ -115,6 +115,34 @@ class MultiDepthDescriptor(Descriptor):
             best = (total(gains) / count).topk(wanted)
             self.filters[position], self.gains[position] = best.indices, best.values.float()
 
+    @torch.no_grad()
+    def mean_distances(self, backbone: Backbone, batches: Iterable[Tensor]) -> list[Tensor]:
+        """Return, for every layer, the (2, C) mean distances of its filters' maps: of one person, and of two.
+
+        Args:
+            backbone: As of `explore`.
+            batches: As of `explore`.
+
+        Raises:
+            InputError: There are no triples.
+        """
+        sums: list[Tensor] = [torch.zeros(()) for _ in self.layers]
+
+        def add(layer: int, maps: Tensor) -> None:
+            query, same, different = maps.unflatten(0, (-1, 3)).unbind(1)
+            distances = filter_distances(query, same, different, frame, self.box)
+            sums[layer] = sums[layer] + torch.stack([d.sum(0) for d in distances]).double().cpu()
+
+        triples = 0
+        for images in batches:
+            frame = (images.shape[-2], images.shape[-1])
+            triples += len(images) // 3
+            with self._maps(backbone, add):
+                backbone(images)
+        if not triples:
+            raise InputError("there are no triples to measure distances of filters with")
+        return [total / triples for total in sums]
+
     def forward(self, backbone: Backbone, images: Tensor) -> tuple[Tensor, Tensor]:
         """Run the backbone and read the chosen filters on the way.
 
@@ -184,7 +212,16 @@ def smooth(maps: Tensor, frame: tuple[int, int], box: int, stride: int = 1) -> T
 def filter_gains(query: Tensor, same: Tensor, different: Tensor, frame: tuple[int, int], box: int) -> Tensor:
     """Return (T, C): how much farther the smoothed maps of a different person are than those of the same one.
 
-    For every triple and filter `d_d - d_s`, Euclidean distances of the smoothed maps at the frame's size.
+    Arguments as of `filter_distances`, of which it is the difference `d_d - d_s`.
+    """
+    to_same, to_different = filter_distances(query, same, different, frame, box)
+    return to_different - to_same
+
+
+def filter_distances(
+    query: Tensor, same: Tensor, different: Tensor, frame: tuple[int, int], box: int
+) -> tuple[Tensor, Tensor]:
+    """Return (T, C) `d_s` and `d_d` for every triple and filter: Euclidean distances of smoothed maps at the frame's size.
 
     Args:
         query: (T, C, h, w) maps, as the other two.
@@ -205,7 +242,7 @@ def filter_gains(query: Tensor, same: Tensor, different: Tensor, frame: tuple[in
         squared = (difference * (row_products @ difference @ column_products)).sum((-2, -1))
         return squared.clamp(min=0).sqrt()
 
-    return distance(different) - distance(same)
+    return distance(same), distance(different)
 
 
 @lru_cache(maxsize=256)

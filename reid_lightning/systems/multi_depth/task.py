@@ -5,7 +5,7 @@ from typing import Any
 
 from reid_lightning.config.resolve import instantiate
 from reid_lightning.reporting.page import Picture
-from reid_lightning.systems.multi_depth.figures import draw_filters
+from reid_lightning.systems.multi_depth.figures import draw_distances, draw_filters
 from reid_lightning.systems.task import Run, Task
 
 
@@ -21,5 +21,5 @@ class MultiDepthTask(Task):
         return {"descriptor": instantiate(config["descriptor"], "descriptor")}
 
     def figures(self, run: Run, scores: Mapping[str, float]) -> list[Picture]:
-        """Draw the chosen maps of a typical query, of its person in another image and of the nearest other person."""
-        return draw_filters(run)
+        """Draw the chosen maps of a typical query, and why these filters were chosen."""
+        return draw_filters(run) + draw_distances(run)

@@ -1,17 +1,20 @@
 """What the page of a run shows of its traits."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reid_lightning.reporting.figures import COLORS, FAINT, new_figure, plain, save
 from reid_lightning.reporting.page import Picture
-from reid_lightning.systems.traits.metric import TraitErrors
+
+if TYPE_CHECKING:
+    from reid_lightning.systems.traits.metric import TraitErrors
 
 MOST = 4000  # points of a panel
 
 
-def scatter(errors: TraitErrors, path: Path) -> Picture:
+def scatter(errors: "TraitErrors", path: Path) -> Picture:
     """Draw the answers over the true values, a panel a trait whose values are known, with the line of right answers."""
     numbers = errors.summary()
     known = [place for place, name in enumerate(errors.names) if f"{name}/error" in numbers]
@@ -30,8 +33,13 @@ def scatter(errors: TraitErrors, path: Path) -> Picture:
         axes.set_ylabel("answer", fontsize=8, color=FAINT)
     figure.tight_layout()
     save(figure, path)
+    told = []
+    for place in known:
+        name = errors.names[place]
+        error, constant = numbers[f"{name}/error"], numbers[f"{name}/constant_error"]
+        told.append(f"{name} is off by {error:.3g} on average, the constant guess by {constant:.3g}")
     caption = (
-        "A point is an image; on the line the answer is right. The dotted line is the median of the training values: the "
-        "constant guess."
+        "A point is an image; on the line the answer is right. The dotted line is the median of the training's values: the "
+        f"constant guess. {'; '.join(told)}."
     )
     return Picture("Traits", path, caption, width=23 * len(known))

@@ -2,24 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.distances import promote
 from reid_lightning.errors import InputError
 from reid_lightning.losses.spec import LossOutput
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.reporting.page import Picture
-from reid_lightning.systems.task import Columns, Gather, Plan, Run, Task
-from reid_lightning.systems.traits.metric import TraitErrors, TraitEvaluation
+from reid_lightning.systems.task import Gather, Plan, Run, Task
 from reid_lightning.systems.traits.page import scatter
 from reid_lightning.systems.traits.values import SPREAD, TrainingValues, trait_values
+
+if TYPE_CHECKING:  # the data module brings Lightning along, and the metric torchmetrics
+    from reid_lightning.data.datamodule import ReIDDataModule
+    from reid_lightning.data.dataset import Columns
+    from reid_lightning.systems.traits.metric import TraitErrors, TraitEvaluation
 
 
 class TraitsTask(Task):
@@ -68,8 +71,17 @@ class TraitsTask(Task):
         self.head = nn.Linear(in_features, len(self.traits) * (bins or 1))
         facts = training.facts if training else torch.zeros(len(self.traits), len(TrainingValues.NAMES))
         self.register_buffer("facts", facts)
-        self.evaluation = TraitEvaluation(self.traits)
         self.evaluated: TraitErrors | None = None  # the last evaluation
+        self.metric: TraitEvaluation | None = None  # see `evaluation`
+
+    @property
+    def evaluation(self) -> "TraitEvaluation":
+        """The metric, made when it is first used: a trained model at work needs none, and torchmetrics takes a second."""
+        if self.metric is None:
+            from reid_lightning.systems.traits.metric import TraitEvaluation
+
+            self.metric = TraitEvaluation(self.traits)
+        return self.metric
 
     @classmethod
     def from_config(cls, plan: Plan) -> "TraitsTask":
@@ -86,7 +98,7 @@ class TraitsTask(Task):
         return {"traits": {"names": node.get("traits"), "bins": node.get("bins")}}
 
     @classmethod
-    def columns(cls, node: Mapping[str, Any]) -> Columns:
+    def columns(cls, node: Mapping[str, Any]) -> "Columns":
         """Return the traits of a table's rows, as a batch's field `traits`, (B, T) with NaN where unknown."""
         traits = node.get("traits")
         if (
@@ -99,7 +111,7 @@ class TraitsTask(Task):
 
     @classmethod
     def check_data(
-        cls, node: Mapping[str, Any], config: Mapping[str, Any], datamodule: ReIDDataModule
+        cls, node: Mapping[str, Any], config: Mapping[str, Any], datamodule: "ReIDDataModule"
     ) -> None:
         """Refuse a training set that lacks a trait, or where it has a single value."""
         table = datamodule.table
