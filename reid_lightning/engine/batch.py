@@ -21,7 +21,8 @@ class Batch(dict[str, Tensor]):
     """Fields by name. A field that is read and missing is an `InputError` that names it.
 
     Training reads `images` and `labels`; an evaluation reads `images`, `person_ids`, `camera_ids`, `index` and
-    `is_query`, and `tracklet_ids` where there are any. Tasks may read more.
+    `is_query`, and `tracklet_ids` where there are any. A network that knows the cameras of its training reads `cameras`,
+    their (B,) numbers as `ReIDNetwork.forward` takes them, where there are any. Tasks may read more.
 
     Examples:
         >>> Batch({"images": Tensor()})["labels"]  # doctest: +ELLIPSIS

@@ -46,6 +46,17 @@ class MetricsFile(Logger):
         """The run's folder."""
         return str(self.file.parent)
 
+    def earlier(self) -> list[tuple[int, dict[str, float]]]:
+        """Return the rows of the epochs that a continued run has trained before: step, and values by name."""
+        return [
+            (
+                int(row["step"]),
+                {name: float(value) for name, value in row.items() if value and name != "step"},
+            )
+            for row in _rows(self.file)
+            if row.get("step")
+        ]
+
     @rank_zero_only
     def _begin(self, epochs: int) -> None:
         rows = _of_training(_rows(self.file), epochs)

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,23 @@ from reid_lightning import __version__
 from reid_lightning.config.renamed import task_facts, update_checkpoint
 from reid_lightning.distributed.gather import all_gather_with_grad, mean_over_processes
 from reid_lightning.engine.batch import Batch
+from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY, calibration_of
 from reid_lightning.engine.collapse import CollapseWatch, watch_for_collapse
 from reid_lightning.engine.defaults import default_objective, default_schedule
 from reid_lightning.engine.objective import Objective, Step
 from reid_lightning.engine.optimizers import OptimizerFactory
 from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
 from reid_lightning.errors import DivergedError, InputError
+from reid_lightning.models.backbone import takes_one_size
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
-from reid_lightning.retrieval.evaluation import EvaluationRows, embed, map_interval
-from reid_lightning.retrieval.protocol import EvaluationProtocol
+from reid_lightning.retrieval.calibration import Calibration
+from reid_lightning.retrieval.evaluation import EvaluationRows, calibrate_rows, embed, map_interval
+from reid_lightning.retrieval.protocol import OWN_SIZE, EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
 from reid_lightning.systems.task import Task
 
 log = logging.getLogger("reid_lightning")
-
-CHECKPOINT_KEY = "reid_lightning"
 
 
 class ReIDModule(LightningModule):
@@ -66,6 +68,11 @@ class ReIDModule(LightningModule):
         self.network = network
         self.objective = default_objective(network) if objective is None else objective
         self.protocol = protocol = protocol or EvaluationProtocol()
+        if protocol.scales != OWN_SIZE and takes_one_size(network.backbone):
+            raise InputError(
+                f"evaluation.scales={list(protocol.scales)} needs a network that takes images of any size, and this "
+                "backbone takes those of one size; set evaluation.scales=[1.0], or choose a convolutional backbone"
+            )
         self.config = dict(config or {})
         self.identity_labels = dict(identity_labels or {})
         self._optimizer = optimizer or OptimizerFactory()
@@ -73,9 +80,16 @@ class ReIDModule(LightningModule):
         self.validation = RetrievalEvaluation(protocol)
         self.test = RetrievalEvaluation(protocol)
         self.data_fingerprint: str | None = None  # of the training data; it travels in the checkpoint
-        self.evaluated: tuple[Ranking, EvaluationRows] | None = None  # the last evaluation, for reports
+        self.evaluated: tuple[Ranking | None, EvaluationRows] | None = (
+            None  # the last evaluation; no ranking of strangers
+        )
         self.validation_summary: dict[str, float] = {}  # of the last validation; a checkpoint holds its own
         self.validation_interval: list[float] | None = None  # of its mAP
+        self.calibration: Calibration | None = None  # of its people; it travels in the checkpoint
+        self._last_step: dict[str, Tensor] = {}  # of the training, what was looked at last
+        self._epoch_is_logged = False
+        for task in self.tasks:
+            task.reset()  # which makes its metric, before the module moves to a device
 
     @property
     def tasks(self) -> list[Task]:
@@ -91,12 +105,13 @@ class ReIDModule(LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the weighted sum of all terms."""
         batch = Batch.of(batch)
-        features = self.network(batch["images"])
+        features = self.network(batch["images"], batch.get("cameras"))
         outcome = self.objective(self.network, features, batch, all_gather_with_grad)
         step = self.trainer.global_step
         self._unchecked += [(step, name, term.detach()) for name, term in outcome.terms.items()]
-        if self._is_log_step() or self.trainer.is_last_batch:
+        if (logs := self._is_log_step()) or self.trainer.is_last_batch:
             self._log_step(outcome, features, batch)
+            self._epoch_is_logged |= logs
         return outcome.total
 
     def _is_log_step(self) -> bool:
@@ -117,7 +132,9 @@ class ReIDModule(LightningModule):
         logged = {f"train/{name}": value for name, value in zip(values, on_host, strict=True)}
         self.log("train/loss", logged.pop("train/loss"), prog_bar=True)
         rates = [group["lr"] for group in self._torch_optimizer().param_groups]
-        self.log_dict(logged | {"train/lr": torch.tensor(max(rates))})
+        logged["train/lr"] = torch.tensor(max(rates))
+        self.log_dict(logged)
+        self._last_step = {"train/loss": on_host[0], **logged}
         watch_for_collapse(self._collapse, self.objective.losses, outcome, features, batch["labels"])
 
     def _torch_optimizer(self) -> torch.optim.Optimizer:
@@ -128,6 +145,11 @@ class ReIDModule(LightningModule):
         """Start looking for terms that are not finite, and for collapse."""
         self._unchecked: list[tuple[int, str, Tensor]] = []  # terms since the last look, by step and name
         self._collapse = CollapseWatch()
+        self._last_step = {}
+
+    def on_train_epoch_start(self) -> None:
+        """Begin an epoch of which nothing has been logged yet."""
+        self._epoch_is_logged = False
 
     def _raise_if_bad(self) -> None:
         """Name the first term since the last look that is not finite; only here the host waits for them."""
@@ -144,8 +166,10 @@ class ReIDModule(LightningModule):
                 )
 
     def on_train_epoch_end(self) -> None:
-        """Stop on a term that is not finite."""
+        """Stop on a term that is not finite, and log an epoch of fewer steps than lie between two entries."""
         self._raise_if_bad()
+        if not self._epoch_is_logged and self._last_step:
+            self._log_evaluation(self._last_step)
 
     def configure_optimizers(self) -> Any:
         """Return one optimizer over network and losses, and the schedule, stepped per optimizer step."""
@@ -193,8 +217,9 @@ class ReIDModule(LightningModule):
 
     def _update(self, metric: RetrievalEvaluation, batch: dict[str, Tensor]) -> None:
         batch = Batch.of(batch)
-        features = self.network(batch["images"])
-        vectors, extra = embed(self.network, batch["images"], features, self.protocol)
+        network = partial(self.network, cameras=batch.get("cameras"))
+        features = network(batch["images"])
+        vectors, extra = embed(network, batch["images"], features, self.protocol)
         metric.update(
             vectors,
             batch["person_ids"],
@@ -248,10 +273,13 @@ class ReIDModule(LightningModule):
             return  # the first batches alone hold no query with a match
         assert metric.rows is not None
         self.evaluated = ranking, metric.rows
+        if ranking is None:
+            return
         summary = ranking.summary(self.protocol.ranks)
         if stage == "val":
             self.validation_summary = summary
             self.validation_interval = map_interval(ranking, metric.rows)
+            self.calibration = calibrate_rows(metric.rows, self.protocol)
         self._log_evaluation({f"{stage}/{name}": value for name, value in summary.items()})
 
     def _score_tasks(self, stage: str) -> None:
@@ -260,7 +288,7 @@ class ReIDModule(LightningModule):
                 {f"{stage}/{task.name}/{name}": value for name, value in task.compute().items()}
             )
 
-    def _log_evaluation(self, values: dict[str, float]) -> None:
+    def _log_evaluation(self, values: Mapping[str, float | Tensor]) -> None:
         """Log numbers that all processes have computed from the rows of all of them.
 
         Lightning warns about numbers that are not reduced over processes; the maximum of equal ones changes no digit.
@@ -278,6 +306,7 @@ class ReIDModule(LightningModule):
             "data": self.data_fingerprint,
             "validation": self.validation_summary,
             "validation_interval": self.validation_interval,
+            "calibration": self.calibration.as_dict() if self.calibration else None,
             "tasks": {task.name: task.saved() for task in self.tasks},
         }
 
@@ -309,6 +338,7 @@ class ReIDModule(LightningModule):
         self.identity_labels = self.identity_labels or entry["identity_labels"]
         self.validation_summary = entry["validation"]
         self.validation_interval = entry.get("validation_interval")
+        self.calibration = calibration_of(entry)
         for task in self.tasks:
             task.restore(task_facts(entry).get(task.name, {}))
 

@@ -55,8 +55,11 @@ class RetrievalEvaluation(RowMetric):
             index, {"vectors": vectors.float(), **codes} | ({} if extra is None else {"extra": extra.float()})
         )
 
-    def compute(self) -> Ranking:
+    def compute(self) -> Ranking | None:
         """Rank, and keep the gathered rows in `rows` for pictures and per-query tables.
+
+        Returns:
+            None where it is known of no image whom it shows.
 
         Raises:
             InputError: No rows were added, or they cannot be ranked (see `ranking.rank`).
@@ -67,7 +70,7 @@ class RetrievalEvaluation(RowMetric):
         is_query = columns.pop("is_query").bool()
         collected = EvaluationRows(index=index, is_query=is_query, **columns)
         self.rows = ranked_rows(collected, self.protocol)
-        return rank_rows(self.rows, self.protocol)
+        return rank_rows(self.rows, self.protocol) if self.rows.has_people else None
 
     def reset(self) -> None:
         """Forget all rows."""

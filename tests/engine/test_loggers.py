@@ -61,15 +61,40 @@ def identity_of(folder):
     return (folder / "wandb_id").read_text()
 
 
-def test_a_job_of_a_sweep_is_grouped_by_its_sweep_and_named_by_its_folder(tmp_path, monkeypatch):
-    settings = {"mode": RunMode.MULTIRUN, "sweep": {"dir": "multirun/loss,seed-1a2b"}}
+def test_a_job_of_a_sweep_is_grouped_by_its_sweep_and_named_by_what_it_varies(tmp_path, monkeypatch):
+    settings = {
+        "mode": RunMode.MULTIRUN,
+        "sweep": {"dir": "multirun/loss,seed-1a2b"},
+        "overrides": {
+            "task": [
+                "seed=2",
+                "loss=[triplet,center]",
+                "backbone=resnet18",
+                "optimizer.lr=0.01",
+                "data.root=/a",
+            ]
+        },
+        "job": {"config": {"override_dirname": {"exclude_keys": ["backbone"]}}},
+        "runtime": {"choices": {}},
+    }
     monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
     monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create(settings))
-    logger = wandb_logger(tmp_path / "loss=triplet", project="test")
-    assert (logger.experiment.group, logger.experiment.name) == ("loss,seed-1a2b", "loss=triplet")
+    logger = wandb_logger(tmp_path / "job", project="test")
+    assert (logger.experiment.group, logger.experiment.name) == (
+        "loss,seed-1a2b",
+        "triplet,center lr=0.01 seed=2",
+    )
+    finish([logger])
+    settings["overrides"]["task"] = []
+    logger = wandb_logger(tmp_path / "plain", project="test")
+    assert logger.experiment.name == "plain"
     finish([logger])
     settings["mode"] = RunMode.RUN
     assert sweep_name() is None
+    settings["overrides"]["task"] = ["backbone=resnet18", "logger=wandb", "data.num_workers=0", "~callbacks"]
+    logger = wandb_logger(tmp_path / "alone", project="test")
+    assert logger.experiment.name == "resnet18"
+    finish([logger])
 
 
 def test_the_summary_holds_the_best_value_and_where_the_checkpoints_lie(tmp_path):

@@ -157,7 +157,8 @@ def evaluate_shards(process):
             [torch.tensor(list(part)) for part in shards[process]],
             EvaluationProtocol(rerank=AlignedRerank(9)),
         )
-        found[name] = (vars(ranking), tuple(vars(evaluation.rows).values()))
+        tensors = {column: value for column, value in vars(ranking).items() if column != "ap_at"}
+        found[name] = (tensors, tuple(vars(evaluation.rows).values()))
         assert sum(map(len, evaluation.index)) == sum(map(len, shards[process]))  # its own rows again
     return found
 

@@ -43,3 +43,16 @@ def test_a_file_that_was_emptied_is_no_obstacle(tmp_path):
     (tmp_path / "metrics.csv").write_text("")
     log(MetricsFile(tmp_path, epochs=3), range(3, 4))
     assert len(pd.read_csv(tmp_path / "metrics.csv")) == 2
+
+
+def test_the_rows_before_a_run_was_continued_are_numbers_by_step(tmp_path):
+    first = MetricsFile(tmp_path)
+    assert first.earlier() == []
+    first.log_metrics({"epoch": 0, "train/loss": 2.5}, step=3)
+    first.log_metrics({"epoch": 0, "val/mAP": 0.25}, step=5)
+    first.log_metrics({"epoch": 1, "train/loss": 1.5}, step=9)
+    assert MetricsFile(tmp_path, epochs=1).earlier() == [
+        (3, {"epoch": 0.0, "train/loss": 2.5}),
+        (5, {"epoch": 0.0, "val/mAP": 0.25}),
+    ]
+    assert MetricsFile(tmp_path).earlier() == []

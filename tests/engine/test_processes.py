@@ -34,7 +34,6 @@ class TwoConvolutions(nn.Sequential):
 class TwoStripes(Parts):
     """Stripe features without batch statistics, together as long as the embedding."""
 
-    gives = "stripes"
     local_shape = (2, 64)
 
     def __init__(self, in_features):
@@ -43,6 +42,18 @@ class TwoStripes(Parts):
 
     def forward(self, images, maps):
         return None, self.reduction(stripe_means(maps, 2))
+
+
+class Stripes(TwoStripes):
+    """Under the name that losses of stripes read."""
+
+    gives = "stripes"
+
+
+class Groups(TwoStripes):
+    """Under the name that the loss of groups of patches reads."""
+
+    gives = "jigsaw"
 
 
 class Step(nn.Module):
@@ -56,11 +67,14 @@ class Step(nn.Module):
             LinearNeck,
             SoftmaxClassifier,
             IDENTITIES,
-            parts=TwoStripes if parts else None,
+            parts=parts,
         )
         config = {"loss": loss, "miner": miner, "across_ranks": across_ranks}
         self.objective = build_objective(config, self.network, IDENTITIES)
         self.objective.tasks["identity"] = IdentityTask(label_smoothing=0.1)
+        for module in self.modules():  # its statistics are of a process's images
+            if isinstance(module, nn.BatchNorm1d):
+                module.eval()
 
     def forward(self, images, labels):
         return self.objective(
@@ -75,7 +89,8 @@ def nodes(loss, miner):
 
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", [f"loss=[{loss}]", f"miner={miner or 'none'}", "output_dir=none"])
-        return plain(config.loss), plain(config.miner), plain(config.parts)
+        parts = None if config.parts is None else Groups if loss == "jigsaw" else Stripes
+        return plain(config.loss), plain(config.miner), parts
 
 
 def outcome(loss, miner, rank, world, share=None, across_ranks=True):

@@ -228,10 +228,14 @@ def options(*groups):
     return [f"{group}={file.stem}" for group in groups for file in sorted(CONF.glob(f"{group}/*.yaml"))]
 
 
+_JIGSAW = ["backbone=transreid", "backbone.name=test_vit", "backbone.patch_stride=4"]
 COMPANIONS = {  # what an option needs beside it
     "loss=part_identity": ["parts=stripes"],
     "loss=aligned": ["parts=aligned"],
     "loss=spatial_channel": ["parts=scp"],
+    "loss=jigsaw": _JIGSAW,
+    "parts=jigsaw": [*_JIGSAW, "loss=[triplet,jigsaw]"],
+    "backbone=transreid": _JIGSAW[1:],
     "parts=stripes": ["loss=[triplet,part_identity]"],
     "parts=aligned": ["loss=aligned"],
     "parts=scp": ["loss=[triplet,spatial_channel]"],
@@ -266,6 +270,7 @@ VECTOR_LOSSES = [
         ("loss=lossless", "miner=offline_random", "parts=none", "classifier=none"),
         ("parts=stripes",),
         ("parts=aligned",),
+        ("parts=jigsaw",),
         ("attributes=market12", "attributes.loss.class_weights=balanced", "attributes.loss.focal=2.0"),
         ("attributes=market12", "attributes.heads.reweighting=false", "miner=semi_hard"),
         ("trainer.precision=bf16-mixed", "trainer.gradient_clip_val=1.0"),

@@ -1,7 +1,6 @@
 """Training that begins with small images."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
@@ -9,6 +8,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from reid_lightning.errors import require
+from reid_lightning.models.backbone import takes_one_size
 
 MULTIPLE = 8  # pixels; so that sides stay whole through the strides of a backbone
 
@@ -56,13 +56,11 @@ class ProgressiveSize(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a backbone that takes one size only."""
-        backbone: Any = pl_module.network.backbone  # type: ignore[union-attr]
-        for module in backbone.modules():
-            if getattr(module, "strict_img_size", False):
-                raise ValueError(
-                    "this backbone takes images of one size; leave callbacks.progressive_size out, or choose a "
-                    "convolutional backbone"
-                )
+        if takes_one_size(pl_module.network.backbone):  # type: ignore[union-attr,arg-type]
+            raise ValueError(
+                "this backbone takes images of one size; leave callbacks.progressive_size out, or choose a "
+                "convolutional backbone"
+            )
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Tensor], batch_idx: int

@@ -1,0 +1,18 @@
+"""The entry of ours in a checkpoint: where it stands, and what of it needs no training to be read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from reid_lightning.retrieval.calibration import Calibration
+
+CHECKPOINT_KEY = "reid_lightning"
+
+
+def calibration_of(entry: Mapping[str, Any]) -> Calibration | None:
+    """Return the calibration of a checkpoint's entry of ours; None where it has none.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    content = entry.get("calibration")
+    return None if content is None else Calibration.from_dict(content)
