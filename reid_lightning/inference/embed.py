@@ -5,7 +5,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from torch import Tensor
 
@@ -15,12 +14,8 @@ from reid_lightning.data.readers.table_file import read_columns
 from reid_lightning.data.table import UNKNOWN
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.model_folder import WEIGHTS
-from reid_lightning.experiments.quiet import quiet
-from reid_lightning.files import require_output
 from reid_lightning.inference.load import load, local_path
 from reid_lightning.reporting.cells import read_cell
-from reid_lightning.reporting.terminal import say
-from reid_lightning.retrieval.embeddings import Embeddings
 
 TABLES = (".csv", ".tsv", ".parquet")
 VECTORS = (".npz",)
@@ -60,43 +55,9 @@ class Embedder:
         return self.model.embed(paths)
 
 
-def embed(
-    checkpoint: Path,
-    images: Path,
-    output: Path,
-    overrides: Sequence[str] = (),
-    trust: Sequence[str] = (),
-) -> None:
-    """Write the embeddings of images that belong to no data set, such as the faces found in another's images.
-
-    Args:
-        checkpoint: A checkpoint file written by a run, or the folder of a saved model.
-        images: An image, a folder, or a table with a column `path` and, where known, `person_id`.
-        output: The `.npz` file.
-        overrides: Hydra overrides of the checkpoint's config.
-        trust: Packages of your own that the checkpoint's config may name; their code is run.
-
-    Raises:
-        InputError: There are no images, one cannot be read, or the output cannot be written.
-    """
-    quiet()
-    table = list_images(images)
-    require_output(output, VECTORS)
-    embedder = Embedder(checkpoint, overrides, trust)
-    unknown, no = np.full(len(table), ""), np.zeros(len(table), bool)
-    Embeddings(
-        embedder(table["path"].tolist()),
-        table["path"].to_numpy(np.str_),
-        table["person_id"].fillna("").to_numpy(np.str_) if "person_id" in table.columns else unknown,
-        unknown,
-        no,
-        no,
-        embedder.protocol.distance,
-    ).save(output)
-    say(f"{output}: vectors of {len(table):,} images")
-
-
-def list_images(where: str | Path, name: str | None = None, people: bool = False) -> pd.DataFrame:
+def list_images(
+    where: str | Path, name: str | None = None, people: bool = False, all_columns: bool = False
+) -> pd.DataFrame:
     """Return image files, and whom they show where that is known.
 
     Args:
@@ -104,6 +65,7 @@ def list_images(where: str | Path, name: str | None = None, people: bool = False
             where known, `person_id`. The folders in a folder name their people if `people` is set.
         name: Whom all of them show.
         people: Whether it must be known whom the images show.
+        all_columns: Whether the other columns of a table are returned, too, as the file has them.
 
     Returns:
         Columns `path` and, where it is known, `person_id`, both strings.
@@ -118,7 +80,7 @@ def list_images(where: str | Path, name: str | None = None, people: bool = False
             folders = [_folder_of(path, where) for path in table["path"]]
             table["person_id"] = pd.Series(folders, table.index, dtype=object)
     elif where.suffix.lower() in TABLES and where.is_file():
-        table = _of_table(where, people and name is None)
+        table = _of_table(where, people and name is None, all_columns)
     elif where.is_file():
         table = pd.DataFrame({"path": [str(where)]}, dtype=object)
     else:
@@ -146,10 +108,13 @@ def _folder_of(path: str, root: Path) -> str:
     return parts[0]
 
 
-def _of_table(file: Path, people: bool) -> pd.DataFrame:
+def _of_table(file: Path, people: bool, all_columns: bool) -> pd.DataFrame:
     table = read_columns(file).reset_index(drop=True)
     if "path" not in table.columns:
         raise InputError(f"{file} has no column path: it has {', '.join(map(str, table.columns))}.")
+    if all_columns and not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise InputError(f"{file} has several columns {twice}: rename or remove all but one.")
     columns = {"path": texts(table, "path", str(file))}
     if "person_id" in table.columns:
         names = identifiers(table, "person_id", str(file))
@@ -162,4 +127,9 @@ def _of_table(file: Path, people: bool) -> pd.DataFrame:
         {name: values.astype(object).map(read_cell, na_action="ignore") for name, values in columns.items()}
     )
     paths = [os.path.join(file.parent.absolute(), path) for path in known["path"]]
-    return known.assign(path=pd.Series(paths, known.index, dtype=object))
+    known = known.assign(path=pd.Series(paths, known.index, dtype=object))
+    if all_columns:
+        for name in table.columns.difference(known.columns, sort=False):
+            is_text = table[name].dtype == object or isinstance(table[name].dtype, pd.StringDtype)
+            known[str(name)] = table[name].map(read_cell, na_action="ignore") if is_text else table[name]
+    return known

@@ -15,6 +15,7 @@ from rich.table import Table
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path, require_output
 from reid_lightning.inference.options import require_choice, require_option
+from reid_lightning.inference.quality import measured, require_quality, say_left_out
 from reid_lightning.reporting.terminal import say
 from reid_lightning.retrieval.embeddings import Embeddings
 from reid_lightning.retrieval.fusion import FusedSimilarities, Normalisation, Rule, check_choices
@@ -37,6 +38,7 @@ class Fused:
         fused: By both.
         queries_with_faces: Fraction of the queries that have a face.
         gallery_with_faces: Fraction of the gallery images.
+        faces_left_out: Faces of too little quality.
     """
 
     body: dict[str, float]
@@ -46,6 +48,7 @@ class Fused:
     fused: dict[str, float]
     queries_with_faces: float
     gallery_with_faces: float
+    faces_left_out: int = 0
 
 
 def fuse_files(
@@ -57,6 +60,7 @@ def fuse_files(
     rule: Rule = "sum",
     key: Key = "stem",
     camera_policy: CameraPolicy = "exclude_same_camera",
+    min_quality: float | None = None,
     output: Path | None = None,
 ) -> Fused:
     """Rank a test set by body and face together.
@@ -71,12 +75,17 @@ def fuse_files(
         key: What an image of one file has in common with its face in the other: the "stem" of its name (without
             folder and ending), its "name" (without folder), or its "path".
         camera_policy: As in an evaluation.
+        min_quality: Least quality of a face's image, from 0 to 1, see `data.quality`; without its face, an image is compared
+            by the body. Bodies are never left out: that would be another test set. None measures nothing, and needs no
+            images.
         output: JSON file for the scores.
 
     Raises:
-        InputError: A file or choice cannot be used, or no image of one file is in the other.
+        InputError: A file or choice cannot be used, no image of one file is in the other, no face is good enough, or the
+            image of one cannot be read.
     """
     require_option("--weight", 0 <= weight <= 1, "lie between 0 and 1", weight)
+    require_quality(min_quality)
     for option, value, known in (
         ("--normalisation", normalisation, Normalisation),
         ("--rule", rule, Rule),
@@ -92,6 +101,9 @@ def fuse_files(
         raise InputError(
             f"{body_file} does not hold both queries and a gallery; write it with `reid evaluate --embeddings`."
         )
+    faces = len(face.paths)
+    if min_quality is not None:
+        face = _good(face, min_quality, face_file)
     places = _places(_keys(body, key, body_file), _keys(face, key, face_file))
     has_face = places >= 0
     if not has_face.any():
@@ -117,14 +129,14 @@ def fuse_files(
         asked, ranked = everybody.select(query), everybody.select(gallery)
         by_body = Similarities.of(asked.vectors, ranked.vectors, body.distance)
         by_face = Similarities.of(vectors[query], vectors[gallery], face.distance)
-        faces = torch.from_numpy(has_face)
+        present = torch.from_numpy(has_face)
         compared: PairSimilarities = by_face if kind == "face" else by_body
         if kind == "fused":
             compared = FusedSimilarities.of(
                 by_body,
                 by_face,
-                faces[query],
-                faces[gallery],
+                present[query],
+                present[gallery],
                 weight=weight,
                 normalisation=normalisation,
                 rule=rule,
@@ -139,6 +151,7 @@ def fuse_files(
         fused=scores("fused", everyone),
         queries_with_faces=float(has_face[body.is_query].mean()),
         gallery_with_faces=float(has_face[~body.is_query].mean()),
+        faces_left_out=faces - len(face.paths),
     )
     if output is not None:
         settings = {
@@ -146,11 +159,28 @@ def fuse_files(
             "normalisation": normalisation,
             "rule": rule,
             "camera_policy": camera_policy,
+            "min_quality": min_quality,
         }
         with atomic_path(output) as temporary:
             temporary.write_text(json.dumps(settings | asdict(result), indent=2) + "\n")
     _print(result)
     return result
+
+
+def _good(faces: Embeddings, minimum: float, file: Path) -> Embeddings:
+    """Return the faces of enough quality, and say which are left out.
+
+    Raises:
+        InputError: None is good enough, or an image cannot be read.
+    """
+    found = measured(faces.paths.tolist(), minimum, "face")
+    if not found.enough.any():
+        raise InputError(
+            f"No face of {file} has a quality of {minimum:g} or more, the best has {found.scores.max():.2f}; give a smaller "
+            "--min-quality."
+        )
+    say_left_out(found.left_out, len(faces.paths), minimum, "faces")
+    return faces.select(found.enough)
 
 
 def _keys(embeddings: Embeddings, key: Key, file: Path) -> list[str]:

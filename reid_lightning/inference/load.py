@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from reid_lightning.engine.module import CHECKPOINT_KEY
+from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import build_read, read_checkpoint
 from reid_lightning.experiments.model_folder import CARD, CONFIG, WEIGHTS
@@ -29,8 +29,8 @@ def load(
 
     Args:
         path: A checkpoint of a run, the folder of a saved model, or `hf://OWNER/REPO`, with `@REVISION` if wanted.
-        device: Where it works, such as "cpu" or "cuda:1"; None: a GPU where there is one and the training was not told to
-            use the CPU.
+        device: Where it works, such as "cpu", "cuda:1" or "mps"; None: a GPU (CUDA, or else Apple's) where there is one and
+            the config's `trainer.accelerator` is not "cpu", and the CPU otherwise.
         trust: Packages of your own that its config may name, such as `["my_package"]`; their code is run.
         overrides: Hydra overrides of its config, such as `["evaluation.flip=true"]`.
 
@@ -39,15 +39,43 @@ def load(
     """
     place = local_path(path)
     checkpoint, entry = read_checkpoint(place)
-    module, config = build_read(checkpoint, place, overrides, trust, has_data=False)
+    module, config = build_read(checkpoint, place, overrides, trust)
+    where = usable_device(device, config["trainer"]["accelerator"])
+    return Model(module, config, checkpoint[CHECKPOINT_KEY], facts_beside(place, entry), where)
+
+
+def usable_device(device: str | torch.device | None, accelerator: str = "auto") -> torch.device:
+    """Return a device that works here.
+
+    Args:
+        device: The one wanted; None: the best one.
+        accelerator: Lightning's word for what may be chosen; "cpu" leaves GPUs alone.
+
+    Raises:
+        InputError: It is not a device, or not here.
+    """
     if device is None:
-        on_gpu = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
-        device = "cuda" if on_gpu else "cpu"
+        if accelerator == "cpu":
+            device = "cpu"
+        elif torch.cuda.is_available():
+            device = "cuda"
+        else:
+            device = "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         where = torch.device(device)
     except RuntimeError as error:
         raise InputError(f"device={device} is not a device; use one such as cpu, cuda or cuda:1") from error
-    return Model(module, config, checkpoint[CHECKPOINT_KEY], facts_beside(place, entry), where)
+    try:
+        torch.zeros(1, device=where)
+    except (
+        RuntimeError,
+        AssertionError,
+        NotImplementedError,
+    ) as error:  # PyTorch is built without it, or it is not here
+        raise InputError(
+            f"device={device} cannot be used on this machine; use cpu, or leave it out for the best one"
+        ) from error
+    return where
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:

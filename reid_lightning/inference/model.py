@@ -2,33 +2,50 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from reid_lightning.config.resolve import instantiate
 from reid_lightning.data.attributes import AttributeSchema
-from reid_lightning.data.decoding import decode_image, resized
-from reid_lightning.engine.module import ReIDModule
+from reid_lightning.data.decoding import resized
+from reid_lightning.engine.trained import TrainedModule
+from reid_lightning.errors import InputError
 from reid_lightning.experiments.model_folder import own_memory, write_model_folder
-from reid_lightning.results.card_facts import CardFacts
-from reid_lightning.results.card_writer import feed_of
-from reid_lightning.results.model_card import card_text
+from reid_lightning.inference.images import (
+    AnyImage,
+    Channels,
+    Images,
+    as_array,
+    chunks,
+    crops,
+    in_range,
+    is_single,
+    of_one_type,
+    one_by_one,
+)
+from reid_lightning.inference.preprocessing import Preprocessing
+from reid_lightning.results.card_facts import CardFacts, feed_of
 
-AnyImage = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
+if TYPE_CHECKING:
+    from reid_lightning.inference.compare import Comparison
+    from reid_lightning.inference.describe import Description
 
 
 class Model:
     """A trained network with everything that its vectors depend on.
 
-    `reid_lightning.load` makes it. Arrays and tensors are images in RGB, as Pillow opens them.
+    `reid_lightning.load` makes it. Images are a path; the bytes of a file; an image of Pillow; an array (H, W, 3) of uint8;
+    or a tensor (3, H, W), uint8 of any size, or float in [0, 1] of the model's size. Several are any iterable of these, a
+    generator too, or a batch (N, 3, H, W) or (N, H, W, 3), or an iterable of batches. Arrays and tensors are in RGB, as
+    Pillow opens them; `channels="bgr"` takes them as OpenCV reads them. A frame may come with boxes, (N, 4) corners x1, y1,
+    x2, y2 in pixels or an object that has them as `xyxy`; `inference.images.crops` says how they are cut.
 
     Args:
         module: In evaluation mode, with the weights.
@@ -41,21 +58,24 @@ class Model:
         network: The network.
         protocol: How its vectors are taken and compared.
         image_size: Height and width in pixels.
-        feed: How images come in: `mean` and `std` of pixels in [0, 1], and `interpolation`.
+        preprocessing: How images come in; `print` shows it in one line.
+        feed: Of it `mean` and `std` of pixels in [0, 1] and `interpolation`, and who says so.
         identity_labels: "source/person_id" -> label of the people that it was trained on.
         schema: Names and classes of the attributes that it answers; None where it answers none.
         facts: What its card says: data, numbers, cost, versions.
+        calibration: What its distances mean, measured on its validation people; None where that is not known.
         batch_size: Images that the network sees at once.
         device: Where it works.
 
     Examples:
         model = reid_lightning.load("outputs/run/checkpoints/best.ckpt")
         vectors = model.embed(["a.jpg", "b.jpg"])
+        of_people = model.embed(frame, boxes)
     """
 
     def __init__(
         self,
-        module: ReIDModule,
+        module: TrainedModule,
         config: Mapping[str, Any],
         entry: Mapping[str, Any],
         facts: CardFacts,
@@ -63,44 +83,222 @@ class Model:
     ) -> None:
         self.module = module.to(device).eval()
         self.config, self._entry, self.facts, self.device = dict(config), dict(entry), facts, device
-        self.network, self.protocol = module.network, module.protocol
+        self.network, self.protocol, self.calibration = module.network, module.protocol, module.calibration
         height, width = config["data"]["image_size"]
         self.image_size = (int(height), int(width))
         self.batch_size = int(config["data"]["batch_size"])
         self.feed = feed_of(module.network)
-        self._interpolation: str = self.feed["interpolation"]
+        transform = config.get("test_transform")
+        self.preprocessing = Preprocessing(
+            self.image_size,
+            tuple(self.feed["mean"]),
+            tuple(self.feed["std"]),
+            self.feed["interpolation"],
+            transform,
+        )
         self.identity_labels: dict[str, int] = dict(entry["identity_labels"])
         schema = (config.get("attributes") or {}).get("schema")
         self.schema: AttributeSchema | None = instantiate(schema, "attributes.schema")
-        self._transform = instantiate(config.get("test_transform"))
+        self._transform = instantiate(transform)
 
-    @torch.no_grad()
-    def embed(self, images: AnyImage | Sequence[AnyImage]) -> Tensor:
+    def embed(self, images: Images, boxes: Any = None, *, channels: Channels = "rgb") -> Tensor:
         """Return the vectors that the protocol compares.
 
         Args:
-            images: One or several: a path; an image of Pillow; an array (H, W, 3) of uint8; a tensor (3, H, W), uint8 of any
-                size, or float in [0, 1] of the model's size. Or a tensor of a batch, (N, 3, H, W).
+            images: One or several, as said above; with boxes the frame.
+            boxes: Of people in the frame; None: whole images.
+            channels: Order of the channels of arrays and tensors.
 
         Returns:
-            (N, D) float32 on the CPU.
+            (N, D) float32 on the CPU. Of boxes a row each, NaN for those without area in the frame; (0, D) of no boxes.
 
         Raises:
             InputError: A file is missing or cannot be decoded.
-            ValueError: An array or tensor is not an image as above, or there are no images.
+            ValueError: A value is not an image or not boxes as above, or there are no images.
         """
-        several = _several(images)
-        if not several:
-            raise ValueError("images must be one image or more, got none")
-        parts = []
-        with ThreadPoolExecutor() as pool:
-            for start in range(0, len(several), self.batch_size):
-                pixels = list(pool.map(self._pixels, several[start : start + self.batch_size]))
-                for batch in _of_one_type(pixels):
-                    parts.append(self.module.embed(batch.to(self.device)).float().cpu())
-        return torch.cat(parts)
+        if boxes is None:
+            vectors = list(self.stream(images, channels=channels))
+            if not vectors:
+                raise ValueError("images must be one image or more, got none")
+            return torch.cat(vectors)
+        cut, rows, count = crops(images, boxes, channels)
+        found = self.embed(cut) if cut else torch.empty(0, self.vector_size)
+        if len(rows) == count:
+            return found
+        full = found.new_full((count, found.shape[1]), torch.nan)
+        full[rows] = found
+        return full
 
-    def _pixels(self, image: AnyImage) -> Tensor:
+    def embed_with_attributes(self, images: Images) -> tuple[Tensor, Tensor | None]:
+        """Return vectors, and what the attribute heads state, in one pass.
+
+        Args:
+            images: As of `embed`.
+
+        Returns:
+            (N, D) as of `embed`, and the (N, C) softmax of each attribute's head, float32 in the order of `schema`; None
+            where the model answers no attributes.
+
+        Raises:
+            InputError: A file is missing or cannot be decoded.
+            ValueError: A value is not an image, or there are no images.
+        """
+        from reid_lightning.systems.attributes.heads import probabilities
+
+        vectors, answers = [], []
+        for batch in (batch for batches in self._batches(images) for batch in batches):
+            with torch.no_grad():
+                found, features = self.module.embed_with_features(batch)
+                vectors.append(found.float().cpu())
+                if self.schema is not None:
+                    stated = features.extra["attributes"].float()
+                    answers.append(probabilities(stated, self.schema.sizes).cpu())
+        if not vectors:
+            raise ValueError("images must be one image or more, got none")
+        return torch.cat(vectors), torch.cat(answers) if answers else None
+
+    def stream(
+        self,
+        images: Images,
+        batch_size: int | None = None,
+        *,
+        channels: Channels = "rgb",
+        damaged: dict[int, str] | None = None,
+    ) -> Iterator[Tensor]:
+        """Yield the vectors of any number of images, in their order, in bounded memory.
+
+        While the network works on a batch, the next one is read; so a generator is asked for up to two batches more than
+        have been yielded.
+
+        Args:
+            images: As of `embed`.
+            batch_size: Images that the network sees at once; None: `self.batch_size`.
+            channels: Order of the channels of arrays and tensors.
+            damaged: Gets the reason for each image, by its place in the stream, that cannot be read, and the image is left
+                out; None: such an image is an error.
+
+        Yields:
+            (B, D) float32 on the CPU, B being `batch_size` without images left out, and less at the end.
+
+        Raises:
+            InputError: A file is missing or cannot be decoded.
+            ValueError: A value is not an image.
+        """
+        for batches in self._batches(images, channels, batch_size, damaged):
+            with torch.no_grad():
+                vectors = [self.module.embed(batch).float().cpu() for batch in batches]
+            yield torch.cat(vectors) if vectors else torch.empty(0, self.vector_size)
+
+    @cached_property
+    def vector_size(self) -> int:
+        """Numbers of a vector: D."""
+        return self.embed(self._black()).shape[1]
+
+    def describe(self, images: Images, boxes: Any = None, *, channels: Channels = "rgb") -> "Description":
+        """Say what the people of images look like: every attribute with its confidence, and every trait.
+
+        Args:
+            images: As of `embed`, like what follows.
+            boxes: Of people in the frame. For one without area in it classes are -1, and numbers NaN.
+            channels: Order of the channels of arrays and tensors.
+
+        Raises:
+            InputError: The model answers neither attributes nor traits, or a file is missing or cannot be decoded.
+            ValueError: As of `embed`.
+        """
+        from reid_lightning.inference.describe import describe_batches
+
+        def described(several: Images, order: Channels) -> "Description":
+            batches = (batch for batches in self._batches(several, order) for batch in batches)
+            return describe_batches(self.module, batches)
+
+        if boxes is None:
+            return described(images, channels)
+        cut, rows, count = crops(images, boxes, channels)
+        return described(cut or self._black(), "rgb").at(rows, count)
+
+    def _black(self) -> Tensor:
+        return torch.zeros(3, *self.image_size, dtype=torch.uint8)
+
+    def _batches(
+        self,
+        images: Images,
+        channels: Channels = "rgb",
+        batch_size: int | None = None,
+        damaged: dict[int, str] | None = None,
+    ) -> Iterator[list[Tensor]]:
+        """Yield images as the network takes them, on its device: batches of one type that were one batch."""
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise ValueError(f"batch_size must be a whole number, 1 or more, got {batch_size!r}")
+        waiting: list[Future[Tensor]] = []
+        position = 0
+        with ThreadPoolExecutor() as pool:
+            for chunk in chunks(one_by_one(images), batch_size or self.batch_size):
+                following = [pool.submit(self._pixels, image, channels) for image in chunk]
+                if waiting:
+                    yield self._on_device(waiting, position, damaged)
+                    position += len(waiting)
+                waiting = following
+            if waiting:
+                yield self._on_device(waiting, position, damaged)
+
+    def _on_device(
+        self, waiting: list[Future[Tensor]], position: int, damaged: dict[int, str] | None
+    ) -> list[Tensor]:
+        pixels = []
+        for place, future in enumerate(waiting, start=position):
+            try:
+                pixels.append(future.result())
+            except InputError as error:
+                if damaged is None:
+                    raise
+                damaged[place] = str(error)
+        return [batch.to(self.device) for batch in of_one_type(pixels)]
+
+    def compare(
+        self,
+        a: Images,
+        b: Images,
+        false_accepts: float | None = None,
+        prior: float = 0.5,
+        *,
+        boxes_a: Any = None,
+        boxes_b: Any = None,
+        channels: Channels = "rgb",
+    ) -> "Comparison":
+        """Say whether images show one person.
+
+        Args:
+            a: One image or several, as of `embed`.
+            b: Likewise; each is compared with each.
+            false_accepts: Share of pairs of two people that may be taken for one person; None: 0.01 where the model is
+                calibrated.
+            prior: Share of pairs that show one person before anybody looks.
+            boxes_a: Of people in the frame `a`.
+            boxes_b: Of people in the frame `b`.
+            channels: Order of the channels of arrays and tensors.
+
+        Returns:
+            Distances, probabilities and verdicts, (N, M) each; of two single images without boxes they are scalars, so that
+            `float(model.compare(a, b).probability)` is a number. To a box without area in the frame the distance is NaN.
+
+        Raises:
+            InputError: A file is missing or cannot be decoded, or a rate or prior is out of range or was not measured.
+        """
+        from reid_lightning.inference.compare import compare_vectors
+
+        found = compare_vectors(
+            self.embed(a, boxes_a, channels=channels),
+            self.embed(b, boxes_b, channels=channels),
+            self.protocol.distance,
+            self.calibration,
+            false_accepts=false_accepts,
+            prior=prior,
+        )
+        has_boxes = boxes_a is not None or boxes_b is not None
+        return found.of_single() if not has_boxes and is_single(a) and is_single(b) else found
+
+    def _pixels(self, image: AnyImage, channels: Channels) -> Tensor:
         """Return an image as the network takes it: (3, H, W) of the model's size, laid out with the channels last."""
         if isinstance(image, Tensor) and image.is_floating_point():
             if image.shape != (3, *self.image_size):
@@ -108,11 +306,9 @@ class Model:
                     f"a float tensor must have the model's size, {(3, *self.image_size)}, got {tuple(image.shape)}; give "
                     "uint8 for images of any size"
                 )
-            return image.cpu()
-        if isinstance(image, str | os.PathLike):
-            array = decode_image(os.fspath(image), self.image_size, self._interpolation)
-        else:
-            array = resized(_as_array(image), self.image_size, self._interpolation)
+            image = in_range(image.detach().cpu())
+            return image if channels == "rgb" else image.flip(0)
+        array = resized(as_array(image, channels), self.image_size, self.preprocessing.interpolation)
         if self._transform is not None:
             array = self._transform(image=array)["image"]
         return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)
@@ -132,11 +328,15 @@ class Model:
             "backbone": self.config["backbone"],
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "image_size": list(self.image_size),
+            "preprocessing": self.preprocessing.as_dict(),
             "feed": dict(self.feed),
             "embedding_size": self.network.embedding_size,
             "protocol": self.protocol.describe(),
+            "distance": self.protocol.distance,
+            "data": list(self.facts.data),
             "identities": len(self.identity_labels),
             "attributes": _classes(self.schema),
+            "calibration": self.calibration.summary() if self.calibration else None,
             "card": self.facts.as_dict(),
             "device": str(self.device),
         }
@@ -160,6 +360,8 @@ class Model:
         Raises:
             InputError: The folder cannot be written to.
         """
+        from reid_lightning.results.model_card import card_text
+
         folder = Path(folder)
         entry = {
             "version": self._entry.get("version"),
@@ -168,6 +370,7 @@ class Model:
             "tasks": {task.name: task.saved() for task in self.module.tasks},
             "validation": dict(self._entry.get("validation") or {}),
             "validation_interval": self._entry.get("validation_interval"),
+            "calibration": self.calibration.as_dict() if self.calibration else None,
             "feed": self.feed,
             "card": self.facts.as_dict(),
         }
@@ -183,43 +386,6 @@ class Model:
 
 def _classes(schema: AttributeSchema | None) -> dict[str, list[str]] | None:
     return None if schema is None else {attribute.name: list(attribute.classes) for attribute in schema}
-
-
-def _several(images: Any) -> Sequence[Any]:
-    """Return images as a sequence, a single one as a sequence of one."""
-    if isinstance(images, Tensor | np.ndarray):
-        return list(images) if images.ndim == 4 else [images]
-    if isinstance(images, str | os.PathLike | Image.Image):
-        return [images]
-    return list(images)
-
-
-def _as_array(image: Any) -> np.ndarray:
-    """Return an image in memory as uint8 (H, W, 3)."""
-    if isinstance(image, Image.Image):
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    if isinstance(image, Tensor):
-        image = image.cpu().permute(1, 2, 0).numpy() if image.ndim == 3 else image.cpu().numpy()
-    if not isinstance(image, np.ndarray):
-        raise ValueError(
-            f"an image must be a path, an image of Pillow, an array or a tensor, got {type(image).__name__}"
-        )
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(
-            f"an image must be uint8 with 3 channels, (H, W, 3) as an array or (3, H, W) as a tensor, got {image.dtype} of "
-            f"{image.shape}"
-        )
-    return image
-
-
-def _of_one_type(pixels: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Yield batches of images of one type, in their order: the network scales integers itself."""
-    start = 0
-    for end in range(1, len(pixels) + 1):
-        if end == len(pixels) or pixels[end].dtype != pixels[start].dtype:
-            batch = torch.stack([image.permute(1, 2, 0) for image in pixels[start:end]])
-            yield batch.permute(0, 3, 1, 2)  # channels last, as the data module lays them out
-            start = end
 
 
 def _numbered(labels: Mapping[str, int]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +17,8 @@ from reid_lightning.errors import InputError
 from reid_lightning.experiments.factory import build_module
 from reid_lightning.experiments.run import run_job
 from reid_lightning.inference.embed import Embedder, list_images
-from reid_lightning.inference.identify import enrol, identify
+from reid_lightning.inference.enrol import enrol
+from reid_lightning.inference.identify import _lists, identify
 from reid_lightning.retrieval.identification import Enrolment
 
 PEOPLE = {"train_identities": 10, "test_identities": 6}
@@ -127,6 +129,113 @@ def test_people_of_another_model_are_refused(checkpoint, folder):
         identify(checkpoint, people, folder / "asked", threshold=-0.1)
 
 
+def test_the_threshold_is_that_of_the_calibration_for_so_many_people(trained, folder):
+    people = folder / "people.npz"
+    enrolment = enrol(trained, folder / "first", people)
+    calibration = Embedder(trained).model.calibration
+    shown = command("identify", trained, people, folder / "asked", "--false-accepts", 0.2)
+    wanted, measured = calibration.strangers.threshold(0.2, 4, len(enrolment) / 4)
+    assert measured
+    said = " ".join(shown.stderr.split())
+    assert f"known within {wanted:.4g}, which 20 % of strangers come within among" in said
+    answers = [json.loads(line) for line in shown.stdout.splitlines()]
+    for answer in answers:
+        best = answer["candidates"][0]
+        assert (answer["name"] is not None) == (best["distance"] <= wanted)
+        probability = calibration.probability(np.array([best["distance"]]))[0]
+        assert best["pair_probability"] == pytest.approx(probability, abs=1e-3)
+    rare = command("identify", trained, people, folder / "asked", "--false-accepts", 2e-4)
+    assert "the smallest that was measured; more than 0.02 % of strangers" in " ".join(rare.stderr.split())
+    named = identify(trained, people, folder / "asked", false_accepts=1)
+    assert named.known.all()
+    assert identify(trained, people, folder / "asked", threshold=1e-9).names == [None] * len(answers)
+
+
+def test_the_file_alone_identifies_as_the_command_does(trained, folder):
+    people = folder / "people.npz"
+    enrol(trained, folder / "first", people)
+    embedder = Embedder(trained)
+    vectors = embedder([str(path) for path in sorted((folder / "asked").rglob("*.jpg"))])
+    for options in ({}, {"false_accepts": 0.3}, {"per_person": "mean", "false_accepts": 0.3}):
+        alone = Enrolment.load(people).identify(vectors, **options)
+        told = identify(trained, people, folder / "asked", output=folder / "out.csv", **options)
+        assert (alone.names, alone.threshold) == (told.names, told.threshold)
+        torch.testing.assert_close(alone.pair_probabilities, told.pair_probabilities, atol=1e-3, rtol=0)
+    written = pd.read_csv(folder / "out.csv")
+    assert list(written) == [
+        "image", "name", "same_image", "candidate", "share_of_votes", "distance", "pair_probability", "nearest",
+    ]  # fmt: skip
+    # A file of before has no calibration: the checkpoint's is taken, and enrolling more people adds it.
+    earlier = Enrolment.load(people)
+    earlier.calibration = None
+    earlier.save(people)
+    assert identify(trained, people, folder / "asked", output=folder / "o.csv").threshold is not None
+    enrol(trained, folder / "later", people)
+    assert Enrolment.load(people).calibration.as_dict() == embedder.model.calibration.as_dict()
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_an_enrolled_image_is_sure_in_every_output(trained, checkpoint, folder, calibrated):
+    model, people, sheet = trained if calibrated else checkpoint, folder / "people.npz", folder / "sheet.png"
+    enrol(model, folder / "first", people)
+    shown = command("identify", model, people, folder / "first", "--false-accepts", 1, "--sheet", sheet)
+    enrolled = Enrolment.load(people)
+    answers = [json.loads(line) for line in shown.stdout.splitlines()]
+    names = dict(zip(enrolled.images, enrolled.names, strict=True))
+    for answer in answers:
+        best, rest = answer["candidates"][0], answer["candidates"][1:]
+        assert answer["same_image"]
+        assert answer["name"] == names[answer["image"]]
+        assert best["image"] == answer["image"]
+        assert (best["share_of_votes"], best["distance"]) == (1, pytest.approx(0, abs=1e-5))
+        assert all(one["share_of_votes"] == 0 for one in rest)
+        assert (best["pair_probability"] is not None) == calibrated
+        assert not calibrated or best["pair_probability"] >= max(one["pair_probability"] for one in rest)
+    captions = [image.caption for row in _lists(answers) for image in row.images]
+    assert all(("%" in caption) == calibrated for caption in captions)
+
+
+def test_images_of_too_little_quality_are_left_out_and_named(checkpoint, folder, capsys):
+    ada = sorted((folder / "later").iterdir())[0]
+    first = sorted(ada.iterdir())[0]
+    cv2.imwrite(str(first), cv2.imread(str(first)) // 20)
+    gone = sorted((folder / "later").iterdir())[1]
+    for path in gone.iterdir():
+        cv2.imwrite(str(path), np.full((128, 64, 3), 20, np.uint8))
+    people = folder / "people.npz"
+    enrolled = enrol(checkpoint, folder / "later", people, min_quality=0.3)
+    said = " ".join(capsys.readouterr().err.split())
+    assert str(first) not in enrolled.images
+    assert enrolled.people == (ada.name,)
+    left = 1 + len(list(gone.iterdir()))
+    assert f"left out {left} of {len(enrolled) + left} images of a quality below 0.3: " in said
+    assert "(0.00: blurred, too dark, low contrast)" in said
+    assert f"no image is left of {gone.name}, who stay unknown" in said
+    with pytest.raises(
+        InputError, match=r"No image of .* has a quality of 1 or more, the best has 0\.00; give a small"
+    ):
+        enrol(checkpoint, gone, people, name="x", min_quality=1)
+    with pytest.raises(InputError, match=r"--min-quality must lie between 0 and 1, got 1\.5"):
+        command("enrol", checkpoint, folder / "later", people, "--min-quality", 1.5)
+    with pytest.raises(InputError, match="--per-person median is unknown; choose one of all, mean"):
+        command("identify", checkpoint, people, folder / "asked", "--per-person", "median")
+
+
+def test_a_false_accept_rate_needs_a_calibration(checkpoint, folder):
+    people = folder / "people.npz"
+    enrol(checkpoint, folder / "first", people)
+    shown = command("identify", checkpoint, people, folder / "asked")
+    assert "everybody is named: the model does not say" in " ".join(shown.stderr.split())
+    assert all(json.loads(line)["name"] for line in shown.stdout.splitlines())
+    for options, said in (
+        ({"false_accepts": 0.1}, "--false-accepts needs a calibration"),
+        ({"false_accepts": 0.1, "threshold": 0.1}, "--false-accepts or --threshold, not both"),
+        ({"false_accepts": 2}, "--false-accepts must lie above 0 and up to 1, got 2"),
+    ):
+        with pytest.raises(InputError, match=said):
+            identify(checkpoint, people, folder / "asked", **options)
+
+
 def test_images_are_listed_with_their_people(tmp_path):
     for name in ("b/2.jpg", "a/x/1.PNG", "a/0.jpg", ".hidden/3.jpg"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +309,10 @@ def test_people_whom_the_training_never_saw_are_identified_and_new_ones_after_it
     shares = []
     for name in ("first", "later"):
         enrol(model, files[name], people)
-        names = np.array(identify(model, people, tmp_path / "asked.csv", output=tmp_path / "out.jsonl").names)
+        found = identify(
+            model, people, tmp_path / "asked.csv", output=tmp_path / "out.jsonl", false_accepts=1
+        )
+        names = np.array(found.names)
         shares.append([(names == truth)[enrolled].mean(), (names == truth)[~enrolled].mean()])
     assert shares[0][1] == 0  # not yet enrolled
     assert shares[1][0] > 0.6

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ from sides import sides
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.evaluate import evaluate
 from reid_lightning.experiments.run import run_job
-from reid_lightning.inference.embed import embed
+from reid_lightning.inference.embedding.command import embed
 from reid_lightning.inference.fuse import fuse_files
 from reid_lightning.results.ranked_embeddings import embeddings_of
 from reid_lightning.retrieval.embeddings import Embeddings
@@ -106,6 +107,38 @@ def test_the_command_writes_what_it_prints(tmp_path):
     written = json.loads((tmp_path / "fused.json").read_text())
     assert (written["weight"], written["rule"], written["camera_policy"]) == (0.3, "product", "allow")
     assert f"{100 * written['fused']['mAP']:.1f}" in shown.stdout
+
+
+def test_faces_of_too_little_quality_count_as_missing(tmp_path):
+    _, face = files(tmp_path)
+    random, blank = np.random.default_rng(0), np.arange(len(face.paths)) % 3 == 0
+    paths = []
+    for number, path in enumerate(face.paths):
+        pixels = np.full((64, 64, 3), 128) if blank[number] else random.integers(0, 256, (64, 64, 3))
+        paths.append(str(tmp_path / path[6:]))
+        cv2.imwrite(paths[-1], pixels.astype(np.uint8))
+    kept = Embeddings(**{**vars(face), "paths": np.array(paths)})
+    kept.save(tmp_path / "face.npz")
+    both = tmp_path / "body.npz", tmp_path / "face.npz"
+    found = fuse_files(*both, min_quality=0.5, output=tmp_path / "fused.json")
+    kept.select(~blank).save(tmp_path / "good.npz")
+    wanted = fuse_files(both[0], tmp_path / "good.npz")
+    assert found.faces_left_out == blank.sum()
+    assert (found.fused, found.face, found.queries_with_faces) == (
+        wanted.fused, wanted.face, wanted.queries_with_faces,
+    )  # fmt: skip
+    assert json.loads((tmp_path / "fused.json").read_text())["min_quality"] == 0.5
+    assert fuse_files(*both).faces_left_out == 0
+    kept.select(blank).save(tmp_path / "blank.npz")
+    with pytest.raises(
+        InputError, match=r"No face of .*blank\.npz has a quality of 0\.5 or more, the best has 0\.00"
+    ):
+        fuse_files(both[0], tmp_path / "blank.npz", min_quality=0.5)
+    with pytest.raises(InputError, match="--min-quality must lie between 0 and 1, got -1"):
+        command("fuse", *both, "--min-quality", -1)
+    face.save(tmp_path / "face.npz")
+    with pytest.raises(InputError, match=r"\.png cannot be read"):
+        fuse_files(*both, min_quality=0.5)
 
 
 def test_bad_input_is_named(tmp_path):

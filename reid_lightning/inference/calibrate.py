@@ -1,0 +1,129 @@
+"""What a model's distances mean, measured on labelled images of one's own: what `reid calibrate` does."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from reid_lightning.errors import InputError
+from reid_lightning.experiments.quiet import quiet
+from reid_lightning.files import require_writable
+from reid_lightning.inference.gallery.images import image_rows
+from reid_lightning.inference.load import load
+from reid_lightning.reporting.terminal import say
+from reid_lightning.retrieval.calibration import LEAST_SAME, Calibration
+from reid_lightning.retrieval.matches import Side
+from reid_lightning.retrieval.protocol import EvaluationProtocol
+
+NAMED = 3  # people of the training who are listed in a message
+FEW = (
+    f"The images have too few pairs: {LEAST_SAME} of one person, by two cameras where cameras are known, and more of two "
+    "people are needed; give more images."
+)
+
+
+def calibrate(
+    checkpoint: Path,
+    images: Sequence[Path],
+    folder: Path,
+    overrides: Sequence[str] = (),
+    trust: Sequence[str] = (),
+) -> Calibration:
+    """Measure what a model's distances mean on images of known people, and save the model with it.
+
+    The people must be others than those of the training, whose images lie nearer to each other than those of strangers.
+    Every image is compared with every other; where cameras are known, images of one person by one camera are left out,
+    unless the model's protocol compares them.
+
+    Args:
+        checkpoint: A checkpoint file written by a run, or the folder of a saved model.
+        images: Folders with a folder per person, and tables with columns `path`, `person_id` and, where known,
+            `camera_id`; rows without a person are left out.
+        folder: For the saved model, see `Model.save_pretrained`.
+        overrides: Hydra overrides of the checkpoint's `evaluation`, which are saved as well.
+        trust: Packages of your own that the checkpoint's config may name; their code is run.
+
+    Raises:
+        InputError: An override is of another key, it is not known whom the images show, they have too few pairs, one cannot
+            be read, or the folder cannot be written to.
+    """
+    for override in overrides:
+        if not override.lstrip("+~").startswith("evaluation"):
+            raise InputError(
+                f"{override} would not be saved with the model: override keys of evaluation alone."
+            )
+    quiet()
+    table = _people(images)
+    require_writable(folder)
+    model = load(checkpoint, trust=trust, overrides=overrides)
+    if model.protocol.tracklets is not None:
+        raise InputError(
+            "The vectors of pooled tracklets lie nearer than those of images: calibrate with evaluation.tracklets=null."
+        )
+    trained = sorted(_names(table) & {name.rpartition("/")[2] for name in model.identity_labels})
+    if trained:
+        shown = ", ".join(trained[:NAMED]) + (" ..." if len(trained) > NAMED else "")
+        say(
+            f"{len(trained)} of {len(_names(table))} people are called like people of the training ({shown}): if it is "
+            "they, the calibration is too confident",
+            "bold yellow",
+        )
+    vectors = model.embed(table["path"].tolist())
+    found = calibration_of_images(vectors, table, model.protocol)
+    model.calibration = found
+    model.save_pretrained(folder)
+    off = "" if found.error is None else f", off by {100 * found.error:.1f} % on average"
+    say(
+        f"{folder}: probabilities from {found.same_pairs:,} pairs of one person and {found.different_pairs:,} of two, of "
+        f"{found.people:,} people{off}; use the folder in place of the checkpoint"
+    )
+    return found
+
+
+def calibration_of_images(vectors: Tensor, table: pd.DataFrame, protocol: EvaluationProtocol) -> Calibration:
+    """Measure what the distances of images mean, each compared with every other.
+
+    Args:
+        vectors: (N, D).
+        table: (N,) `person_id` and, where known, `camera_id`.
+        protocol: How vectors are compared.
+
+    Raises:
+        InputError: There are too few pairs.
+    """
+    people = torch.from_numpy(pd.factorize(table["person_id"])[0])
+    # An image is never compared with itself: each has a camera of its own where that is not known, or does not matter.
+    own = -1 - np.arange(len(table))
+    cameras = own - 1
+    if "camera_id" in table.columns and protocol.camera_policy == "exclude_same_camera":
+        known, _ = pd.factorize(table["camera_id"])
+        cameras = np.where(known >= 0, known, cameras)
+    side = Side(vectors, people, torch.from_numpy(cameras))
+    found = Calibration.fit(side, side, distance=protocol.distance)
+    if found is None:
+        raise InputError(FEW)
+    return found
+
+
+def _people(images: Sequence[Path]) -> pd.DataFrame:
+    """Return the images of known people."""
+    table = image_rows(images, people=True, otherwise="give a table with a column person_id")
+    if "person_id" not in table.columns or table["person_id"].isna().all():
+        raise InputError(
+            f"{images[0]} does not say whom its images show: give a table with a column person_id, or a folder with a "
+            "folder for each person."
+        )
+    known = table["person_id"].notna()
+    if not known.all():
+        say(f"{(~known).sum():,} images without a person are left out", "dim")
+    table = table[known].reset_index(drop=True)
+    if table["person_id"].nunique() < 2 or not table["person_id"].duplicated().any():
+        raise InputError(FEW)
+    return table
+
+
+def _names(table: pd.DataFrame) -> set[str]:
+    return set(table["person_id"].astype(str))

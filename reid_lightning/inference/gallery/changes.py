@@ -1,0 +1,131 @@
+"""What a change of a gallery does: check vectors, choose the images to remove, mark their rows and log them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reid_lightning.errors import InputError
+from reid_lightning.inference.gallery import removal_log
+from reid_lightning.inference.gallery.conditions import All, Condition, older_than
+from reid_lightning.inference.gallery.index import without
+from reid_lightning.inference.gallery.manifest import Manifest, SegmentEntry
+from reid_lightning.inference.gallery.segments import file_digest, write_array
+from reid_lightning.inference.gallery.snapshot import Snapshot
+
+Vectors = Tensor | NDArray[Any] | Sequence[Sequence[float]]
+
+
+def checked_vectors(vectors: Vectors, manifest: Manifest, folder: Path) -> NDArray[np.float32]:
+    """Return vectors as (n, D) float32.
+
+    Raises:
+        InputError: They have another dimension than the gallery's, or one is not finite in the gallery's type.
+    """
+    if isinstance(vectors, Tensor):
+        vectors = vectors.detach().cpu().float().numpy()
+    with np.errstate(over="ignore"):
+        rows = np.ascontiguousarray(vectors, np.float32)
+    if rows.ndim != 2 or rows.shape[1] != manifest.dimension:
+        raise InputError(
+            f"Vectors have the shape {rows.shape}; {folder} holds vectors of {manifest.dimension} numbers, a row each."
+        )
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(rows.astype(manifest.dtype)).all(axis=1)
+    if not finite.all():
+        raise InputError(
+            f"Vector {int(np.flatnonzero(~finite)[0])} is not finite, or too large for {manifest.dtype}; the model has "
+            "diverged, or the gallery needs float32."
+        )
+    return rows
+
+
+def chosen(
+    folder: Path,
+    snapshot: Snapshot,
+    person: str | None,
+    ids: Sequence[int] | None,
+    paths: Sequence[str] | None,
+    older_than_days: float | None,
+    condition: Condition | None,
+) -> NDArray[np.bool_]:
+    """Return which positions of a gallery are to be removed; see `Gallery.remove`.
+
+    Raises:
+        InputError: The age is not a number of days, or a person, id or file is not there.
+    """
+    conditions = [] if condition is None else [condition]
+    if older_than_days is not None:
+        if not 0 <= older_than_days < 100_000:
+            raise InputError(f"An age must be a number of days from 0 to 100,000, got {older_than_days}.")
+        conditions.append(older_than(datetime.now(UTC) - timedelta(days=older_than_days)))
+    mask = snapshot.matching(All(tuple(conditions)) if conditions else None).copy()
+    for column, wanted in (("person_id", None if person is None else [person]), ("id", ids), ("path", paths)):
+        if wanted is not None:
+            mask &= _named(folder, snapshot, column, list(wanted))
+    return mask
+
+
+def _named(folder: Path, snapshot: Snapshot, column: str, wanted: list[Any]) -> NDArray[np.bool_]:
+    """Return which positions have one of the wanted values, all of which must be there."""
+    values = snapshot.table[column].to_pandas()
+    found = values.isin(wanted).to_numpy(bool)
+    there = set(values[found & snapshot.alive])
+    if absent := [value for value in wanted if value not in there]:
+        more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
+        raise InputError(f"{folder} holds no image with the {column} {absent[0]}{more}.")
+    return found
+
+
+def removed(
+    folder: Path, snapshot: Snapshot, mask: NDArray[np.bool_], rule: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the files and the line of the log that mark positions as removed.
+
+    Args:
+        folder: The gallery, which the caller holds for changes.
+        snapshot: Its state.
+        mask: The positions.
+        rule: Why, for the log.
+
+    Returns:
+        The values of the manifest that change. Nothing is removed until it is written.
+    """
+    manifest, change, start = snapshot.manifest, snapshot.manifest.change + 1, 0
+    segments = []
+    for segment in snapshot.segments:
+        entry = segment.entry
+        gone = mask[start : start + entry.rows]
+        start += entry.rows
+        segments.append(_marked(folder, entry, gone, segment.alive, change) if gone.any() else entry)
+    rows = snapshot.table.filter(pa.array(mask))
+    index = without(folder, manifest.index, rows["id"].to_numpy(), change)
+    entry_of_log = {
+        "change": change,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "rule": rule,
+        "images": len(rows),
+        "ids": rows["id"].to_pylist(),
+        "paths": rows["path"].to_pylist(),
+    }
+    removal_log.append(folder, entry_of_log)
+    return {"segments": tuple(segments), "index": index}
+
+
+def _marked(
+    folder: Path, entry: SegmentEntry, gone: NDArray[np.bool_], alive: NDArray[np.bool_] | None, change: int
+) -> SegmentEntry:
+    """Write which rows of a segment have been removed, and return its entry."""
+    rows = np.flatnonzero(gone if alive is None else gone | ~alive)
+    digests = {name: digest for name, digest in entry.digests.items() if not name.startswith("removed")}
+    marked = replace(entry, removed=len(rows), removed_in=change, digests=digests)
+    path = marked.path(folder, marked.removed_ending)
+    write_array(path, rows.astype(np.int64))
+    digests[marked.removed_ending] = file_digest(path)
+    return marked

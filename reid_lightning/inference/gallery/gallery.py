@@ -1,0 +1,443 @@
+"""A gallery on disk that is searched by vectors and changed by one process at a time: `reid_lightning.Gallery`."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reid_lightning.data.attributes import AttributeSchema
+from reid_lightning.distances import Distance
+from reid_lightning.errors import InputError
+from reid_lightning.files import file_lock, require_writable
+from reid_lightning.inference.gallery import removal_log
+from reid_lightning.inference.gallery.attributes import Wish, require_probabilities
+from reid_lightning.inference.gallery.changes import Vectors, checked_vectors, chosen, removed
+from reid_lightning.inference.gallery.columns import FIXED, PROBABILITIES, to_arrow
+from reid_lightning.inference.gallery.compact import compacted
+from reid_lightning.inference.gallery.conditions import Condition
+from reid_lightning.inference.gallery.filters import parse_condition
+from reid_lightning.inference.gallery.index import IndexChoice, described, write_index
+from reid_lightning.inference.gallery.manifest import (
+    DTYPES,
+    LOCK,
+    MANIFEST,
+    Manifest,
+    remove_strays,
+)
+from reid_lightning.inference.gallery.search import Hits, Search, search_by_attributes, search_snapshot
+from reid_lightning.inference.gallery.segments import changed_files, write_segment
+from reid_lightning.inference.gallery.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from reid_lightning.inference.model import Model
+
+
+class Gallery:
+    """Vectors of images in a folder, with what is known of each image.
+
+    Vectors lie in files that are mapped into memory, in segments that are never changed; the manifest `gallery.json` names
+    them and is replaced as a whole. A process that is killed at any moment therefore leaves the gallery as it was before or
+    after its change. Any number of processes may read while one changes it; further writers wait. A `Gallery` shows the
+    state in which it was opened, or which it has changed; `refresh` reads what others have changed.
+
+    Args:
+        folder: That `create` or `reid gallery build` made.
+
+    Raises:
+        InputError: The folder is not a gallery, or a file of it is missing, damaged or foreign.
+
+    Examples:
+        >>> import tempfile
+        >>> gallery = Gallery.create(Path(tempfile.mkdtemp()) / "people", dimension=2)
+        >>> rows = pd.DataFrame({"path": ["a.jpg", "b.jpg", "c.jpg"], "person_id": ["Ada", "Ada", None]})
+        >>> gallery.add(np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), rows).tolist()
+        [0, 1, 2]
+        >>> hits = gallery.search(np.array([[0.1, 1.0]]), top=2)
+        >>> gallery.rows(hits.ids[0])["path"].tolist()
+        ['c.jpg', 'b.jpg']
+        >>> gallery.remove(person="Ada"), len(gallery)
+        (2, 1)
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder).expanduser()
+        self._snapshot = Snapshot.open(self.folder)
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | os.PathLike[str],
+        dimension: int,
+        *,
+        distance: Distance = "cosine",
+        dtype: str = "float32",
+        fingerprint: str = "",
+        preprocessing: str = "",
+        attributes: AttributeSchema | None = None,
+    ) -> "Gallery":
+        """Make an empty gallery.
+
+        Args:
+            folder: Made; an existing folder must be empty.
+            dimension: Of the vectors.
+            distance: "cosine", "euclidean" or "sqeuclidean".
+            dtype: "float32", or "float16" for half the space: cosine distances then change by about 1e-5.
+            fingerprint: SHA-256 of the model's weights, `Model.fingerprint`; "" where it is not known.
+            preprocessing: How images become vectors, in one line.
+            attributes: What is to be known of the people's looks: tables of `add` then have a column
+                `attribute_probabilities`, as of `Model.embed_with_attributes`.
+
+        Raises:
+            InputError: The folder is not empty or cannot be written to, or a choice is unknown.
+        """
+        folder = Path(folder).expanduser()
+        for name, value, choices in (("distance", distance, get_args(Distance)), ("dtype", dtype, DTYPES)):
+            if value not in choices:
+                raise InputError(f"{name} {value} is unknown; choose one of {', '.join(choices)}.")
+        if dimension < 1:
+            raise InputError(f"dimension must be 1 or more, got {dimension}.")
+        require_writable(folder)
+        with file_lock(folder / LOCK):
+            if (folder / MANIFEST).exists():
+                raise InputError(f"{folder} is a gallery already; add to it with `reid gallery add`.")
+            if others := [name for name in os.listdir(folder) if not name.startswith(".")]:
+                raise InputError(
+                    f"{folder} is not empty (it holds {sorted(others)[0]}); choose another folder."
+                )
+            created = datetime.now(UTC).isoformat(timespec="seconds")
+            Manifest(
+                dimension, dtype, distance, fingerprint, preprocessing, created, attributes=attributes
+            ).write(folder)
+        return cls(folder)
+
+    @classmethod
+    def for_model(cls, folder: str | os.PathLike[str], model: "Model", dtype: str = "float32") -> "Gallery":
+        """Make an empty gallery for a model's vectors, which `reid search` takes as one that `reid gallery build` has made.
+
+        Args:
+            folder: Made; an existing folder must be empty.
+            model: What embeds; where it answers attributes, the gallery holds them.
+            dtype: As of `create`.
+
+        Raises:
+            InputError: As of `create`.
+        """
+        from reid_lightning.inference.gallery.images import preprocessing_line
+
+        return cls.create(
+            folder,
+            model.vector_size,
+            distance=model.protocol.distance,
+            dtype=dtype,
+            fingerprint=model.fingerprint,
+            preprocessing=preprocessing_line(model),
+            attributes=model.schema,
+        )
+
+    def __len__(self) -> int:
+        return len(self._snapshot)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the gallery is: dimension, distance, model, columns and segments."""
+        return self._snapshot.manifest
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the gallery is and holds, as plain values."""
+        manifest, people = (
+            self.manifest,
+            self._snapshot.table["person_id"].filter(pa.array(self._snapshot.alive)),
+        )
+        on_disk = sum(entry.rows for entry in manifest.segments)
+        return {
+            "images": len(self),
+            "people": len(people.drop_null().unique()),
+            "images_without_person": people.null_count,
+            "dimension": manifest.dimension,
+            "dtype": manifest.dtype,
+            "distance": manifest.distance,
+            "bytes": on_disk * manifest.dimension * np.dtype(manifest.dtype).itemsize,
+            "segments": len(manifest.segments),
+            "removed_on_disk": on_disk - len(self),
+            "removed_in_all": sum(int(entry.get("images", 0)) for entry in self.removals),
+            "columns": manifest.asked,
+            "attributes": [] if manifest.attributes is None else list(manifest.attributes.names),
+            "search": described(self._snapshot),
+            "fingerprint": manifest.fingerprint,
+            "preprocessing": manifest.preprocessing,
+            "created": manifest.created,
+            "changes": manifest.change,
+        }
+
+    @property
+    def removals(self) -> list[dict[str, Any]]:
+        """What has been removed, a dictionary for each removal, the oldest first."""
+        return removal_log.committed(self.folder, self.manifest.change)
+
+    def refresh(self) -> None:
+        """Read what other processes have changed."""
+        self._snapshot = Snapshot.open(self.folder, self._snapshot)
+
+    def require_model(self, fingerprint: str, preprocessing: str) -> None:
+        """Refuse another model, or vectors that are taken otherwise.
+
+        Raises:
+            InputError: The gallery's vectors come from another model.
+        """
+        for name, theirs, own in (
+            ("model", fingerprint, self.manifest.fingerprint),
+            ("preprocessing", preprocessing, self.manifest.preprocessing),
+        ):
+            if theirs != own:
+                shown = [value[:12] if name == "model" else value for value in (own, theirs)]
+                raise InputError(
+                    f"{self.folder} holds vectors of another {name} ({shown[0] or 'unknown'}, not {shown[1]}); use that "
+                    "one, or embed its images anew with `reid gallery rebuild`."
+                )
+
+    def add(self, vectors: Vectors, table: pd.DataFrame | None = None) -> NDArray[np.int64]:
+        """Add images, all of them or, on an error or a kill, none.
+
+        Args:
+            vectors: (n, D).
+            table: (n,) what is known of each: `path`, `person_id`, `camera_id`, `tracklet_id`, `frame_id`, `time`, all
+                optional, and any further columns; None: nothing.
+
+        Returns:
+            (n,) the ids of the images.
+
+        Raises:
+            InputError: Lengths differ, a vector has another dimension, is not finite or too large for float16, or a cell
+                cannot be used.
+        """
+        rows = self._checked(vectors)
+        table = pd.DataFrame(index=range(len(rows))) if table is None else table
+        if len(table) != len(rows):
+            raise InputError(
+                f"{len(rows)} vectors come with {len(table)} rows of a table; give one row each."
+            )
+        if not len(rows):
+            return np.empty(0, np.int64)
+        with self.changing():
+            manifest = self.manifest
+            if manifest.attributes is not None and PROBABILITIES in table.columns:
+                require_probabilities(table[PROBABILITIES], manifest.attributes.num_outputs)
+            arrow, new = to_arrow(table, manifest.kinds, "The table of images")
+            ids = np.arange(manifest.next_id, manifest.next_id + len(rows))
+            now = pa.array([datetime.now(UTC)] * len(rows), pa.timestamp("us", tz="UTC"))
+            arrow = arrow.append_column("id", pa.array(ids)).append_column("added", now)
+            entry = write_segment(self.folder, manifest, manifest.next_segment, [rows], len(rows), arrow)
+            columns = (manifest.columns or {}) | {
+                name: kind for name, kind in new.items() if name not in FIXED
+            }
+            self.commit(
+                next_id=manifest.next_id + len(rows),
+                next_segment=manifest.next_segment + 1,
+                columns=columns,
+                segments=(*manifest.segments, entry),
+            )
+        return ids
+
+    def remove(
+        self,
+        *,
+        person: str | None = None,
+        ids: Sequence[int] | None = None,
+        paths: Sequence[str] | None = None,
+        older_than_days: float | None = None,
+        where: str | None = None,
+        compact: bool = True,
+    ) -> int:
+        """Remove the images that fulfil all conditions that are given, and log what was removed.
+
+        The images are not found any more once the manifest is written. Their vectors are then also taken out of the files,
+        which rewrites the segments that held them.
+
+        Args:
+            person: Images of a person, by `person_id`.
+            ids: Images by their ids.
+            paths: Images by their files, as the gallery has them.
+            older_than_days: Images whose `time`, or where it is not known `added`, is longer ago.
+            where: A condition, see `filters.parse_condition`.
+            compact: Whether the vectors are taken out of the files now; otherwise `compact` does it later.
+
+        Returns:
+            How many images were removed.
+
+        Raises:
+            InputError: No condition is given, one cannot be read, or a person, id or file is not in the gallery.
+        """
+        given = {
+            "person_id": person,
+            "ids": ids,
+            "paths": paths,
+            "older_than_days": older_than_days,
+            "where": where,
+        }
+        ids = None if ids is None else [int(number) for number in ids]
+        given["ids"] = ids
+        rule = {name: value if isinstance(value, str | float | int) else list(value) for name, value in given.items()
+                if value is not None}  # fmt: skip
+        if not rule:
+            raise InputError("Nothing says what to remove; give a person, ids, files, an age or a condition.")
+        with self.changing():
+            mask = chosen(
+                self.folder, self._snapshot, person, ids, paths, older_than_days, self.condition(where)
+            )
+            count = int(mask.sum())
+            if count:
+                self.commit(**removed(self.folder, self._snapshot, mask, rule))
+            if compact:
+                self._compact()
+        return count
+
+    def compact(self) -> None:
+        """Take removed vectors out of the files, and join small segments."""
+        with self.changing():
+            self._compact()
+
+    def index(self, kind: IndexChoice = "auto") -> str | None:
+        """Build an index of FAISS for approximate search, or remove it.
+
+        Args:
+            kind: "ivf_pq" (clusters and short codes, for any size), "hnsw" (a graph, which holds all vectors in memory),
+                "none", or "auto": clusters where the gallery is so large that an exact search takes long.
+
+        Returns:
+            What was built; None: nothing.
+
+        Raises:
+            InputError: FAISS is not installed, or the kind is unknown.
+        """
+        with self.changing():
+            entry = write_index(self.folder, self._snapshot, kind, self.manifest.change + 1)
+            if entry != self.manifest.index:
+                self.commit(index=entry)
+        return None if entry is None else entry.kind
+
+    def search(
+        self,
+        vectors: Vectors | None,
+        top: int = 20,
+        where: str | None = None,
+        search: Search = "auto",
+        rerank: bool = False,
+        like: Wish | str | None = None,
+    ) -> Hits:
+        """Find the nearest images of each query, nearest first; at equal distance the one added earlier.
+
+        Args:
+            vectors: (Q, D) of the queries; None: the attributes alone are searched for.
+            top: Length of each list.
+            where: A condition on the images, see `filters.parse_condition`.
+            search: "exact", "index" (approximate, by the index) or "auto": the index where there is one, and exact
+                otherwise and with `where`.
+            rerank: Order the nearest images of each query by their k-reciprocal neighbours among themselves.
+            like: What people are to look like, such as "red upper body, backpack": who does not is pushed back. A `Wish`
+                says how far, or leaves them out.
+
+        Raises:
+            InputError: The vectors do not fit, the condition or the attributes cannot be read, or there is no index.
+        """
+        wish = self.wish(like) if isinstance(like, str) else like
+        condition = self.condition(where)
+        if vectors is None:
+            return search_by_attributes(self._snapshot, top, condition, wish)
+        queries = self._checked(vectors)
+        return search_snapshot(self.folder, self._snapshot, queries, top, condition, search, rerank, wish)
+
+    def wish(self, words: str, weight: float = 1.0, least: float | None = None) -> Wish:
+        """Return attributes in words as a search takes them.
+
+        Args:
+            words: Such as "female, red upper body, no hat".
+            weight: An image that has none of them moves back by this many standard deviations of the query's distances.
+            least: Images are left out where one of them is less probable; None: none are.
+
+        Raises:
+            InputError: The gallery holds no attributes, a word is not understood, or a number is out of range.
+        """
+        return Wish.of(words, self.manifest.attributes, weight, least)
+
+    def rows(self, ids: Sequence[int] | NDArray[np.int64] | Tensor) -> pd.DataFrame:
+        """Return what is known of some images, a row each.
+
+        Raises:
+            InputError: An id is not in the gallery.
+        """
+        wanted = np.asarray(ids, np.int64)
+        positions = self._snapshot.positions_of(wanted)
+        if (positions < 0).any():
+            raise InputError(f"{self.folder} holds no image with the id {wanted[positions < 0][0]}.")
+        return _known(self._snapshot.table.take(pa.array(positions))).to_pandas()
+
+    def looks(self, ids: Sequence[int] | NDArray[np.int64]) -> pa.Table:
+        """Return `rows` in Arrow's types, with the probabilities of the attributes."""
+        self.rows(ids)  # for its check
+        return self._snapshot.table.take(pa.array(self._snapshot.positions_of(np.asarray(ids, np.int64))))
+
+    def table(self, where: str | None = None) -> pd.DataFrame:
+        """Return what is known of all images that fulfil a condition, in the order of their ids."""
+        return _known(self.arrow(where)).to_pandas()
+
+    def arrow(self, where: str | None = None) -> pa.Table:
+        """Return `table` in Arrow's types, with the probabilities of the attributes where there are any."""
+        return self._snapshot.table.filter(pa.array(self._snapshot.matching(self.condition(where))))
+
+    def vectors(self, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the (n, D) vectors of some images, in float32."""
+        self.rows(ids)  # for its check
+        return self._snapshot.vectors(self._snapshot.positions_of(np.asarray(ids, np.int64)))
+
+    def condition(self, where: str | None) -> Condition | None:
+        """Return a condition in words as one on the gallery's columns."""
+        return None if where is None else parse_condition(where, self.manifest.asked)
+
+    def check(self) -> None:
+        """Compare every file with what was written.
+
+        Raises:
+            InputError: A file has been changed.
+        """
+        wrong = [path for entry in self.manifest.segments for path in changed_files(self.folder, entry)]
+        if wrong:
+            raise InputError(
+                f"{wrong[0]} is damaged: its content is not what was written; restore it from a copy."
+            )
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the gallery for changes, as it is now; other writers wait."""
+        with file_lock(self.folder / LOCK, f"waiting for another process that changes {self.folder}"):
+            self.refresh()
+            remove_strays(self.folder, self.manifest)
+            removal_log.trim(self.folder, self.manifest.change)
+            yield
+
+    def commit(self, **values: Any) -> None:
+        """Write the manifest with changed values, inside `changing`; files that it no longer names are removed."""
+        self.manifest.changed(**values).write(self.folder)
+        self.refresh()
+        remove_strays(self.folder, self.manifest)
+
+    def _compact(self) -> None:
+        values = compacted(self.folder, self._snapshot)
+        if values:
+            self.commit(**values)
+
+    def _checked(self, vectors: Vectors) -> NDArray[np.float32]:
+        return checked_vectors(vectors, self.manifest, self.folder)
+
+
+def _known(table: pa.Table) -> pa.Table:
+    """Leave out what only a search by attributes reads."""
+    return table.drop_columns([PROBABILITIES]) if PROBABILITIES in table.column_names else table
