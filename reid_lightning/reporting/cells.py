@@ -2,8 +2,9 @@
 
 import csv
 import re
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 import pandas as pd
 
@@ -28,16 +29,50 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     Raises:
         InputError: It cannot be written.
     """
-    safe = table.rename(columns=write_cell)
-    quoting: Literal[0, 2] = csv.QUOTE_MINIMAL
-    for place, column in enumerate(table.columns):
-        if not (pd.api.types.is_numeric_dtype(table[column]) or pd.api.types.is_bool_dtype(table[column])):
-            cells = pd.Series([write_cell(value) for value in table[column]], table.index, dtype=object)
-            safe.isetitem(place, cells.array)
-            if any("\r" in value for value in cells if isinstance(value, str)):
-                quoting = csv.QUOTE_NONNUMERIC  # otherwise it would begin a new row, and in it a formula
-    with atomic_path(path) as temporary:
-        safe.to_csv(temporary, index=False, quoting=quoting, errors="backslashreplace")
+    with CsvWriter(path) as file:
+        file.write(table)
+
+
+class CsvWriter:
+    """Writes a file as `write_csv` does, a part of the table at a time; the whole file is there at the end, or none.
+
+    Args:
+        path: The CSV file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._stack = ExitStack()
+        self._path, self._begun = path, False
+
+    def __enter__(self) -> Self:
+        self._temporary = self._stack.enter_context(atomic_path(self._path))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def write(self, table: pd.DataFrame) -> None:
+        """Add rows, with the heading before the first."""
+        safe = table.rename(columns=write_cell)
+        quoting: Literal[0, 2] = csv.QUOTE_MINIMAL
+        for place, column in enumerate(table.columns):
+            if not (
+                pd.api.types.is_numeric_dtype(table[column]) or pd.api.types.is_bool_dtype(table[column])
+            ):
+                cells = pd.Series([write_cell(value) for value in table[column]], table.index, dtype=object)
+                safe.isetitem(place, cells.array)
+                if any("\r" in value for value in cells if isinstance(value, str)):
+                    quoting = csv.QUOTE_NONNUMERIC  # otherwise it would begin a new row, and in it a formula
+        mode: Literal["a", "w"] = "a" if self._begun else "w"
+        safe.to_csv(
+            self._temporary,
+            index=False,
+            quoting=quoting,
+            errors="backslashreplace",
+            mode=mode,
+            header=not self._begun,
+        )
+        self._begun = True
 
 
 def write_cell(value: object) -> object:

@@ -19,6 +19,7 @@ INK, FAINT, GRID = "#222222", "#777777", "#e4e4e4"
 COLORS = ("#1f5a99", "#c8553d", "#3a7d44", "#8c6bb1", "#b8860b", "#5f6b73", "#d081a8", "#2a9d8f")
 NOT_LOSSES = ("train/accuracy", "train/joint_accuracy", "train/lr", "train/images_per_second")
 DPI = 150
+FEW = 12  # points of a curve that are marked; one alone has no line
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -144,7 +145,7 @@ def learning_curves(history: pd.DataFrame, path: str | Path) -> None:
         axes = figure.add_subplot(1, len(panels), number)
         for name, color in zip(names, _cycle(len(names)), strict=True):
             values = history[name].dropna()
-            marker = "o" if (title == "Validation" and len(values) < 40) or len(values) == 1 else None
+            marker = "o" if len(values) < (40 if title == "Validation" else FEW) else None
             width = 1.8 if name in ("train/loss", "val/mAP") else 1.2
             axes.plot(
                 epochs[values.index], values, color=color, label=_label(name), linewidth=width,

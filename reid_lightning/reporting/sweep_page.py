@@ -1,310 +1,248 @@
 """The page of a sweep: one HTML file with its leaderboard and charts, that needs no network."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reid_lightning.files import atomic_path
-from reid_lightning.reporting.page import STYLE
-from reid_lightning.reporting.sweep_charts import (
-    Curve,
-    Point,
-    color,
-    interval,
-    learning_curves,
-    parallel_coordinates,
-    scatter,
-)
+from reid_lightning.reporting.charts import Chart
+from reid_lightning.reporting.parallel import Parallel, parallel_coordinates
+from reid_lightning.reporting.render import percent, write_page
+from reid_lightning.reporting.sweep_charts import DRAWN, NAMED, Curve, Point, color, curve_chart, scatter
 
 COMPARED = {"test/mAP": "test mAP", "test/rank1": "Rank-1"}
-# The browser itself keeps the page from the network.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-SWEEP_STYLE = """
-body { max-width: 78rem; }
-.wide { overflow-x: auto; margin-top: 1rem; }
-td { font-size: .95rem; white-space: nowrap; padding-left: 1.4rem; vertical-align: top; }
-th { padding-left: 1.4rem; vertical-align: bottom; }
-td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 17rem; max-width: 26rem; }
-#options td:first-child { padding-left: 1.3rem; text-indent: -1.3rem; }
-td.words, th.words { text-align: left; }
-td svg { vertical-align: middle; }
-th button { all: unset; cursor: pointer; white-space: nowrap; }
-th button:focus-visible, input:focus-visible { outline: 2px solid #1f5a99; }
-th[aria-sort=ascending] button::after { content: " ↑"; }
-th[aria-sort=descending] button::after { content: " ↓"; }
-.swatch { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin-right: .6rem; }
-.better { color: #3a7d44; } .worse { color: #c8553d; } .unsure { color: var(--faint); }
-.controls { display: flex; gap: 1rem; align-items: baseline; margin-top: 1.5rem; font-size: .9rem; }
-input { font: inherit; padding: .3rem .6rem; width: 22rem; max-width: 100%; border: 1px solid var(--rule);
-  border-radius: 4px; }
-.charts { display: flex; flex-wrap: wrap; gap: 1.5rem; }
-svg { max-width: none; font-family: inherit; }
-.lit [data-option] { opacity: .12; } .lit [data-option].on { opacity: 1; } .lit tr.on td { background: #f7f7f5; }
-.lit tr[data-option] { opacity: 1; }
-[hidden] { display: none; }
-"""
-SCRIPT = """
-const rows = [...document.querySelectorAll('#options tbody tr')];
-const marks = option => document.querySelectorAll('[data-option="' + option + '"]');
-const filter = document.querySelector('#filter');
-const number = cell => cell.dataset.value === '' ? null : Number(cell.dataset.value);
-filter.addEventListener('input', () => {
-  const words = filter.value.toLowerCase().split(/\\s+/).filter(Boolean);
-  let shown = 0;
-  for (const row of rows) {
-    const text = row.textContent.toLowerCase();
-    const hide = !words.every(word => text.includes(word));
-    for (const mark of marks(row.dataset.option)) mark.toggleAttribute('hidden', hide);
-    shown += hide ? 0 : 1;
-  }
-  document.querySelector('#shown').textContent = shown + ' of ' + rows.length + ' options';
-});
-document.querySelectorAll('#options th button').forEach((button, column) => {
-  button.addEventListener('click', () => {
-    const head = button.parentElement;
-    const words = rows[0].children[column].dataset.value === undefined, now = head.getAttribute('aria-sort');
-    const down = now ? now === 'ascending' : !words;
-    for (const other of head.parentElement.children) other.removeAttribute('aria-sort');
-    head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
-    const sign = down ? -1 : 1;
-    const order = (a, b) => {
-      const left = a.children[column], right = b.children[column];
-      if (words) return sign * left.textContent.localeCompare(right.textContent);
-      const x = number(left), y = number(right);
-      return x === null ? (y === null ? 0 : 1) : y === null ? -1 : sign * (x - y);
-    };
-    rows.sort(order).forEach(row => row.parentElement.append(row));
-  });
-});
-for (const mark of document.querySelectorAll('[data-option]')) {
-  const light = on => () => {
-    document.body.classList.toggle('lit', on);
-    for (const one of marks(mark.dataset.option)) one.classList.toggle('on', on);
-  };
-  mark.addEventListener('mouseenter', light(true));
-  mark.addEventListener('mouseleave', light(false));
-}
-"""
+WORDS = {"better": "better", "worse": "worse"}
+"""Style of a word; of all others "unsure"."""
 
 
-def write_sweep_page(
-    path: Path,
-    *,
-    title: str,
-    note: str,
-    against: str | None,
-    over: str,
-    options: Sequence[Mapping[str, Any]],
-    scores: Mapping[str, str],
-    costs: Mapping[str, tuple[str, float]],
-    choices: Mapping[str, Mapping[str, str]],
-    effects: Sequence[Mapping[str, Any]],
-    curves: Sequence[Curve],
-    notes: Sequence[str],
-) -> Path:
-    """Write the page of a sweep.
+@dataclass(frozen=True)
+class Trained:
+    """A run of an option."""
 
-    Args:
-        path: The file to write.
+    seed: str
+    link: str = ""
+    """The run's page, or what it leaves, as seen from the sweep's page; empty where there is nothing."""
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of the table."""
+
+    value: float | None
+    """By which the column is sorted."""
+    text: str
+    spread: str = ""
+    """What stands beside it: a standard deviation or an interval."""
+    word: str = ""
+    style: str = ""
+    range: tuple[float, float, float] | None = None
+    """Low end, value and high end on an axis from 0 to 1, whose middle is no difference."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An option in the table."""
+
+    place: int
+    name: str
+    color: int
+    cells: Sequence[Cell]
+    runs: Sequence[Trained]
+    command: str
+
+
+@dataclass(frozen=True)
+class SweepContent:
+    """What a sweep has found.
+
+    Attributes:
         title: Heading of the page.
-        note: How many jobs, over what the spread is, and what orders the options.
+        header: Lines below it.
+        command: The command that the sweep was started with; empty where it is not known.
+        links: Files beside the page, and what they are called.
         against: The option that all others are compared with; None: nothing was compared.
         over: What the intervals are over, such as "seeds and people".
+        counted: What the runs of an option are, such as "seeds".
         options: A row per option in their order: `option`, `NAME/mean`, `NAME/std` and `NAME/count` of every score and
             cost, and `difference`, `low`, `high`, `p` and `word` of `test/mAP` and `test/rank1`, None where missing.
         scores: Headings of the scores, which are fractions.
         costs: Headings of the costs, and what their values are divided by.
         choices: By choice, each option's value.
         effects: A row per choice and value: `choice`, `value`, `validation/mAP`, `test/mAP`, `combinations`.
-        curves: Validation mAP of the jobs by epoch.
-        notes: What could not be compared and which jobs failed.
-
-    Returns:
-        The page's path.
+        curves: Validation mAP of the runs by epoch.
+        ranks: Rank-k of the runs by k.
+        ranked: What was ranked for it: "test" or "validation".
+        runs: The runs of each option.
+        commands: The command that repeats an option.
+        notes: What could not be compared, a sentence each.
+        failures: Sentences about runs without a result.
     """
-    names = [str(option["option"]) for option in options]
-    body = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="note">{escape(note)}.</p>',
-        '<div class="controls"><input id="filter" type="search" placeholder="Filter options" '
-        f'aria-label="Filter options"><span id="shown" class="note">{len(options)} of {len(options)} options</span></div>',
-        _leaderboard(options, scores, costs, against),
-        _how(against, over),
-        "".join(f'<p class="note">{escape(sentence)}</p>' for sentence in notes),
-        _section("Effect of each choice", _effects(effects) if effects else ""),
-        _section("Learning curves", _wide(learning_curves(curves, names)) if curves else "", CURVES_CAPTION),
-        _section("Choices and scores", _coordinates(names, options, choices, scores)),
-        _section(
-            "Score and cost", _scatters(options, costs), "Bars are one standard deviation over the runs."
-        ),
-    ]
-    with atomic_path(path) as temporary:
-        temporary.write_text(
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{escape(title)}</title>\n<style>{STYLE}{SWEEP_STYLE}</style>\n</head>\n<body>\n"
-            + "\n".join(part for part in body if part)
-            + f"\n<script>{SCRIPT}</script>\n</body>\n</html>\n",
-            encoding="utf-8",
-            errors="backslashreplace",  # names of files that are not UTF-8
+
+    title: str
+    header: Sequence[str]
+    against: str | None
+    over: str
+    options: Sequence[Mapping[str, Any]]
+    scores: Mapping[str, str]
+    costs: Mapping[str, tuple[str, float]]
+    command: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
+    counted: str = "seeds"
+    choices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    effects: Sequence[Mapping[str, Any]] = ()
+    curves: Sequence[Curve] = ()
+    ranks: Sequence[Curve] = ()
+    ranked: str = "test"
+    runs: Mapping[str, Sequence[Trained]] = field(default_factory=dict)
+    commands: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    failures: Sequence[str] = ()
+
+
+def write_sweep_page(path: Path, content: SweepContent) -> Path:
+    """Write the page of a sweep and return its path."""
+    scores = {name: title for name, title in content.scores.items() if _measured(content.options, name)}
+    compared = [name for name in COMPARED if content.against is not None and name in scores]
+    names = [str(option["option"]) for option in content.options]
+    return write_page(
+        "sweep.html.j2",
+        path,
+        title=content.title,
+        content=content,
+        columns=_columns(scores, compared, content.costs),
+        rows=_rows(content, scores, compared),
+        tested="test/mAP" in scores,
+        named=[(str(place), name, color(place)) for place, name in enumerate(names[:NAMED])],
+        others=len(names) - NAMED,
+        not_drawn=len(names) - DRAWN,
+        curves=[drawn for drawn in _curves(content, names) if drawn is not None],
+        parallel=_parallel(content, names),
+        scatters=_scatters(content),
+    )
+
+
+def _measured(options: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return any(option.get(f"{name}/mean") is not None for option in options)
+
+
+def _columns(
+    scores: Mapping[str, str], compared: Sequence[str], costs: Mapping[str, tuple[str, float]]
+) -> list[str]:
+    titles = []
+    for name, title in scores.items():
+        titles += [title, f"Δ {COMPARED[name]}"] if name in compared else [title]
+    return [*titles, "runs", *(title for title, _ in costs.values())]
+
+
+def _rows(content: SweepContent, scores: Mapping[str, str], compared: Sequence[str]) -> list[Row]:
+    ends = {name: _end(content.options, name) for name in compared}
+    rows = []
+    for place, option in enumerate(content.options):
+        name = str(option["option"])
+        cells = []
+        for score in scores:
+            cells.append(_score(option.get(f"{score}/mean"), option.get(f"{score}/std")))
+            if score in compared:
+                reference = name == content.against
+                cells.append(
+                    Cell(0.0, "", "", "reference", "unsure")
+                    if reference
+                    else _difference(option, score, ends[score])
+                )
+        count = max((option.get(f"{score}/count") or 0 for score in content.scores), default=0)
+        cells.append(Cell(count, str(count)))
+        cells += [_cost(option.get(f"{cost}/mean"), unit) for cost, (_, unit) in content.costs.items()]
+        rows.append(
+            Row(place, name, color(place), cells, content.runs.get(name, ()), content.commands.get(name, ""))
         )
-    return path
+    return rows
 
 
-CURVES_CAPTION = "Validation mAP in percent, a line per job in the colour of its option."
-
-
-def _section(heading: str, content: str, caption: str = "") -> str:
-    if not content:
-        return ""
-    below = f'<p class="note">{escape(caption)}</p>' if caption else ""
-    return f"<h2>{escape(heading)}</h2>{content}{below}"
-
-
-def _wide(content: str) -> str:
-    return f'<div class="wide">{content}</div>'
-
-
-def _how(against: str | None, over: str) -> str:
-    if against is None:
-        return ""
-    return (
-        f'<p class="note">Differences are from {escape(against)} on the test set, in percent points, with their 95 % '
-        f"intervals over {escape(over)}. The words hold for all comparisons together (Holm's correction), so that one "
-        "may be not distinguishable although its own interval leaves zero out. Validation orders and selects; "
-        "the test set does not.</p>"
-    )
-
-
-def _leaderboard(
-    options: Sequence[Mapping[str, Any]],
-    scores: Mapping[str, str],
-    costs: Mapping[str, tuple[str, float]],
-    against: str | None,
-) -> str:
-    compared = COMPARED if against is not None else {}
-    reach = {name: _reach(options, name) for name in compared}
-    heads = ["option", *scores.values(), "runs"]
-    heads += [head for title in compared.values() for head in (f"{title} is", f"Δ {title}", "interval")]
-    heads += [heading for heading, _ in costs.values()]
-    cells = []
-    for place, option in enumerate(options):
-        row = [
-            f'<td><span class="swatch" style="background:{color(place)}"></span>{escape(str(option["option"]))}</td>'
-        ]
-        row += [_score(option.get(f"{name}/mean"), option.get(f"{name}/std")) for name in scores]
-        count = max(option.get(f"{name}/count") or 0 for name in scores)
-        row.append(f'<td data-value="{count}">{count}</td>')
-        for name in compared:
-            row += _difference(option, name, reach[name]) if option["option"] != against else _reference()
-        row += [_cost(option.get(f"{name}/mean"), unit) for name, (_, unit) in costs.items()]
-        cells.append(f'<tr data-option="{place}">{"".join(row)}</tr>')
-    head = "".join(
-        f'<th{" class=words" if text.endswith(" is") else ""}><button type="button">{escape(text)}</button></th>'
-        for text in heads
-    )
-    return _wide(f'<table id="options"><thead><tr>{head}</tr></thead><tbody>{"".join(cells)}</tbody></table>')
-
-
-def _reach(options: Sequence[Mapping[str, Any]], name: str) -> float:
-    """Return the end in percent points of the axis on which all intervals of a score are drawn."""
+def _end(options: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Return the end of the axis on which all intervals of a score are drawn."""
     edges = [option.get(f"{name}/{end}") for option in options for end in ("difference", "low", "high")]
-    return 100 * max((abs(edge) for edge in edges if edge is not None), default=0.0) or 1.0
+    return max((abs(edge) for edge in edges if edge is not None), default=0.0) or 1.0
 
 
-def _value(value: float | None, text: str) -> str:
-    return f'<td data-value="{"" if value is None else repr(float(value))}">{text}</td>'
-
-
-def _score(mean: float | None, spread: float | None) -> str:
+def _score(mean: float | None, spread: float | None) -> Cell:
     if mean is None:
-        return _value(None, "")
-    return _value(mean, f"{100 * mean:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else ""))
+        return Cell(None, "")
+    return Cell(mean, percent(mean), f"± {percent(spread)}" if spread is not None else "")
 
 
-def _cost(mean: float | None, unit: float) -> str:
+def _cost(mean: float | None, unit: float) -> Cell:
     if mean is None:
-        return _value(None, "")
-    return _value(mean, f"{mean / unit:,.0f}" if mean / unit >= 100 else f"{mean / unit:.2f}")
+        return Cell(None, "")
+    return Cell(mean, f"{mean / unit:,.0f}" if mean / unit >= 100 else f"{mean / unit:.2f}")
 
 
-def _difference(option: Mapping[str, Any], name: str, reach: float) -> list[str]:
+def _difference(option: Mapping[str, Any], name: str, end: float) -> Cell:
     gap, low, high = (option.get(f"{name}/{part}") for part in ("difference", "low", "high"))
     word = str(option.get(f"{name}/word") or "unknown")
-    kind = word if word in ("better", "worse") else "unsure"
+    style = WORDS.get(word, "unsure")
     if gap is None:
-        return [f'<td class="words {kind}">{escape(word)}</td>', _value(None, ""), _value(None, "")]
-    text, drawn = f"{100 * gap:+.1f}", ""
-    if low is not None and high is not None:
-        text += f" [{100 * low:+.1f}, {100 * high:+.1f}]"
-        drawn = interval(100 * gap, 100 * low, 100 * high, reach)
-    return [f'<td class="words {kind}">{escape(word)}</td>', _value(gap, text), _value(gap, drawn)]
+        return Cell(None, "", "", word, style)
+    text = f"{100 * gap:+.1f}"
+    if low is None or high is None:
+        return Cell(gap, text, "", word, style)
+    low_at, at, high_at = (round(0.5 + 0.47 * edge / end, 4) for edge in (low, gap, high))
+    interval = f"[{100 * low:+.1f}, {100 * high:+.1f}]"
+    return Cell(gap, text, interval, word, style, (low_at, at, high_at))
 
 
-def _reference() -> list[str]:
-    return ['<td class="words unsure">reference</td>', _value(0.0, ""), _value(0.0, "")]
+def _curves(content: SweepContent, names: Sequence[str]) -> list[Chart | None]:
+    of = f"mean over the {content.counted} of an option, shaded from the lowest to the highest"
+    return [
+        curve_chart(
+            content.curves,
+            names,
+            title="Learning curves",
+            x_label="epoch",
+            y_label="validation mAP, percent",
+            caption=f"Line: {of}, at the epochs that all of them have.",
+        ),
+        curve_chart(
+            content.ranks,
+            names,
+            title=f"Cumulative matching characteristic ({content.ranked})",
+            x_label="rank k",
+            y_label="queries with a match among their first k, percent",
+            caption=f"Line: {of}.",
+        ),
+    ]
 
 
-def _effects(effects: Sequence[Mapping[str, Any]]) -> str:
-    rows, previous = [], None
-    for row in effects:
-        choice = "" if row["choice"] == previous else str(row["choice"])
-        previous = row["choice"]
-        numbers = "".join(_score(row.get(name), None) for name in ("validation/mAP", "test/mAP"))
-        rows.append(
-            f'<tr><td>{escape(choice)}</td><td class="words">{escape(str(row["value"]))}</td>{numbers}'
-            f"<td>{row['combinations']}</td></tr>"
-        )
-    return (
-        _wide(
-            '<table><tr><th>choice</th><th class="words">value</th><th>val mAP</th><th>test mAP</th>'
-            f"<th>combinations</th></tr>{''.join(rows)}</table>"
-        )
-        + '<p class="note">Means over all else; only combinations that every value was run with.</p>'
+def _parallel(content: SweepContent, names: Sequence[str]) -> Parallel | None:
+    scored = {}
+    for name, title in content.scores.items():
+        found = {
+            str(option["option"]): (100 * mean, None if std is None else 100 * std)
+            for option in content.options
+            for mean, std in [(option.get(f"{name}/mean"), option.get(f"{name}/std"))]
+            if mean is not None
+        }
+        if name.endswith("/mAP") and found:
+            scored[f"{title}, percent"] = found
+    shared = [name for name in names if all(name in found for found in scored.values())]
+    if not scored or not content.choices or len(shared) < 2:
+        return None
+    return parallel_coordinates(names, content.choices, scored)
+
+
+def _scatters(content: SweepContent) -> list[Chart]:
+    tested = _measured(content.options, "test/mAP")
+    name, title = (
+        ("test/mAP", "test mAP, percent") if tested else ("validation/mAP", "validation mAP, percent")
     )
-
-
-def _percent(options: Sequence[Mapping[str, Any]], name: str) -> dict[str, float | None]:
-    return {
-        str(option["option"]): None if option.get(f"{name}/mean") is None else 100 * option[f"{name}/mean"]
-        for option in options
-    }
-
-
-def _coordinates(
-    names: Sequence[str],
-    options: Sequence[Mapping[str, Any]],
-    choices: Mapping[str, Mapping[str, str]],
-    scores: Mapping[str, str],
-) -> str:
-    measured = {
-        heading: _percent(options, name)
-        for name, heading in scores.items()
-        if name.endswith("/mAP") and any(option.get(f"{name}/mean") is not None for option in options)
-    }
-    if not measured or not choices or len(options) < 2:
-        return ""
-    return _wide(parallel_coordinates(names, choices, measured))
-
-
-def _scatters(options: Sequence[Mapping[str, Any]], costs: Mapping[str, tuple[str, float]]) -> str:
-    tested = any(option.get("test/mAP/mean") is not None for option in options)
-    name, heading = ("test/mAP", "test mAP") if tested else ("validation/mAP", "validation mAP")
-    drawn = []
-    for cost, (label, unit) in costs.items():
-        points = [
-            Point(
-                place,
-                f"{option['option']}: {100 * option[f'{name}/mean']:.1f}, {option[f'{cost}/mean'] / unit:.4g} {label}",
-                option[f"{cost}/mean"] / unit,
-                100 * option[f"{name}/mean"],
-                None if option.get(f"{name}/std") is None else 100 * option[f"{name}/std"],
-            )
-            for place, option in enumerate(options)
-            if option.get(f"{name}/mean") is not None and option.get(f"{cost}/mean") is not None
-        ]
+    charts = []
+    for cost, (label, unit) in content.costs.items():
+        points = []
+        for place, option in enumerate(content.options):
+            mean, std, paid = (option.get(key) for key in (f"{name}/mean", f"{name}/std", f"{cost}/mean"))
+            if mean is not None and paid is not None and place < DRAWN:
+                spread = None if std is None else 100 * std
+                points.append(Point(place, str(option["option"]), paid / unit, 100 * mean, spread))
         if points:
-            drawn.append(scatter(points, f"{label} — {heading} above"))
-    return f'<div class="charts">{"".join(drawn)}</div>' if drawn else ""
+            charts.append(scatter(points, title="", x_label=label, y_label=title))
+    return charts

@@ -15,6 +15,7 @@ from reid_lightning import __version__
 from reid_lightning.data.table import camera_keys, identity_keys
 from reid_lightning.errors import printable
 from reid_lightning.files import atomic_path
+from reid_lightning.models.network import ReIDNetwork
 
 FACTS = "card.json"
 _PACKAGES = ("torch", "lightning", "timm", "torchvision", "albumentations")
@@ -104,6 +105,14 @@ def write_facts(facts: CardFacts, folder: Path) -> None:
         temporary.write_text(json.dumps(facts.as_dict(), indent=2) + "\n", encoding="utf-8")
 
 
+def read_facts(file: Path) -> CardFacts:
+    """Return the facts of a file; empty ones where it is missing, too large or damaged."""
+    with suppress(OSError, ValueError, RecursionError):
+        if file.stat().st_size <= _LARGEST:
+            return CardFacts.from_dict(json.loads(file.read_bytes()))
+    return CardFacts()
+
+
 def facts_beside(checkpoint: Path, entry: Mapping[str, Any]) -> CardFacts:
     """Return the facts of a checkpoint: those beside it if they are its own, and what it says itself otherwise.
 
@@ -113,12 +122,10 @@ def facts_beside(checkpoint: Path, entry: Mapping[str, Any]) -> CardFacts:
     """
     if entry.get("card"):
         return CardFacts.from_dict(entry["card"])
-    file, validation = checkpoint.parent / FACTS, _numbers(entry.get("validation"))
-    with suppress(OSError, ValueError, RecursionError):
-        if file.stat().st_size <= _LARGEST:
-            facts = CardFacts.from_dict(json.loads(file.read_bytes()))
-            if facts.checkpoint == checkpoint.name and facts.validation == (validation or facts.validation):
-                return facts  # and not of a file that has been replaced since
+    validation = _numbers(entry.get("validation"))
+    facts = read_facts(checkpoint.parent / FACTS)
+    if facts.checkpoint == checkpoint.name and facts.validation == (validation or facts.validation):
+        return facts  # and not of a file that has been replaced since
     interval = entry.get("validation_interval")
     return CardFacts.from_dict(
         {
@@ -161,7 +168,7 @@ def of_hydra(output_dir: Path) -> tuple[list[str], dict[str, str]]:
     with suppress(OSError, ValueError, yaml.YAMLError):
         read = yaml.safe_load((folder / "overrides.yaml").read_text())
         command = (
-            [_without_place(item) for item in read if isinstance(item, str)] if isinstance(read, list) else []
+            [without_place(item) for item in read if isinstance(item, str)] if isinstance(read, list) else []
         )
         settings = yaml.safe_load((folder / "hydra.yaml").read_text())
         chosen = settings["hydra"]["runtime"]["choices"] if isinstance(settings, dict) else {}
@@ -172,11 +179,11 @@ def of_hydra(output_dir: Path) -> tuple[list[str], dict[str, str]]:
     return command, _of_text(choices)
 
 
-def _without_place(override: str) -> str:
+def without_place(override: str) -> str:
     """Leave a folder of this machine out of an override.
 
     Examples:
-        >>> _without_place("data.root=/home/me/market"), _without_place("optimizer.lr=1e-3")
+        >>> without_place("data.root=/home/me/market"), without_place("optimizer.lr=1e-3")
         ('data.root=DIR', 'optimizer.lr=1e-3')
     """
     key, equals, value = override.partition("=")
@@ -195,3 +202,16 @@ def _numbers(values: Any) -> dict[str, Any]:
 def _of_text(values: Any) -> dict[str, str]:
     items = values.items() if isinstance(values, Mapping) else ()
     return {str(name): value for name, value in items if isinstance(value, str)}
+
+
+def feed_of(network: ReIDNetwork) -> dict[str, Any]:
+    """Return how images come into a network: mean and deviation of the pixels, and how files are resized."""
+    feed: Any = getattr(network, "feed", None)
+    if feed is not None:
+        return feed.as_dict()
+    normalize = network.normalize
+    return {
+        "mean": normalize.mean.flatten().tolist(),
+        "std": normalize.std.flatten().tolist(),
+        "interpolation": "area",
+    }

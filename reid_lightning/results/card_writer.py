@@ -12,7 +12,7 @@ from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.engine.module import ReIDModule
 from reid_lightning.files import atomic_path
 from reid_lightning.models.network import ReIDNetwork
-from reid_lightning.results.card_facts import CardFacts, counts, of_hydra, versions, write_facts
+from reid_lightning.results.card_facts import CardFacts, counts, feed_of, of_hydra, versions, write_facts
 from reid_lightning.results.model_card import card_text
 from reid_lightning.results.run_result import reports_of
 from reid_lightning.results.summary import RunResult
@@ -91,6 +91,7 @@ def write_final_card(
         datamodule: After its setup.
     """
     reports: list[Report] = [*module.tasks, *reports_of(config)]
+    said = (report.line(result.reports.get(report.name, {})) for report in reports)
     facts = CardFacts(
         checkpoint=checkpoint.name,
         finished=True,
@@ -99,7 +100,7 @@ def write_final_card(
         test=dict(result.test),
         intervals={stage: list(pair) for stage, pair in result.intervals.items()},
         reports=result.reports,
-        lines=[line for report in reports if (line := report.line(result.reports.get(report.name, {})))],
+        lines=[line for line in (*([f"test: {result.note}"] if result.note else []), *said) if line],
         cost=result.cost,
     )
     write_card(facts, checkpoint.parent, config, module.network, datamodule)
@@ -136,16 +137,3 @@ def write_card(
             type(error).__name__,
             error,
         )
-
-
-def feed_of(network: ReIDNetwork) -> dict[str, Any]:
-    """Return how images come into a network: mean and deviation of the pixels, and how files are resized."""
-    feed: Any = getattr(network, "feed", None)
-    if feed is not None:
-        return feed.as_dict()
-    normalize = network.normalize
-    return {
-        "mean": normalize.mean.flatten().tolist(),
-        "std": normalize.std.flatten().tolist(),
-        "interpolation": "area",
-    }

@@ -15,7 +15,7 @@ def print_result(result: RunResult, lines: Iterable[str], output_dir: Path) -> N
     """Print the numbers with their protocol, and what tasks and reports say of theirs."""
     numbers = result.test or result.validation
     page = Table(title=None, show_edge=False, pad_edge=False)
-    names = [name for name in numbers if name in ("mAP", "mINP") or re.fullmatch(r"rank\d+", name)]
+    names = [name for name in numbers if name in ("mAP", "mINP") or re.fullmatch(r"(rank|mAP@)\d+", name)]
     page.add_column("")
     for name in names:
         page.add_column(name.replace("rank", "Rank-"), justify="right")
@@ -24,7 +24,8 @@ def print_result(result: RunResult, lines: Iterable[str], output_dir: Path) -> N
             page.add_row(stage, *(f"{100 * values[name]:.1f}" for name in names))
     console = Console()
     console.print()
-    console.print(page)
+    if numbers:
+        console.print(page)
     say(result.protocol, "dim", console)
     if numbers:
         say(

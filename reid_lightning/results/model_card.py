@@ -107,9 +107,9 @@ def _summary(config: Mapping[str, Any], name: str) -> str:
 
 def _results(facts: CardFacts, refit: bool) -> list[str]:
     stages = {stage: numbers for stage in _STAGES if (numbers := getattr(facts, stage))}
-    if not stages:
+    if not stages and not facts.finished:
         return ["There are no numbers yet."]
-    names = [key for key in next(iter(stages.values())) if _SCORE.fullmatch(key)]
+    names = [key for key in next(iter(stages.values()), ()) if _SCORE.fullmatch(key)]
     rows = [
         (
             stage if facts.finished or stage == "test" else f"{stage} so far",
@@ -118,7 +118,8 @@ def _results(facts: CardFacts, refit: bool) -> list[str]:
         )
         for stage, numbers in stages.items()
     ]
-    said = [_table(("percent", *map(_title, names), "95 % interval of mAP over people"), rows)]
+    head = ("percent", *map(_title, names), "95 % interval of mAP over people")
+    said = [_table(head, rows) if stages else "Nothing was scored."]
     if not facts.finished:
         said.append(
             "These are the numbers of the best validation. The weights that are tested are trained again on all people; "

@@ -25,20 +25,36 @@ def protocol_line(run: Run) -> str:
     parts = [*describe_protocols(data.table), f"{height}x{width} pixels"]
     if not (feed := run.network.feed).is_plain:
         parts.append(feed.in_short())
+    if getattr(run.network.backbone, "reads_cameras", False):
+        parts.append(_told_cameras(data, *run.evaluated_splits))
     parts.append(run.protocol.describe(_known_cameras(data, *run.evaluated_splits)))
     rows = data.table[data.table["split"].isin(run.evaluated_splits)]
     if distractors := int(rows["distractor"].sum()):
         parts.append(f"{distractors:,} {_plural('distractor', distractors)}")
     if left_out := describe_left_out(data):
         parts.append(left_out)
-    if unknown := int(rows["person_id"].isna().sum()):
+    if data.has_nameless_test:
+        parts.append("a test set without identities")
+    elif unknown := int(rows["person_id"].isna().sum()):
         parts.append(f"{unknown:,} {_plural('image', unknown)} of unknown people ignored")
     if run.ranking is not None and (unmatched := run.ranking.queries_without_match):
         queries = len(run.ranking.num_matches)
         parts.append(f"{unmatched:,} of {queries:,} queries without a true match left out")
-    if data.has_validation and data.has_test:
+    if data.has_validation and data.is_tested:
         parts.append(_of_validation(data, run.protocol, bool(distractors)))
     return "; ".join(parts)
+
+
+def _told_cameras(data: ReIDDataModule, *splits: str) -> str:
+    """Return of how many images a network that asks for the camera is told it."""
+    numbers = data.annotations.columns.get("cameras", np.array([], np.int64))
+    seen = numbers[data.table["split"].isin(splits).to_numpy()] if len(numbers) else numbers
+    told = float((seen >= 0).mean()) if len(seen) else 0.0
+    if told == 1:
+        return "the network is told each image's camera"
+    if told == 0:
+        return "the network knows none of the cameras"
+    return f"the network is told the camera of {100 * told:.0f} % of the images"
 
 
 @rank_zero_only

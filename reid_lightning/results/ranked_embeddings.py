@@ -15,7 +15,7 @@ def embeddings_of(rows: EvaluationRows, table: pd.DataFrame, distance: Distance)
     return Embeddings(
         rows.vectors.float().cpu(),
         who["path"].to_numpy(np.str_),
-        identity_keys(who).to_numpy(np.str_),
+        identity_keys(who).fillna("").to_numpy(np.str_),
         camera_keys(who).fillna("").to_numpy(np.str_),
         rows.is_query.cpu().numpy(),
         who["distractor"].to_numpy(bool),

@@ -1,27 +1,40 @@
 """The pictures and the page of a run, from its last evaluation."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import yaml
 
+from reid_lightning.engine.loggers import sweep_name
 from reid_lightning.errors import InputError
 from reid_lightning.reporting.figures import cmc_curve, learning_curves
 from reid_lightning.reporting.page import Picture, write_report
 from reid_lightning.reporting.ranked_lists import RankedImage, RankedList, choose_queries, ranked_lists
+from reid_lightning.results.browsing.page import FOLDER, browse
+from reid_lightning.results.browsing.sections import Sections, history_of
+from reid_lightning.results.page_header import header_of, links_of
+from reid_lightning.results.summary import RunResult
+from reid_lightning.retrieval.camera_pairs import CameraPairs
 from reid_lightning.retrieval.evaluation import EvaluationRows, nearest_rows
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
+from reid_lightning.systems.task import Run
 
 QUERIES_SHOWN, IMAGES_SHOWN = 10, 10
+DRAWN = {"ranked_lists", "cmc", "learning_curves"}
+"""Pictures for loggers, in whose place the page has charts and every query."""
+_KNOWN = "Query black, right matches green, wrong ones red; the worst queries first."
+_STRANGERS = "Query black; it is not known whom the images show, so none is marked as right or wrong."
 
 
 def draw_pictures(
-    ranking: Ranking,
+    ranking: Ranking | None,
     rows: EvaluationRows,
     protocol: EvaluationProtocol,
     table: pd.DataFrame,
@@ -30,7 +43,7 @@ def draw_pictures(
     """Draw ranked lists, CMC curve and learning curves into the run's folder.
 
     Args:
-        ranking: Per-query results, in the order of the queries among `rows`.
+        ranking: Per-query results, in the order of the queries among `rows`; None where nobody is known.
         rows: What was ranked.
         protocol: How it was compared.
         table: The rows' table.
@@ -41,17 +54,18 @@ def draw_pictures(
     """
     lists, cmc, curves = (output_dir / f"{name}.png" for name in ("ranked_lists", "cmc", "learning_curves"))
     ranked_lists(ranked_list_rows(ranking, rows, protocol, table), lists)
-    cmc_curve(ranking.cmc_curve(), cmc)
     rerank = protocol.rerank
     order = " Numbers are distances before re-ranking." if rerank and rerank.keeps_distances else ""
     pictures = [
         Picture(
             "Ranked lists",
             lists,
-            "Query black, right matches green, wrong ones red; the worst queries first." + order,
+            (_KNOWN if ranking else _STRANGERS) + order,
         ),
-        Picture("Cumulative matching characteristic", cmc, width=34),
     ]
+    if ranking is not None:
+        cmc_curve(ranking.cmc_curve(), cmc)
+        pictures.append(Picture("Cumulative matching characteristic", cmc, width=34))
     if (output_dir / "metrics.csv").is_file():
         with suppress(InputError):  # a run shorter than the interval of logging has no curve
             learning_curves(pd.read_csv(output_dir / "metrics.csv"), curves)
@@ -60,10 +74,17 @@ def draw_pictures(
 
 
 def ranked_list_rows(
-    ranking: Ranking, rows: EvaluationRows, protocol: EvaluationProtocol, table: pd.DataFrame
+    ranking: Ranking | None, rows: EvaluationRows, protocol: EvaluationProtocol, table: pd.DataFrame
 ) -> list[RankedList]:
-    """Return the worst and some typical queries with their nearest gallery images."""
-    chosen = choose_queries(ranking.average_precision.numpy(), QUERIES_SHOWN)
+    """Return the worst and some typical queries with their nearest gallery images; evenly spaced ones of strangers."""
+    if ranking is None:
+        count = int(rows.is_query.sum())
+        chosen = [
+            (at, "")
+            for at in np.unique(np.linspace(0, count - 1, QUERIES_SHOWN).round().astype(int)).tolist()
+        ]
+    else:
+        chosen = choose_queries(ranking.average_precision.numpy(), QUERIES_SHOWN)
     positions = torch.tensor([position for position, _ in chosen])
     query, gallery = rows.query.select(positions), rows.gallery
     found = nearest_rows(rows, IMAGES_SHOWN, protocol, positions)
@@ -75,36 +96,76 @@ def ranked_list_rows(
         ):
             if column >= 0:
                 row = table.iloc[int(gallery.index[column])]
-                correct = bool(gallery.person_ids[column] == query.person_ids[line])
+                correct = (
+                    None if ranking is None else bool(gallery.person_ids[column] == query.person_ids[line])
+                )
                 images.append(RankedImage(Path(row["path"]), correct, distance, _caption(row)))
         row = table.iloc[int(query.index[line])]
-        precision = float(ranking.average_precision[position])
+        precision = None if ranking is None else float(ranking.average_precision[position])
         lists.append(RankedList(Path(row["path"]), _caption(row), precision, tuple(images), label))
     return lists
 
 
 def _caption(row: pd.Series) -> str:
-    return str(row["person_id"]) + (f" c{row['camera_id']}" if pd.notna(row["camera_id"]) else "")
+    who = str(row["person_id"]) if pd.notna(row["person_id"]) else Path(row["path"]).stem
+    return who + (f" c{row['camera_id']}" if pd.notna(row["camera_id"]) else "")
+
+
+def is_full(config: Mapping[str, Any]) -> bool:
+    """Whether a run's page holds every query: as `page` says, and where it says nothing in no job of a sweep."""
+    return (config.get("page") or ("brief" if sweep_name() else "full")) == "full"
 
 
 def write_page(
-    output_dir: Path,
-    protocol: str,
-    scores: Mapping[str, Mapping[str, float]],
+    run: Run,
+    result: RunResult,
     facts: Mapping[str, str],
-    pictures: list[Picture],
-    config: Mapping[str, Any],
+    pictures: Sequence[Picture],
+    pairs: CameraPairs | None = None,
 ) -> Path:
-    """Write `report.html`: the run on one page."""
-    return write_report(
-        output_dir,
-        title=f"{_short(config['backbone'])} on {', '.join(config['data']['sources'])}",
-        protocol=protocol,
-        scores={stage: values for stage, values in scores.items() if values},
-        facts=facts,
-        pictures=pictures,
-        config=yaml.safe_dump(dict(config), sort_keys=False),
+    """Write `report.html`: the run on one page, with every query in the folder beside it unless `page=brief`.
+
+    Args:
+        run: After its last evaluation.
+        result: Its numbers.
+        facts: What else is worth a line.
+        pictures: Of the run, its tasks and its reports, in the order of the page.
+        pairs: Scores of camera pairs, where there are any.
+    """
+    config, folder = run.config, run.output_dir / FOLDER
+    full = is_full(config)
+    sections, written = (
+        browse(run, folder, _title(config), result.protocol, pairs, full)
+        if run.rows is not None
+        else (Sections(history=history_of(run.output_dir)), False)
     )
+    if not written:
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier evaluation
+    replaced = DRAWN if written else DRAWN - {"ranked_lists"}
+    again = (
+        "`reid report run FOLDER`, with the folder of this page, writes the page with every query."
+        if run.rows is not None
+        else ""
+    )
+    return write_report(
+        run.output_dir,
+        title=_title(config),
+        protocol=result.protocol,
+        scores={"validation": result.validation, "test": result.test},
+        intervals=result.intervals,
+        facts=facts,
+        pictures=[picture for picture in pictures if picture.path.stem not in replaced],
+        config=yaml.safe_dump(dict(config), sort_keys=False),
+        header=header_of(run),
+        sections=sections,
+        data=FOLDER if written else None,
+        brief="" if full else again,
+        links=links_of(run.output_dir),
+    )
+
+
+def _title(config: Mapping[str, Any]) -> str:
+    return f"{_short(config['backbone'])} on {', '.join(config['data']['sources'])}"
 
 
 def _short(node: Mapping[str, Any]) -> str:

@@ -1,10 +1,16 @@
 """The numbers of a run."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+from reid_lightning.errors import InputError
+
+METRICS = "metrics.json"
 
 
 @dataclass
@@ -36,6 +42,8 @@ class RunResult:
         people: How many the training (validation among them) and the queries show.
         data: How many images there are, were left out, and occur twice in which way.
         intervals: Lower and upper end of the 95 % interval of the mAP over people, by stage, where there is one.
+        note: Why there are no numbers of a test, in a sentence; empty where there are, or where there was no test.
+        epoch: Epochs that the chosen checkpoint was trained for; None where none was chosen.
         reports: Scores of tasks and reports, by their name; those without any are left out.
     """
 
@@ -47,9 +55,45 @@ class RunResult:
     people: dict[str, int] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     intervals: dict[str, list[float]] = field(default_factory=dict)
+    note: str = ""
+    epoch: int | None = None
     reports: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain containers, a key of its own for each report: the content of `metrics.json`."""
         written = asdict(self)
+        for name in ("note", "epoch"):
+            if not written[name]:
+                del written[name]
         return written | written.pop("reports")
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunResult":
+        """Return the numbers of a run's folder.
+
+        Raises:
+            InputError: `metrics.json` is missing or is not one of ours.
+        """
+        file = folder / METRICS
+        try:
+            content = json.loads(file.read_bytes())
+            known = {name: content[name] for name in ("score", "validation", "test", "protocol", "cost")}
+            optional = {
+                name: content[name]
+                for name in ("people", "data", "intervals", "note", "epoch")
+                if name in content
+            }
+            numbers = [known["validation"], known["test"], known["cost"], known["cost"]["seconds"]]
+            if not all(isinstance(values, dict) for values in numbers) or "parameters" not in known["cost"]:
+                raise ValueError
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: name the folder of a finished run.") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"{file} does not hold the numbers of a run: name the folder of a finished run."
+            ) from error
+        others = content.keys() - known.keys() - optional.keys() - {"version"}
+        reports = {
+            name: content[name] for name in content if name in others and isinstance(content[name], dict)
+        }
+        return cls(**known, **optional, reports=reports)

@@ -21,6 +21,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from reid_lightning.config.choices import swept_keys
 from reid_lightning.config.resolve import quoted
 from reid_lightning.config.schema import bundles, keys_that_change, matches
 
@@ -90,16 +91,6 @@ def job_folder(*, _root_: Any) -> str:
 
 # `${job_folder:}` is the name of a sweep's job.
 OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
-
-
-def swept_keys(settings: Any) -> list[str]:
-    """Return the keys that a job's sweep varies.
-
-    Args:
-        settings: The node `hydra` of the job's config.
-    """
-    keys = [line.partition("=")[0].lstrip("+~") for line in settings.overrides.task]
-    return [key for key in keys if key not in settings.job.config.override_dirname.exclude_keys]
 
 
 def _label(text: str, digest: str) -> str:

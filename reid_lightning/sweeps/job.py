@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,14 +19,15 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 
 from reid_lightning import __version__
+from reid_lightning.config.choices import swept_keys
 from reid_lightning.config.resolve import plain
 from reid_lightning.distributed.ddp_launcher import is_first_process
 from reid_lightning.experiments.run_folder import LOCK
 from reid_lightning.experiments.source_tables import TABLES
 from reid_lightning.files import atomic_path, file_lock
 from reid_lightning.results.finished import is_finished, mark
+from reid_lightning.results.page_header import commit, machine
 from reid_lightning.sweeps.fingerprint import JobFingerprint, fingerprint
-from reid_lightning.sweeps.folders import swept_keys
 
 log = logging.getLogger("reid_lightning")
 
@@ -57,9 +58,9 @@ def run_in_sweep(config: Any) -> float | None:
             log.info("%s: finished already, its result is taken", folder)
             return _content(folder / "metrics.json")["score"]
         mark(folder, finished=False)  # before the folder becomes this job's
-        if is_first_process():
-            _write_identity(folder, job, swept)
         settled = plain(config)
+        if is_first_process():
+            _write_identity(folder, job, swept, _device(settled))
         if state["known"] and settled["resume"] is None:
             settled["resume"] = _continued(folder)
         if torch.cuda.is_available():
@@ -84,10 +85,17 @@ def _content(file: Path) -> dict[str, Any]:
         return {}
 
 
-def _write_identity(folder: Path, job: JobFingerprint, swept: Sequence[str]) -> None:
+def _write_identity(folder: Path, job: JobFingerprint, swept: Sequence[str], device: torch.device) -> None:
     content = {"identity": job.name, "swept": list(swept), "version": __version__} | asdict(job)
+    content |= {"commit": commit(), "machine": machine(device)}
     with atomic_path(folder / IDENTITY) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _device(config: Mapping[str, Any]) -> torch.device:
+    """Return the kind of device that a job is trained on."""
+    on_cpu = config.get("trainer", {}).get("accelerator") == "cpu"
+    return torch.device("cuda" if torch.cuda.is_available() and not on_cpu else "cpu")
 
 
 def _continued(folder: Path) -> str | None:

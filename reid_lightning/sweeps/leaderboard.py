@@ -11,10 +11,8 @@ from rich.table import Table
 from reid_lightning import __version__
 from reid_lightning.files import atomic_path
 from reid_lightning.reporting.cells import write_csv
-from reid_lightning.reporting.sweep_charts import Curve
-from reid_lightning.reporting.sweep_page import write_sweep_page
 from reid_lightning.reporting.terminal import as_it_is, say
-from reid_lightning.sweeps.significance import COMPARED, LEVEL, Comparison, choices_of
+from reid_lightning.sweeps.significance import COMPARED, LEVEL, Comparison
 
 SELECTED_BY = "validation/mAP"
 LOGGED = "val/mAP"  # its name in metrics.csv
@@ -90,64 +88,20 @@ def write_summary(
             "comparisons": int(comparison.table[[f"{name}/p" for name in COMPARED]].notna().sum().sum()),
             "notes": comparison.notes,
         },
-        "options": _records(summary),
-        "effects": _records(effects),
-        "jobs": _records(jobs),
+        "options": records(summary),
+        "effects": records(effects),
+        "jobs": records(jobs),
     }
     with atomic_path(folder / "sweep.json") as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows as plain data, what is missing as None."""
     return [
         {str(name): None if pd.isna(value) else value for name, value in row.items()}
         for row in table.astype(object).to_dict("records")
     ]
-
-
-def write_page(
-    folder: Path,
-    jobs: pd.DataFrame,
-    summary: pd.DataFrame,
-    comparison: Comparison,
-    effects: pd.DataFrame,
-) -> Path:
-    """Write `sweep.html`, the sweep on one page, and return its path."""
-    failed = [_failure(job) for job in _records(jobs[jobs["failure"].notna()])]
-    return write_sweep_page(
-        folder / "sweep.html",
-        title=folder.resolve().name,
-        note=finished_line(jobs, summary),
-        against=comparison.against,
-        over=comparison.over,
-        options=_records(summary),
-        scores=_headings(summary),
-        costs={name: unit for name, unit in COSTS.items() if _recorded(summary, name)},
-        choices={
-            str(key): {str(option): str(value) for option, value in values.items()}
-            for key, values in choices_of(jobs).items()
-        },
-        effects=_records(effects),
-        curves=_curves(folder, jobs),
-        notes=[*comparison.notes, *failed],
-    )
-
-
-def _curves(folder: Path, jobs: pd.DataFrame) -> list[Curve]:
-    """Read the validation mAP of every job by epoch, where there is one."""
-    curves = []
-    for job in jobs[jobs["failure"].isna()].itertuples():
-        file = folder / str(job.job) / "metrics.csv"
-        if not file.is_file():
-            continue
-        table = pd.read_csv(file) if file.stat().st_size > 2 else pd.DataFrame()
-        if {"epoch", LOGGED} <= set(table.columns):
-            table = table[["epoch", LOGGED]].dropna()
-            points = tuple(zip(table["epoch"].astype(float) + 1, table[LOGGED], strict=True))
-            if points:
-                curves.append(Curve(str(job.option), str(job.seed), points))
-    return curves
 
 
 def print_summary(
@@ -175,18 +129,19 @@ def print_summary(
         )
     for note in comparison.notes:
         say(note, "dim", console)
-    if any(_recorded(summary, name) for name in COSTS):
+    if any(recorded(summary, name) for name in COSTS):
         console.print()
         console.print(_cost_table(summary))
     if len(effects) and effects["choice"].nunique() > 1:
         console.print()
         console.print(_effect_table(effects))
         say("means over all else", "dim", console)
-    for job in _records(jobs[jobs["failure"].notna()]):
-        say(_failure(job), "red", console)
+    for job in records(jobs[jobs["failure"].notna()]):
+        say(failure_of(job), "red", console)
 
 
-def _failure(job: dict[str, Any]) -> str:
+def failure_of(job: dict[str, Any]) -> str:
+    """Say which job failed and why."""
     return f"failed: job {job['job']} ({job['option']}, seed {job['seed']}): {job['failure']}"
 
 
@@ -223,7 +178,7 @@ def _seeds(counts: "pd.Series[int]", counted: str) -> str:
     return f"± is the standard deviation over {f'{counts.max()} ' if counts.nunique() == 1 else ''}{counted}"
 
 
-def _recorded(summary: pd.DataFrame, name: str) -> bool:
+def recorded(summary: pd.DataFrame, name: str) -> bool:
     """Tell whether some job has measured a cost; the memory of a GPU is 0 where there was none."""
     return bool(summary[f"{name}/mean"].fillna(0).max() > 0)
 
@@ -234,14 +189,14 @@ def _table() -> Table:
     return page
 
 
-def _headings(summary: pd.DataFrame) -> dict[str, str]:
+def headings_of(summary: pd.DataFrame) -> dict[str, str]:
     """Return the scores that are shown, by name."""
     known = SCORES | {name: heading for name, heading in ATTRIBUTES.items() if f"{name}/mean" in summary}
     return {name: heading for name, heading in known.items() if heading}
 
 
 def _score_table(summary: pd.DataFrame) -> Table:
-    page, counts, headings = _table(), _counts(summary), _headings(summary)
+    page, counts, headings = _table(), _counts(summary), headings_of(summary)
     for heading in headings.values():
         page.add_column(heading, justify="right", no_wrap=True)
     if differ := counts.nunique() > 1:
@@ -279,7 +234,7 @@ def _verdict(row: pd.Series, name: str) -> str:
 
 def _cost_table(summary: pd.DataFrame) -> Table:
     page = _table()
-    units = {name: unit for name, unit in COSTS.items() if _recorded(summary, name)}
+    units = {name: unit for name, unit in COSTS.items() if recorded(summary, name)}
     for heading, _ in units.values():
         page.add_column(heading, justify="right", no_wrap=True)
     for _, row in summary.iterrows():

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from reid_lightning.reporting.terminal import say
-from reid_lightning.sweeps.leaderboard import print_summary, summarise, write_page, write_summary
+from reid_lightning.sweeps.leaderboard import print_summary, summarise, write_summary
+from reid_lightning.sweeps.page import write_page
 from reid_lightning.sweeps.reader import read_sweep
 from reid_lightning.sweeps.significance import compare, marginal_means
 
@@ -24,6 +26,11 @@ def report_sweep(folder: str | Path, baseline: str | None = None) -> int:
         InputError: There is no job below the folder, or the baseline is not one of its options.
     """
     folder, console = Path(folder), Console()
+    with pd.option_context("mode.string_storage", "python"):  # names of files need not be UTF-8
+        return _report(folder, baseline, console)
+
+
+def _report(folder: Path, baseline: str | None, console: Console) -> int:
     jobs = read_sweep(folder)
     summary = summarise(jobs)
     comparison = compare(folder, jobs, list(summary["option"]), baseline)

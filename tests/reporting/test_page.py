@@ -63,8 +63,8 @@ def test_page_holds_everything_and_asks_for_nothing(tmp_path):
     assert "cosine distance. Test: 3,368 queries, of which 2 have no true match and are left out." in joined
     assert "2 & more" in joined
     assert "root: <nowhere>" in joined
-    assert len(text.addresses) == 1
-    kind, data = text.addresses[0].split(",")
+    assert text.addresses[:-1] == ["#main", "#pictures", "#run"]
+    kind, data = text.addresses[-1].split(",")
     assert kind == "data:image/png;base64"
     assert base64.b64decode(data) == (tmp_path / "cmc.png").read_bytes()
     assert not re.search(r"https?://|url\(|@import|<script|<link", html)

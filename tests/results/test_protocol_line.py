@@ -42,7 +42,7 @@ def line(data, ranking=None, feed=PLAIN, **choices):
             protocol=protocol,
             ranking=ranking,
             evaluated_splits=splits,
-            network=SimpleNamespace(feed=feed),
+            network=SimpleNamespace(feed=feed, backbone=None),
         )
     )
 

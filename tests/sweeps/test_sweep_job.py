@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from reid_lightning.errors import InputError
 from reid_lightning.results.finished import mark
+from reid_lightning.results.page_header import commit
 from reid_lightning.sweeps import job as sweep_job
 from reid_lightning.sweeps.fingerprint import JobFingerprint
 from reid_lightning.sweeps.job import run_in_sweep
@@ -74,6 +75,9 @@ def test_a_finished_job_is_not_trained_again(job, caplog):
     assert job.run() == job.run() == 0.5
     assert job.calls == [None]
     assert "finished already" in caplog.text
+    identity = json.loads((job.folder / "identity.json").read_text())
+    assert "core" in identity["machine"] or torch.cuda.is_available()  # for the header of the sweep's page
+    assert identity["commit"] == commit()
 
 
 @pytest.mark.parametrize("refit", [False, True])

@@ -1,0 +1,71 @@
+"""Pages opened by a real browser: what it complains of, and what it asks for, is kept."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = shutil.which("chromium")
+WIDE, NARROW = 1280, 390
+"""Widths in pixels that every page fits."""
+
+
+@dataclass
+class Opened:
+    """A page in the browser."""
+
+    page: Any
+    folder: Path
+    complaints: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def outside(self) -> list[str]:
+        """Return what was asked for outside of the page's folder."""
+        return [url for url in self.asked if not url.startswith((self.folder.as_uri(), "data:"))]
+
+    def overflow(self) -> int:
+        """Return by how many pixels the page is wider than the window."""
+        return self.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+
+
+class Browser:
+    """Opens pages from disk."""
+
+    def __init__(self, chromium: Any) -> None:
+        self._chromium = chromium
+
+    def open(self, path: Path, width: int = WIDE, dark: bool = False, height: int = 900) -> Opened:
+        """Open a page in a window of its own."""
+        context = self._chromium.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+        )
+        page = context.new_page()
+        opened = Opened(page, path.parent.resolve())
+        page.on(
+            "console",
+            lambda said: opened.complaints.append(said.text) if said.type in ("error", "warning") else None,
+        )
+        page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        page.on("request", lambda request: opened.asked.append(request.url))
+        page.goto(path.resolve().as_uri())
+        return opened
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window; tests are skipped where it is not installed."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield Browser(chromium)
+        chromium.close()
