@@ -1,10 +1,10 @@
 """A trained model from its checkpoint alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from omegaconf import OmegaConf
@@ -26,15 +26,21 @@ from reid_lightning.config.resolve import CONF, nearest_key, plain
 from reid_lightning.config.schema import added_later, as_evaluated, follows_data, of_model
 from reid_lightning.config.suggest import FILLS
 from reid_lightning.config.trust import check_plain, check_trust
-from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
+from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
+from reid_lightning.engine.trained import TrainedModule
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.calibrated import calibration_for
 from reid_lightning.experiments.checkpoint_shape import check_checkpoint, check_resumable
 from reid_lightning.experiments.checks import check_evaluation
-from reid_lightning.experiments.factory import build_trained_module
+from reid_lightning.experiments.factory import build_inference_module, build_trained_module
 from reid_lightning.experiments.model_folder import is_model_folder, read_model_folder
 from reid_lightning.files import is_compressed
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 
+if TYPE_CHECKING:
+    from reid_lightning.engine.module import ReIDModule
+
+_Module = TypeVar("_Module", TrainedModule, "ReIDModule")
 _LOSSES = "objective.losses."  # weights that only a training reads
 _SPARE_PARAMETERS = 10_000_000
 
@@ -142,13 +148,14 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     evaluation = present["evaluation"]
     if str(evaluation["_target_"]).endswith(f".{EvaluationProtocol.__name__}"):
         defaults = {field.name: field.default for field in fields(EvaluationProtocol)}
-        present["evaluation"] = defaults | {"ranks": list(EvaluationProtocol().ranks)} | dict(evaluation)
+        lists = {name: list(value) for name, value in defaults.items() if isinstance(value, tuple)}
+        present["evaluation"] = defaults | lists | dict(evaluation)
     return present
 
 
 def load_module(
     path: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()
-) -> tuple[ReIDModule, dict[str, Any]]:
+) -> "tuple[ReIDModule, dict[str, Any]]":
     """Rebuild the module of a checkpoint with its weights, without what only a training needs (losses, optimizer).
 
     Args:
@@ -162,45 +169,37 @@ def load_module(
     Raises:
         InputError: The file cannot be used, or names code outside reid-lightning and the trusted packages.
     """
-    return _load(path, overrides, trust)
-
-
-def load_embedding_module(
-    path: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()
-) -> tuple[ReIDModule, dict[str, Any]]:
-    """Rebuild the module of a checkpoint as `load_module` does, for images of no data set.
-
-    The config that is returned has neither data sources nor reports, so that those of a user's own need no trust.
-    """
-    return _load(path, overrides, trust, has_data=False)
-
-
-def _load(
-    path: str | Path, overrides: Sequence[str], trust: Sequence[str], has_data: bool = True
-) -> tuple[ReIDModule, dict[str, Any]]:
     checkpoint, _ = read_checkpoint(path)
-    return build_read(checkpoint, path, overrides, trust, has_data)
+    return _built(checkpoint, path, overrides, trust, True, build_trained_module)
 
 
 def build_read(
-    checkpoint: Mapping[str, Any],
-    path: str | Path,
-    overrides: Sequence[str] = (),
-    trust: Sequence[str] = (),
-    has_data: bool = True,
-) -> tuple[ReIDModule, dict[str, Any]]:
-    """Rebuild the module of a checkpoint that `read_checkpoint` has read.
+    checkpoint: Mapping[str, Any], path: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()
+) -> tuple[TrainedModule, dict[str, Any]]:
+    """Build what a checkpoint that `read_checkpoint` has read says, to work on images of no data set.
+
+    The config that is returned has neither data sources nor reports, so that those of a user's own need no trust.
 
     Args:
         checkpoint: Its content.
         path: Where it was read.
         overrides: As of `load_module`, like what follows.
         trust: Packages whose code may be run.
-        has_data: Whether it is to be evaluated on a data set.
 
     Raises:
         InputError: As of `load_module`.
     """
+    return _built(checkpoint, path, overrides, trust, False, build_inference_module)
+
+
+def _built(
+    checkpoint: Mapping[str, Any],
+    path: str | Path,
+    overrides: Sequence[str],
+    trust: Sequence[str],
+    has_data: bool,
+    build: Callable[[dict[str, Any], Mapping[str, int]], _Module],
+) -> tuple[_Module, dict[str, Any]]:
     path, entry = Path(path), checkpoint[CHECKPOINT_KEY]
     config = override(entry["config"], overrides) | as_evaluated()
     config.pop("hydra", None)
@@ -213,11 +212,13 @@ def build_read(
         check_trust(config, [trust] if isinstance(trust, str) else trust, f"the config of {path}")
         check_evaluation(config, has_data)
         with _no_larger_than(checkpoint["state_dict"], path):
-            module = build_trained_module(config, entry["identity_labels"])
+            module = build(config, entry["identity_labels"])
         _load_weights(module, checkpoint["state_dict"], path, bool(overrides))
         for task in module.tasks:
             task.restore(entry["tasks"].get(task.name, {}))
-    return module.eval(), config
+        module.calibration = calibration_for(entry, config)
+    module.eval()
+    return module, config
 
 
 @contextmanager
@@ -245,7 +246,7 @@ def _no_larger_than(state: Mapping[str, Any], path: Path) -> Iterator[None]:
         handle.remove()
 
 
-def _load_weights(module: ReIDModule, state: Mapping[str, Any], path: Path, overridden: bool) -> None:
+def _load_weights(module: Module, state: Mapping[str, Any], path: Path, overridden: bool) -> None:
     """Load the weights of a checkpoint; those of losses are left out."""
     kept = {name: tensor for name, tensor in current_state(state).items() if not name.startswith(_LOSSES)}
     try:
@@ -300,10 +301,31 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
         if (said := in_our_words(error, overrides)) is None:
             raise
         raise InputError("; ".join(said)) from error
+    before = (result.get("data") or {}).get("root")
     for o in parsed:
         if o not in inside:
             _set(result, o.key_or_group, o.value())
+            if o.key_or_group == "data.root" and isinstance(before, str):
+                result["data"] = result["data"] | {
+                    "sources": _moved(result["data"]["sources"], before, str(o.value()))
+                }
     return result
+
+
+def _moved(node: Any, before: str, root: str) -> Any:
+    """Return settings of sources with another root: `data.root` was resolved into them when the run was composed.
+
+    Examples:
+        >>> _moved({"m": {"root": "/a", "file": "/a/b.mat", "seed": 1}}, "/a", "/c")
+        {'m': {'root': '/c', 'file': '/c/b.mat', 'seed': 1}}
+    """
+    if isinstance(node, Mapping):
+        return {key: _moved(value, before, root) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_moved(value, before, root) for value in node]
+    if isinstance(node, str) and (node == before or node.startswith(before.rstrip("/") + "/")):
+        return root + node[len(before.rstrip("/")) if node != before else len(before) :]
+    return node
 
 
 def _is_below(key: str, nodes: Sequence[str]) -> bool:

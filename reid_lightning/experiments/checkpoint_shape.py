@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reid_lightning.engine.module import CHECKPOINT_KEY
+from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
+from reid_lightning.retrieval.calibration import Calibration
 
 _LARGEST_SIDE = 10_000  # pixels
 _PRECISIONS = (
@@ -61,6 +62,14 @@ def _weights(value: Any) -> bool:
     )
 
 
+def _calibration(value: Any) -> bool:
+    try:
+        Calibration.from_dict(value)
+    except InputError:
+        return False
+    return True
+
+
 def is_whole(tensor: Tensor) -> bool:
     """Return whether a tensor is a plain one that holds as many numbers as it claims."""
     return tensor.layout == torch.strided and tensor.nbytes <= tensor.untyped_storage().nbytes()
@@ -76,6 +85,7 @@ _ENTRY = (
     ("identity_labels", _labels, "a mapping from names to numbers"),
     ("tasks", _or_none(_mapping), "a mapping"),
     ("validation", _or_none(_mapping), "a mapping"),
+    ("calibration", _or_none(_calibration), "one that a run has measured"),
     ("card", _or_none(_mapping), "a mapping"),
 )
 _CONFIG = (

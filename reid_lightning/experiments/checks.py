@@ -5,29 +5,41 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import yaml
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from reid_lightning.config.resolve import CONF, class_of, instantiate, of_key, says, targets
 from reid_lightning.config.typed import check_values
 from reid_lightning.config.validate import check_config
 from reid_lightning.config.values import written
-from reid_lightning.data.datamodule import ReIDDataModule
-from reid_lightning.distributed.ddp_launcher import world_size
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.losses.spec import spec_of
 from reid_lightning.models.branches import Branch
 from reid_lightning.models.features import FIELDS
 from reid_lightning.models.pooling import NO_TOKEN
-from reid_lightning.results.run_result import reports_of
 from reid_lightning.retrieval.evaluation import EvaluationRows, check_rankable
 
+if TYPE_CHECKING:
+    from reid_lightning.data.datamodule import ReIDDataModule
+
 log = logging.getLogger("reid_lightning")
+
+# Keys whose classes no network holds; some of them take seconds to import.
+_OUTSIDE = (
+    "data",
+    "trainer",
+    "callbacks",
+    "logger",
+    "sampler",
+    "augmentation",
+    "test_transform",
+    "evaluation",
+    "reports",
+)
 
 
 def check_run(config: Mapping[str, Any]) -> None:
@@ -84,14 +96,18 @@ def check_evaluation(config: Mapping[str, Any], has_data: bool = True) -> None:
     Raises:
         InputError: Names the keys and what to change.
     """
-    check_values(config, ("evaluation", "reports", "trainer", *(["data"] if has_data else [])))
+    looked_at = ("evaluation", "reports", "trainer", *(["data"] if has_data else []))
+    check_values(config, looked_at, unbuilt=() if has_data else ("trainer",))
     check_devices(config["trainer"])
-    for report in reports_of(config):
-        report.check(config)
+    if config.get("reports"):
+        from reid_lightning.results.run_result import reports_of
+
+        for report in reports_of(config):
+            report.check(config)
     _check_fields(config)
 
 
-def check_data(config: Mapping[str, Any], datamodule: ReIDDataModule) -> None:
+def check_data(config: Mapping[str, Any], datamodule: "ReIDDataModule") -> None:
     """Refuse data that the config's evaluation could not rank after the training, before images are decoded.
 
     Args:
@@ -106,6 +122,8 @@ def check_data(config: Mapping[str, Any], datamodule: ReIDDataModule) -> None:
     known = datamodule.annotations
     for name, parts in {"validation": ["val"], "test": ["query", "gallery"]}.items():
         index = np.flatnonzero(np.isin(splits, parts))
+        if name == "validation" or not datamodule.has_nameless_test:
+            index = index[known.person_ids[index] >= 0]
         if not len(index):
             continue
         columns = {
@@ -149,6 +167,8 @@ def check_devices(trainer: Mapping[str, Any]) -> None:
 
 def _check_shares(sampler: Mapping[str, Any], trainer: Mapping[str, Any]) -> None:
     """Refuse a batch that the processes of a run cannot share, before they are started."""
+    from reid_lightning.distributed.ddp_launcher import world_size
+
     processes = world_size(trainer["devices"], trainer["num_nodes"], trainer["accelerator"])
     for name in ("identities", "batch_size", "triplets"):
         size = sampler.get(name)
@@ -166,6 +186,8 @@ _NOT_LOGGED = re.compile(
 @contextmanager
 def of_lightning() -> Iterator[None]:
     """Report as the user's error what Lightning calls a misconfiguration, such as a monitor that nothing logs."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
     try:
         yield
     except (MisconfigurationException, RuntimeError) as error:
@@ -209,7 +231,8 @@ def _check_branches(config: Mapping[str, Any]) -> None:
 
 def _branches(config: Mapping[str, Any]) -> Iterator[tuple[str, type[Branch]]]:
     """Yield what the branches of a config's network add to its features, with their classes."""
-    for _, target in targets(config):
+    inside = {key: node for key, node in config.items() if key not in _OUTSIDE}
+    for _, target in targets(inside):
         branch = class_of({"_target_": target})
         if (field := _gives(branch)) is not None:
             yield field, branch

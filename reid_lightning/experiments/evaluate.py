@@ -17,8 +17,12 @@ from reid_lightning.experiments.quiet import quiet
 from reid_lightning.files import require_output, require_writable
 from reid_lightning.results.data_facts import warn_of_images
 from reid_lightning.results.ranked_embeddings import embeddings_of
+from reid_lightning.results.rankings import NEAREST
+from reid_lightning.results.reports.rankings import RankingsReport
 from reid_lightning.results.run_result import run_of, write_results
 from reid_lightning.results.summary import RunResult, Stopwatch
+
+_RANKINGS = f"{RankingsReport.__module__}.{RankingsReport.__qualname__}"
 
 
 def evaluate(
@@ -27,6 +31,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     embeddings: str | Path | None = None,
     trust: Sequence[str] = (),
+    rankings: int | None = None,
 ) -> RunResult:
     """Rank a test set with the model of a checkpoint and write the run's pages.
 
@@ -36,11 +41,14 @@ def evaluate(
         overrides: Hydra overrides; `data=market1501 data.root=DIR` evaluates on another data set.
         embeddings: `.npz` file for what was ranked: vectors, paths, people and cameras (see `Embeddings`).
         trust: Packages of your own that the checkpoint's config may name; their code is run.
+        rankings: Gallery images per query in `rankings.csv`, 0 for no such file; None: as the config's reports say, or 20.
 
     Raises:
         InputError: The checkpoint or the data cannot be used, or a result cannot be written.
     """
     quiet()
+    if rankings is not None and rankings < 0:
+        raise InputError(f"--rankings must not be negative, got {rankings}")
     require_writable(output_dir)
     if embeddings is not None:
         require_output(embeddings, (".npz",))
@@ -48,14 +56,26 @@ def evaluate(
     module, config = load_module(path, overrides, trust)
     config["output_dir"] = str(output_dir)
     config["data"] = config["data"] | {"validation": None}  # nothing is trained
-    _check_sources(config["data"]["sources"])
+    config["reports"] = _with_rankings(config["reports"] or {}, rankings)
+    require_sources(config["data"]["sources"])
     with watch.stage("data"):
         datamodule = build_datamodule(config)
         datamodule.setup("test")
         check_data(config, datamodule)
         datamodule.prepare_data()  # decodes images, so it comes after what the tables alone tell
         warn_of_images(datamodule, Path(output_dir))
-    trainer = Trainer(
+    trainer = evaluating(config)
+    with watch.stage("test"):
+        trainer.test(module, datamodule, verbose=False)
+    if embeddings is not None and module.evaluated is not None:
+        embeddings_of(module.evaluated[1], datamodule.table, module.protocol.distance).save(embeddings)
+    run = run_of(trainer, module, datamodule, Path(output_dir), config, watch)
+    return write_results(run, trainer, module, watch.seconds)
+
+
+def evaluating(config: Mapping[str, Any]) -> Trainer:
+    """Return a trainer that evaluates in one process and leaves nothing."""
+    return Trainer(
         accelerator=config["trainer"]["accelerator"],
         devices=1,
         precision=config["trainer"]["precision"],
@@ -64,12 +84,15 @@ def evaluate(
         enable_checkpointing=False,
         enable_model_summary=False,
     )
-    with watch.stage("test"):
-        trainer.test(module, datamodule, verbose=False)
-    if embeddings is not None and module.evaluated is not None:
-        embeddings_of(module.evaluated[1], datamodule.table, module.protocol.distance).save(embeddings)
-    run = run_of(trainer, module, datamodule, Path(output_dir), config, watch)
-    return write_results(run, trainer, module, watch.seconds)
+
+
+def _with_rankings(reports: Mapping[str, Any], nearest: int | None) -> dict[str, Any]:
+    """Return the reports with that of the nearest images, or without it."""
+    others = {name: node for name, node in reports.items() if name != RankingsReport.name}
+    if nearest == 0:
+        return others
+    chosen = reports.get(RankingsReport.name) if nearest is None else None
+    return others | {RankingsReport.name: chosen or {"_target_": _RANKINGS, "nearest": nearest or NEAREST}}
 
 
 def folder_of(checkpoint: str | Path, overrides: Sequence[str] = ()) -> Path:
@@ -98,7 +121,7 @@ def folder_of(checkpoint: str | Path, overrides: Sequence[str] = ()) -> Path:
     return run / name
 
 
-def _check_sources(sources: Mapping[str, Any]) -> None:
+def require_sources(sources: Mapping[str, Any]) -> None:
     """Refuse data that is not there: a generated set is written into its root, which the checkpoint may have named."""
     for name, node in sources.items():
         root = node.get("root")

@@ -2,31 +2,38 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from reid_lightning.config.resolve import instantiate, of_key
 from reid_lightning.config.schema import hints
-from reid_lightning.data.datamodule import ReIDDataModule
-from reid_lightning.engine.module import ReIDModule
+from reid_lightning.data.cameras import camera_numbers, training_cameras
 from reid_lightning.engine.objective import Objective, TasksAlone
+from reid_lightning.engine.trained import TrainedModule
 from reid_lightning.experiments.feeding import feed_of_config
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.models.narrow_maps import widen_narrow_maps
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.systems.task import Plan, Task
 
+if TYPE_CHECKING:  # an inference has no trainer and no data module, which take seconds to import
+    from reid_lightning.data.datamodule import ReIDDataModule
+    from reid_lightning.engine.module import ReIDModule
+
 _OF_OBJECTIVE = ("weight", "miner")  # keys of a loss that the objective reads
 
 
-def build_datamodule(config: Mapping[str, Any]) -> ReIDDataModule:
+def build_datamodule(config: Mapping[str, Any]) -> "ReIDDataModule":
     """Return the data module of a config, not yet set up."""
     node = {name: value for name, value in config["data"].items() if f"data.{name}" not in hints()}
     if config.get("attributes"):
         node["attributes"] = config["attributes"]["schema"]
     columns: dict[str, Any] = {}
+    if "cameras" in config["backbone"]:
+        columns["cameras"] = partial(camera_numbers, names=config["backbone"]["cameras"])
     for name, (task, settings) in tasks_of(config).items():
         with of_key(f"tasks.{name}"):
             columns |= task.columns(settings)
@@ -44,6 +51,19 @@ def build_datamodule(config: Mapping[str, Any]) -> ReIDDataModule:
         interpolation=feed_of_config(config).interpolation,
         **({"columns": columns} if columns else {}),
     )
+
+
+def with_cameras(config: Mapping[str, Any], datamodule: "ReIDDataModule") -> dict[str, Any]:
+    """Return a config whose backbone, if it is one that knows cameras, names those of the training images.
+
+    Args:
+        config: Plain containers.
+        datamodule: After its setup.
+    """
+    node = config["backbone"]
+    if "cameras" not in node or node["cameras"] is not None:
+        return dict(config)
+    return {**config, "backbone": {**node, "cameras": training_cameras(datamodule.table)}}
 
 
 def build_network(config: Mapping[str, Any], num_identities: int) -> ReIDNetwork:
@@ -73,8 +93,8 @@ def build_module(
     config: Mapping[str, Any],
     num_identities: int,
     identity_labels: Mapping[str, int] | None = None,
-    datamodule: ReIDDataModule | None = None,
-) -> ReIDModule:
+    datamodule: "ReIDDataModule | None" = None,
+) -> "ReIDModule":
     """Return the LightningModule of a config, sized for the training data.
 
     Args:
@@ -83,6 +103,10 @@ def build_module(
         identity_labels: Their labels.
         datamodule: After its setup; None where nothing is known of the training data.
     """
+    from reid_lightning.engine.module import ReIDModule
+
+    if datamodule is not None:
+        config = with_cameras(config, datamodule)
     network = build_network(config, num_identities)
     objective = build_objective(config, network, num_identities, datamodule)
     if config["compile"]:
@@ -98,13 +122,15 @@ def build_module(
     )
 
 
-def build_trained_module(config: Mapping[str, Any], identity_labels: Mapping[str, int]) -> ReIDModule:
+def build_trained_module(config: Mapping[str, Any], identity_labels: Mapping[str, int]) -> "ReIDModule":
     """Return the LightningModule of a checkpoint's config without what only a training needs: losses, miners, optimizer.
 
     Args:
         config: Plain containers.
         identity_labels: Labels of the training identities, which the checkpoint holds.
     """
+    from reid_lightning.engine.module import ReIDModule
+
     network = build_network(config, len(identity_labels))
     return ReIDModule(
         network,
@@ -113,6 +139,14 @@ def build_trained_module(config: Mapping[str, Any], identity_labels: Mapping[str
         config=config,
         identity_labels=identity_labels,
     )
+
+
+def build_inference_module(config: Mapping[str, Any], identity_labels: Mapping[str, int]) -> TrainedModule:
+    """Return what works on images of a checkpoint's config; see `build_trained_module`."""
+    network = build_network(config, len(identity_labels))
+    tasks = TasksAlone(build_tasks(config, network))
+    protocol = instantiate(config["evaluation"], "evaluation")
+    return TrainedModule(network, tasks, protocol, config, identity_labels)
 
 
 def _optimizer(node: Mapping[str, Any]) -> Any:
@@ -127,7 +161,7 @@ def build_objective(
     config: Mapping[str, Any],
     network: ReIDNetwork,
     num_identities: int,
-    datamodule: ReIDDataModule | None = None,
+    datamodule: "ReIDDataModule | None" = None,
 ) -> Objective:
     """Build the objective from the config's tasks, losses and miner.
 
@@ -159,7 +193,7 @@ def build_objective(
 
 
 def build_tasks(
-    config: Mapping[str, Any], network: ReIDNetwork, datamodule: ReIDDataModule | None = None
+    config: Mapping[str, Any], network: ReIDNetwork, datamodule: "ReIDDataModule | None" = None
 ) -> dict[str, Task]:
     """Return the tasks of a config by name.
 

@@ -1,6 +1,6 @@
 """A look at a data set, through the same door as a run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from reid_lightning.data.image_cache import (
     open_images,
     refuse_damaged,
 )
+from reid_lightning.data.published import compare_published
 from reid_lightning.data.table import (
     attribute_files,
     concatenate_tables,
@@ -40,10 +41,11 @@ _SHOWN = 10  # damaged images that are listed
 
 def read_table(overrides: Sequence[str]) -> tuple[pd.DataFrame, AttributeSchema]:
     """Return table and attributes of the data sets that overrides such as `data=market1501 data.root=DIR` choose."""
-    return _read_table(compose(overrides, "none"))
+    return read_config_table(compose(overrides, "none"))
 
 
-def _read_table(config: dict[str, Any]) -> tuple[pd.DataFrame, AttributeSchema]:
+def read_config_table(config: dict[str, Any]) -> tuple[pd.DataFrame, AttributeSchema]:
+    """Return table and attributes of a config's data sets."""
     schema = (
         instantiate(config["attributes"]["schema"], "attributes.schema") if config["attributes"] else MARKET12
     )
@@ -64,7 +66,7 @@ def print_counts(overrides: Sequence[str]) -> None:
         InputError: Images are missing or damaged, and `data.damaged` is not skip.
     """
     config = compose(overrides, "none")
-    table, schema = _read_table(config)
+    table, schema = read_config_table(config)
     for source, rows in table.groupby("source"):
         counts = describe_table(rows)
         page = Table(title=as_it_is("; ".join(describe_protocols(rows)) or source))
@@ -79,9 +81,19 @@ def print_counts(overrides: Sequence[str]) -> None:
             f"{schema.name} attributes of {count_annotated(rows, schema):,} of {people:,} identities{files}"
         )
         Console().print(page)
+        for line in _against_published(rows, str(source)):
+            Console(highlight=False, soft_wrap=True).print(line, markup=False)
     for sentence in remarks(table):
         Console(stderr=True).print(sentence, highlight=False, markup=False, soft_wrap=True)
     _check_images(table, config["data"], feed_of_config(config).interpolation)
+
+
+def _against_published(rows: pd.DataFrame, source: str) -> Iterator[str]:
+    """Yield what to print of the counts that the paper gives, nothing where none are known."""
+    if (compared := compare_published(rows, source)) is not None:
+        name = f"{compared.published.name}, {compared.published.paper}"
+        yield f"{'Not as' if compared.differences else 'As'} published: {name}"
+        yield from (f"  {sentence}" for sentence in compared.differences)
 
 
 def _check_images(table: pd.DataFrame, data: dict[str, Any], interpolation: str) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from reid_lightning import __version__
 from reid_lightning.config.schema import as_evaluated
-from reid_lightning.engine.module import CHECKPOINT_KEY
+from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path, require_writable
 

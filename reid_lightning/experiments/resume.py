@@ -70,10 +70,20 @@ def resumed_from(config: Mapping[str, Any], output_dir: Path) -> Resumed | None:
             raise
         path, checkpoint = _newest(output_dir)
         log.warning("%s is damaged: continuing from %s, after epoch %d", last, path, checkpoint["epoch"] + 1)
-    feed = feed_continued(checkpoint[CHECKPOINT_KEY]["config"], config, path)
-    config = {**config, "feed": feed.as_dict()}
+    saved = checkpoint[CHECKPOINT_KEY]["config"]
+    feed = feed_continued(saved, config, path)
+    config = {**_with_saved_cameras(config, saved), "feed": feed.as_dict()}
     _check(checkpoint, path, config, untested=resume == "last" and not is_finished(output_dir))
     return Resumed(path, checkpoint["epoch"] + 1, feed)
+
+
+def _with_saved_cameras(config: Mapping[str, Any], saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a config whose backbone names the cameras of its checkpoint, where it would take those of the data."""
+    node, before = config["backbone"], saved.get("backbone")
+    named = before.get("cameras") if isinstance(before, Mapping) else None
+    if "cameras" not in node or node["cameras"] is not None or named is None:
+        return config
+    return {**config, "backbone": {**node, "cameras": named}}
 
 
 def how_to_continue(folder: Path, sweeping: bool) -> str:

@@ -112,10 +112,12 @@ def _run(
     with processes_of_one_job() as children:
         fitted = _fit(config, output_dir, children, watch, tables, resumed=resumed)
         score, validation, interval = fitted.score, fitted.validation, fitted.interval
+        epoch = fitted.best_epoch if fitted.checkpoint is not None else None
         if fitted.unfinished:
             _say_how_to_continue(fitted.trainer, output_dir)
             return None
         if config["refit"]:
+            chosen = loggers_.beside_the_file(fitted.trainer.loggers)
             fitted = _fit(
                 _on_all_identities(config),
                 output_dir / "refit",
@@ -124,9 +126,10 @@ def _run(
                 tables,
                 stop_after=fitted.best_epoch,
             )
+            fitted.trainer.loggers = [*fitted.trainer.loggers, *chosen]  # they take the test
         with watch.stage("test"):
             best = None if config["trainer"]["fast_dev_run"] else fitted.checkpoint
-            if fitted.datamodule.has_test:
+            if fitted.datamodule.is_tested:
                 with _uncompiled(config):
                     fitted.trainer.test(
                         fitted.module, fitted.datamodule, ckpt_path=best, verbose=False, weights_only=True
@@ -134,9 +137,12 @@ def _run(
             else:
                 log.info("the data has no query and gallery rows: nothing is tested")
         run = run_of(fitted.trainer, fitted.module, fitted.datamodule, output_dir, config, watch)
-        result = write_results(run, fitted.trainer, fitted.module, watch.seconds, score, validation, interval)
+        result = write_results(
+            run, fitted.trainer, fitted.module, watch.seconds, score, validation, interval, epoch
+        )
         if run.steps is None and fitted.trainer.is_global_zero and (file := _described(fitted)) is not None:
             write_final_card(result, file, config, fitted.module, fitted.datamodule)
+            loggers_.record_all(fitted.trainer.loggers, loggers_.Outcome(model=file))
         for sentence in loggers_.finish(fitted.trainer.loggers):
             log.info(sentence)
     if run.steps is None:
@@ -272,11 +278,13 @@ def _trainer(
     resumed: Resumed | None,
 ) -> Trainer:
     node = dict(config["trainer"])
-    loggers: list[Any] = [MetricsFile(output_dir, epochs=resumed.epochs if resumed else 0)]
+    file = MetricsFile(output_dir, epochs=resumed.epochs if resumed else 0)
+    loggers: list[Any] = [file]
     if output_dir == Path(config["output_dir"]):
         chosen = [instantiate(logger, f"logger.{name}") for name, logger in (config["logger"] or {}).items()]
         for logger in chosen:
             logger.log_hyperparams(dict(config))
+            loggers_.log_earlier(logger, file.earlier())
         loggers += chosen
     ranks = world_size(node["devices"], node["num_nodes"], node["accelerator"])
     if not has_validation:

@@ -60,3 +60,11 @@ def test_a_model_keeps_its_image_size_and_preprocessing_on_other_data(compose, d
 def test_a_missing_root_is_named_with_its_group(config):
     with pytest.raises(InputError, match=r"^data\.root is not set"):
         override(config, ["data=table"])
+
+
+def test_data_that_have_moved_are_found_by_their_root(compose):
+    config = compose("data=market1501", "data.root=/old/data")
+    told = override(config, ["data.root=/new"])
+    assert told["data"]["root"] == "/new"
+    assert told["data"]["sources"]["market1501"]["root"] == "/new"
+    assert config["data"]["sources"]["market1501"]["root"] == "/old/data"

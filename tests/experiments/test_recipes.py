@@ -104,3 +104,29 @@ def test_the_recipe_of_an_hour_keeps_the_first_stages_and_trains_the_rest(compos
     assert body.conv_stem.weight.std() > 0.1  # of ImageNet, not of the start
     assert (network.classifier.scale, network.classifier.margin) == (16.0, 0.3)
     assert config["loss"] == {}
+
+
+def test_the_recipe_of_an_evening_is_that_of_an_hour_with_attributes_and_a_third_size(compose):
+    hour, evening = (compose(f"experiment=cpu/{name}", "data.weights=null") for name in ("hour", "evening"))
+    for key in ("backbone", "classifier", "optimizer", "scheduler", "sampler", "neck", "loss"):
+        assert {**hour[key], "image_size": None} == {**evening[key], "image_size": None}
+    assert evening["data"]["image_size"] == [256, 128]
+    assert [evening["callbacks"]["progressive_size"][key] for key in ("scales", "starts")] == [
+        [0.5, 0.75, 1.0],
+        [0.0, 0.4, 0.7],
+    ]
+    network = build_network(evening, 5)
+    assert network.attributes is not None
+    assert network.attributes.added_features == 0  # retrieval compares the same vector
+
+
+def test_transreid_weighs_the_image_and_its_groups_as_the_paper(compose):
+    config = compose("experiment=transreid", "data.weights=null", "backbone.name=vit_tiny_patch16_224")
+    weights = [
+        config["classifier"]["weight"],
+        *(config["loss"][name]["weight"] for name in ("triplet", "jigsaw")),
+    ]
+    assert weights == [0.5, 0.5, 0.5]  # eq. 5
+    network = build_network(config, 5)
+    assert network.backbone.body.patch_embed.grid_size == (21, 10)
+    assert network.parts.local_shape == (5, 192)

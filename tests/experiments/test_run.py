@@ -66,12 +66,28 @@ def test_the_validation_reported_is_that_of_the_checkpoint_that_is_tested(compos
     assert result.validation == best["reid_lightning"]["validation"]
 
 
-def test_a_run_without_validation_that_ends_before_anything_is_logged_still_has_its_page(
-    compose, tiny, tmp_path
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_an_epoch_of_fewer_steps_than_lie_between_two_entries_is_logged_with_its_last_step(
+    compose, tiny, tmp_path, epochs
 ):
-    run_job(compose(*tiny, "trainer.max_epochs=1", "trainer.log_every_n_steps=1000", "data.validation=none"))
-    assert (tmp_path / "run" / "report.html").stat().st_size > 0
-    assert not (tmp_path / "run" / "learning_curves.png").exists()
+    own = (f"trainer.max_epochs={epochs}", "data.validation=none", "+trainer.limit_train_batches=4")
+    for every in (1, 50):
+        run_job(compose(*tiny, *own, f"trainer.log_every_n_steps={every}", output_dir=tmp_path / str(every)))
+    all_steps, few = (metrics(tmp_path / name).dropna(subset="train/loss") for name in ("1", "50"))
+    assert len(all_steps) == 4 * epochs
+    assert few["step"].tolist() == [4 * epoch + 3 for epoch in range(epochs)]
+    last = all_steps[all_steps["step"] % 4 == 3]
+    for name in (
+        "epoch",
+        "train/loss",
+        "train/triplet",
+        "train/identity",
+        "train/lr",
+        "train/triplet/active_fraction",
+    ):
+        assert few[name].tolist() == last[name].tolist()
+    assert (tmp_path / "50" / "learning_curves.png").stat().st_size > 0
+    assert 'id="curves"' in (tmp_path / "50" / "report.html").read_text()
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(compose, tiny, tmp_path):
@@ -91,8 +107,9 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(compose, tiny
     [
         ("data.num_workers=2",),  # workers draw before the epoch is announced
         ("miner=offline_hard", "miner.first_round=0.25", "miner.every=2", "sampler.triplets=4"),
+        ("neck=linear", "neck.dropout=0.5"),  # the network draws
     ],
-    ids=["workers", "offline_hard"],
+    ids=["workers", "offline_hard", "dropout"],
 )
 def test_what_a_resumed_run_draws_equals_the_uninterrupted_one(compose, tiny, tmp_path, settings):
     offline = "sampler.triplets=4" in settings
@@ -231,6 +248,7 @@ def test_two_processes_train_what_one_does_with_batch_statistics_and_augmentatio
 
 
 LOSSES = sorted(file.stem for file in (REPOSITORY / "conf" / "loss").glob("*.yaml"))
+LOSSES.remove("jigsaw")  # of a transformer's tokens
 
 
 def test_a_sweep_over_all_losses_and_two_miners_trains_every_one(tiny, tmp_path):

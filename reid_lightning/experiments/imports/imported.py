@@ -42,7 +42,8 @@ class Project:
         refused: Its own names of networks that cannot, with the reason.
         sign: Pattern that a tensor's name matches in its files and in no other project's.
         plain: Lines of Python that write a file of tensors alone, run where the other project is installed.
-        read: Turns the tensors of a file and a network's name into `Imported`.
+        read: Turns the tensors of a file and a network's name into `Imported`; raises ValueError for a file that cannot
+            be imported, with the reason.
     """
 
     title: str

@@ -4,11 +4,21 @@ from collections.abc import Mapping
 
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.imports.bot import BOT
+from reid_lightning.experiments.imports.clip_reid import CLIP_REID
 from reid_lightning.experiments.imports.fastreid import FASTREID
 from reid_lightning.experiments.imports.imported import Project, State
+from reid_lightning.experiments.imports.solider import SOLIDER
 from reid_lightning.experiments.imports.torchreid import TORCHREID
+from reid_lightning.experiments.imports.transreid import TRANSREID
 
-PROJECTS: Mapping[str, Project] = {"torchreid": TORCHREID, "fastreid": FASTREID, "bot": BOT}
+PROJECTS: Mapping[str, Project] = {
+    "torchreid": TORCHREID,
+    "fastreid": FASTREID,
+    "bot": BOT,
+    "transreid": TRANSREID,
+    "solider": SOLIDER,
+    "clip_reid": CLIP_REID,
+}
 
 
 def project_of(key: str, name: str) -> Project:

@@ -54,7 +54,10 @@ def import_file(path: str | Path, project: str, name: str, output: str | Path) -
         raise InputError(f"{path} is a checkpoint of reid-lightning, which every command takes as it is")
     if advice := others_with(state, project):
         raise InputError(f"{path} is not a file of {known.title}: {advice}")
-    imported = known.read(state, name)
+    try:
+        imported = known.read(state, name)
+    except ValueError as error:
+        raise InputError(f"{path} cannot be imported as {name} of {known.title}: {error}") from error
     imported = replace(imported, unused={**imported.unused, **others})
     config = compose([*_COMMON, *imported.overrides], output.absolute().parent)
     config = {**config, "feed": dict(imported.feed)}

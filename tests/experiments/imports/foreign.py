@@ -8,6 +8,8 @@ import hashlib
 import math
 import re
 
+import foreign_clip
+import foreign_solider
 import torch
 from torch.nn import functional
 
@@ -101,6 +103,10 @@ def osnet_shapes(width, kind):
 
 def shapes_of(project, name):
     """Return the shapes of a project's file by name, without wrappers."""
+    if project == "solider":
+        return foreign_solider.shapes_of(name, CLASSES)
+    if project == "clip_reid":
+        return foreign_clip.shapes_of(CLASSES)
     if project == "torchreid":
         if name.startswith("osnet"):
             kind, width = re.fullmatch(r"osnet_?(ibn|ain)?_x(\d_\d+)", name).groups()
@@ -257,6 +263,10 @@ class Forward:
 
 def retrieval_vectors(project, name, state, images):
     """Return what a project compares of images in [0, 1], scaled to length 1 where it does so."""
+    if project == "solider":
+        return foreign_solider.retrieval_vectors(state, name, images)
+    if project == "clip_reid":
+        return foreign_clip.retrieval_vectors(state, images)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     x, net = (images - mean[:, None, None]) / std[:, None, None], Forward(state)
     if project == "torchreid":

@@ -19,8 +19,9 @@ from reid_lightning.experiments.evaluate import evaluate
 from reid_lightning.experiments.factory import build_network
 from reid_lightning.experiments.imports.projects import PROJECTS
 from reid_lightning.experiments.imports.write import import_file
-from reid_lightning.inference.embed import embed
-from reid_lightning.inference.identify import enrol, identify
+from reid_lightning.inference.embedding.command import embed
+from reid_lightning.inference.enrol import enrol
+from reid_lightning.inference.identify import identify
 from reid_lightning.models.convolutional_backbones import osnet
 from reid_lightning.models.published_resnets import published_resnet
 from reid_lightning.retrieval.embeddings import Embeddings

@@ -1,0 +1,101 @@
+"""A run's page written again, from its checkpoint, its numbers and its data."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from reid_lightning.errors import InputError
+from reid_lightning.experiments.checkpoint import load_module
+from reid_lightning.experiments.evaluate import evaluating, require_sources
+from reid_lightning.experiments.factory import build_datamodule
+from reid_lightning.experiments.quiet import quiet
+from reid_lightning.experiments.run_folder import alone_in
+from reid_lightning.reporting.terminal import say
+from reid_lightning.results.card_facts import FACTS, read_facts
+from reid_lightning.results.run_result import measured_by, run_of, write_page_of
+from reid_lightning.results.summary import METRICS, RunResult, Stopwatch
+
+log = logging.getLogger("reid_lightning")
+
+CLOSE = 1e-3
+"""Another processor's last digits may turn a near tie; what differs by more is another model or other data."""
+
+
+def report_run(folder: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()) -> Path:
+    """Rank a run's test set again and write its page, with every query to look into.
+
+    The numbers are those of `metrics.json`; that the ranking still has them is checked.
+
+    Args:
+        folder: Of a finished run.
+        overrides: Such as `data.root=DIR`, where the data lie elsewhere now.
+        trust: Packages of your own that the run's config may name; their code is run.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: The folder holds no finished run, its data are not there, or they rank differently now.
+    """
+    quiet()
+    folder = Path(folder)
+    if not (folder / METRICS).exists() and next(folder.glob(f"*/{METRICS}"), None) is not None:
+        raise InputError(
+            f"{folder} holds several runs: name one of them, or use `reid report sweep {folder}`."
+        )
+    result = RunResult.read(folder)
+    checkpoint = checkpoint_of(folder)
+    module, config = load_module(checkpoint, overrides, trust)
+    config |= {"output_dir": str(folder), "page": "full"}
+    require_sources(config["data"]["sources"])
+    with alone_in(folder):
+        datamodule = build_datamodule(config)
+        datamodule.setup()
+        if bool(result.test) != datamodule.has_test:
+            there, where = ("a", "and the data have none") if result.test else ("no", "and the data have one")
+            raise InputError(
+                f"{folder / 'metrics.json'} has {there} test {where}: they are not those of the run; name their place, as "
+                "with data.root=DIR."
+            )
+        datamodule.prepare_data()
+        trainer = evaluating(config)
+        evaluate: Any = trainer.test if datamodule.is_tested else trainer.validate
+        evaluate(module, datamodule, verbose=False)
+        run = run_of(trainer, module, datamodule, folder, config, Stopwatch())
+        if run.ranking is not None:
+            numbers = run.ranking.summary(run.protocol.ranks)
+            _check_numbers(folder, numbers, result.test if datamodule.has_test else result.validation)
+        write_page_of(result, run, measured_by(run, module), list(config.get("loss") or {}), [])
+    page = folder / "report.html"
+    say(f"report: {page}")
+    return page
+
+
+def checkpoint_of(folder: Path) -> Path:
+    """Return the checkpoint that a run's numbers are of, as its card says.
+
+    Raises:
+        InputError: There is none.
+    """
+    for part in (folder / "refit" / "checkpoints", folder / "checkpoints"):
+        facts = read_facts(part / FACTS)
+        if facts.finished and (file := part / Path(facts.checkpoint).name).is_file():
+            return file
+    raise InputError(
+        f"{folder} holds no checkpoint of a finished run: name the folder of a run, with checkpoints/{FACTS} in it."
+    )
+
+
+def _check_numbers(folder: Path, now: dict[str, float], then: dict[str, float]) -> None:
+    """Refuse a page whose lists do not belong to its numbers.
+
+    Raises:
+        InputError: A number differs.
+    """
+    for name, value in then.items():
+        if name in now and name != "queries" and abs(now[name] - value) > CLOSE * max(1.0, abs(value)):
+            raise InputError(
+                f"{folder / 'metrics.json'} says {name} {100 * value:.2f}, and the run's data rank with "
+                f"{100 * now[name]:.2f} now: they are not the data of the run; name their place, as with data.root=DIR."
+            )
