@@ -5,6 +5,7 @@ The names below are the public ones; each is imported when it is first used.
 
 import importlib
 import importlib.util
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from reid_lightning.experiments.checkpoint import load_module
     from reid_lightning.experiments.compose import run
     from reid_lightning.experiments.evaluate import evaluate
+    from reid_lightning.inference.gallery.gallery import Gallery
     from reid_lightning.inference.load import load
     from reid_lightning.inference.model import Model
     from reid_lightning.models.network import ReIDNetwork
+    from reid_lightning.retrieval.identification import Enrolment
     from reid_lightning.retrieval.protocol import EvaluationProtocol
     from reid_lightning.retrieval.ranking import rank
     from reid_lightning.systems.task import Task
@@ -30,10 +33,21 @@ if importlib.util.find_spec("fcntl") is None:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations looks for updates over the network
 
+
+def _shown_as_it_is(record: logging.LogRecord) -> bool:
+    from reid_lightning.errors import show_names_as_they_are
+
+    return show_names_as_they_are(record)
+
+
+logging.getLogger("reid_lightning").addFilter(_shown_as_it_is)
+
 __version__ = "0.1.0"
 
 __all__ = [
+    "Enrolment",
     "EvaluationProtocol",
+    "Gallery",
     "InputError",
     "Model",
     "Objective",
@@ -49,7 +63,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Enrolment": "retrieval.identification",
     "EvaluationProtocol": "retrieval.protocol",
+    "Gallery": "inference.gallery.gallery",
     "InputError": "errors",
     "Model": "inference.model",
     "Objective": "engine.objective",

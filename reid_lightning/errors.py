@@ -1,5 +1,6 @@
-"""The exception that speaks to the user, and how a class refuses an argument in its own words."""
+"""The exception that speaks to the user, how names are shown, and how a class refuses an argument in its own words."""
 
+import logging
 import re
 
 _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -31,6 +32,13 @@ def printable(text: object) -> str:
         a\\x1b[2Jb\\udcff
     """
     return _NOT_PRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def show_names_as_they_are(record: logging.LogRecord) -> bool:
+    """Make the names in a line of the log printable, as a filter of the project's logger; every record passes."""
+    record.msg = "\n".join(printable(line) for line in record.getMessage().split("\n"))
+    record.args = ()
+    return True
 
 
 def require(holds: bool, name: str, wanted: str, value: object) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 import zipfile
 from collections.abc import Collection, Iterator
@@ -111,8 +112,9 @@ def writing(path: str | Path) -> Iterator[None]:
                 f"{path} cannot be written because its name is too long: choose a shorter one."
             ) from error
         if isinstance(error, FileExistsError | NotADirectoryError):
+            file = next((above for above in path.parents[::-1] if above.is_file()), error.filename)
             raise InputError(
-                f"{path} cannot be written because {error.filename} is a file and not a folder: choose another folder."
+                f"{path} cannot be written because {file} is a file and not a folder: choose another folder."
             ) from error
         raise
 
@@ -126,7 +128,10 @@ def require_writable(folder: str | Path) -> None:
     folder = Path(folder)
     probe = folder / f".{uuid4().hex}.probe"
     with writing(folder / "files"):
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # in /proc
+            raise InputError(f"{folder} cannot be made: choose another folder.") from error
         try:
             probe.write_bytes(b"\0" * 65536)  # more than the first small files of a run
         finally:
@@ -171,6 +176,28 @@ def require_output(path: str | Path, endings: Collection[str] = ()) -> None:
 def _refuse_device(path: Path) -> None:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise InputError(f"{path} is a device or a pipe; name a file to write.")
+
+
+def read_own(path: str | Path, most: int = 64_000_000) -> bytes:
+    """Return the bytes of a file that the project has written itself, whatever lies in its place now.
+
+    A pipe, which nobody may ever write to, is not waited for, and of a device or a huge file not everything is read.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+
+    Raises:
+        OSError: It is not there, no file, larger, or cannot be read; `strerror` says which.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device and not a file", str(path))
+        if status.st_size > most:
+            raise OSError(errno.EFBIG, f"it has more than {most // 10**6} MB", str(path))
+        return file.read(most)
 
 
 def remove_leftovers(path: str | Path) -> None:

@@ -1,5 +1,6 @@
 """The examples run as they stand, and the guide shows the same code."""
 
+import json
 import re
 import subprocess
 import sys
@@ -42,7 +43,33 @@ def test_the_guide_shows_the_examples(name):
 
 
 def test_there_are_no_other_examples():
-    assert {path.name for path in (REPOSITORY / "examples").glob("*.py")} == {*EXAMPLES, "own_task.py"}
+    assert {path.name for path in (REPOSITORY / "examples").glob("*.py")} == {
+        *EXAMPLES, "own_task.py", "whole_way.py"
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_whole_way_keeps_what_the_model_promises_to_people_never_seen(tmp_path):
+    shown = subprocess.run(
+        [sys.executable, REPOSITORY / "examples" / "whole_way.py", "240", "6"],
+        capture_output=True, text=True, timeout=1800, cwd=tmp_path,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    start = re.search(r"^\{$", shown.stdout, re.MULTILINE)
+    assert start is not None, shown.stdout
+    result = json.loads(shown.stdout[start.start() :])
+    for rate in (0.1, 0.01):
+        assert rate / 2 < result[f"false_accepts_at_{rate}"] < 2 * rate
+        assert result[f"true_accepts_at_{rate}"] > 5 * result[f"false_accepts_at_{rate}"]
+    for rate in (0.2, 0.1):
+        assert rate / 2 < result[f"strangers_accepted_at_{rate}"] < 2 * rate
+        assert result[f"identified_at_{rate}"] > 2 / 10  # ten are enrolled
+    assert result["rank1_in_other_cameras"] > 0.1
+    assert len(result["images_with_a_backpack"]) == 10
+    assert all(Path(path).is_file() for path in result["images_with_a_backpack"])
+    assert len(result["first_person"]) == 12
+    assert result["groups"]["people"] == 100
+    assert result["groups"]["precision"] > 0.1
 
 
 @pytest.mark.slow

@@ -24,3 +24,16 @@ def sheet(
     from reid_lightning.experiments.inspect_data import draw_sheet
 
     draw_sheet(output, overrides or [], people)
+
+
+def show(
+    overrides: Overrides = None,
+    output: Annotated[Path, typer.Option(help="Folder of the page.")] = Path("data_page"),
+    table: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet file for the table with the size of each image.")
+    ] = None,
+) -> None:
+    """Write a page of a data set: counts, charts, what is wrong with it, validation, and its people."""
+    from reid_lightning.experiments.show_data import show_data
+
+    print(show_data(overrides or [], output, table))

@@ -1,12 +1,12 @@
 """The command line `reid`: thin, and quick to answer because heavy imports wait for the work."""
 
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import typer
 
-from reid_lightning.cli import choices, data, model, report
-from reid_lightning.config.resolve import CONF
+from reid_lightning.cli import choices, data, gallery, model, report
+from reid_lightning.cli.slips import sentence
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.streams import own_streams, require_current_folder
@@ -29,16 +29,29 @@ for command in (
     model.enrol,
     model.forget,
     model.identify,
+    model.calibrate,
+    model.compare,
+    model.cluster,
+    model.describe,
     model.save,
 ):
     app.command(command.__name__)(command)
 app.command("import")(model.import_model)
+app.command("search")(gallery.search)
 data_app, report_app = _group("Look at data sets before training."), _group("Look at finished runs.")
 data_app.command("check")(data.check)
 data_app.command("sheet")(data.sheet)
+data_app.command("show")(data.show)
 report_app.command("map")(report.embedding_map)
 report_app.command("sweep")(report.sweep)
+report_app.command("run")(report.run)
+report_app.command("compare")(report.compare)
+report_app.command("wandb")(report.wandb)
+gallery_app = _group("Keep vectors of images on disk, to search in them.")
+for work in (gallery.build, gallery.add, gallery.remove, gallery.info, gallery.rebuild, gallery.index):
+    gallery_app.command(work.__name__)(work)
 app.add_typer(data_app, name="data")
+app.add_typer(gallery_app, name="gallery")
 app.add_typer(report_app, name="report")
 
 
@@ -59,7 +72,7 @@ def main() -> None:
             error, "format_message"
         ):  # of typer, for what the command line lacks or has too much of
             raise
-        _refuse(_sentence(error))
+        _refuse(sentence(error))
     if code:
         sys.exit(code)
 
@@ -68,14 +81,3 @@ def _refuse(sentence: str) -> NoReturn:
     if sentence:
         print(f"error: {sentence}", file=sys.stderr)
     sys.exit(2)
-
-
-def _sentence(error: Any) -> str:
-    """Return what typer refuses with the way out; empty where it has shown the help already."""
-    said = " ".join(error.format_message().split()).rstrip(".")
-    option = str(getattr(error, "option_name", "")).lstrip("-")
-    if not said or said.endswith("?"):  # did you mean ...?
-        return said
-    if "." in option or (option and (CONF / option).is_dir()):
-        return f"{said}; settings are written without dashes, as {option}=VALUE"
-    return f"{said}; `{error.ctx.command_path if error.ctx else 'reid'} --help` shows what there is"

@@ -10,7 +10,14 @@ from reid_lightning.cli.arguments import Overrides, Trust
 
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
-    overrides: Overrides = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CHECKPOINT]... [OVERRIDES]...",
+            help="More models, which are compared; Hydra overrides, such as data=market1501 data.root=DIR, or several data "
+            "sets: data=market1501:DIR,table:FILE.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -20,20 +27,27 @@ def evaluate(
     embeddings: Annotated[
         Path | None, typer.Option(help="File (.npz) for the vectors of the test set, with who is who.")
     ] = None,
+    rankings: Annotated[
+        int | None,
+        typer.Option(
+            help="Nearest gallery images of each query in rankings.csv; 0: no such file; default: 20."
+        ),
+    ] = None,
     trust: Trust = None,
 ) -> None:
-    """Rank a test set with a trained model, its own or another (data=market1501 data.root=DIR)."""
-    from reid_lightning.experiments.evaluate import evaluate as evaluate_checkpoint
-    from reid_lightning.experiments.evaluate import folder_of
+    """Rank a test set with a trained model, its own or another (data=market1501 data.root=DIR), or compare several."""
+    from reid_lightning.experiments.matrix import evaluate_all
 
-    folder = output or folder_of(checkpoint, overrides or [])
-    evaluate_checkpoint(checkpoint, folder, overrides or [], embeddings, trust or [])
+    if code := evaluate_all(checkpoint, arguments or [], output, embeddings, trust or [], rankings):
+        raise typer.Exit(code)
 
 
 def import_model(
     file: Annotated[Path, typer.Argument(help="The other project's file of weights.")],
     output: Annotated[Path, typer.Argument(help="The checkpoint (.ckpt) to write.")],
-    project: Annotated[str, typer.Option("--from", help="torchreid, fastreid or bot.")],
+    project: Annotated[
+        str, typer.Option("--from", help="torchreid, fastreid, bot, transreid, solider or clip_reid.")
+    ],
     name: Annotated[str, typer.Option(help="The network as the project calls it, such as osnet_x1_0.")],
 ) -> None:
     """Make a checkpoint of another project's trained model, with its preprocessing and its evaluation."""
@@ -45,14 +59,39 @@ def import_model(
 def embed(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
     images: Annotated[Path, typer.Argument(help="An image, a folder, or a table with a column path.")],
-    output: Annotated[Path, typer.Argument(help="File (.npz) for the vectors.")],
+    output: Annotated[
+        Path, typer.Argument(help="File for the vectors: .npz, or .parquet with all columns of a table.")
+    ],
     overrides: Overrides = None,
+    processes: Annotated[
+        int, typer.Option(help="Processes, each with its share of the threads, or a GPU of its own.")
+    ] = 1,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N", help="Only the K-th of N parts, for several machines; the last one joins them."
+        ),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32, or float16 for half the space.")] = "float32",
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, and name them.")
+    ] = False,
     trust: Trust = None,
 ) -> None:
-    """Write the vectors of any images, such as the faces in the images of a test set."""
-    from reid_lightning.inference.embed import embed as embed_images
+    """Write the vectors of any images, however many; the same command continues after a kill."""
+    from reid_lightning.inference.embedding.command import embed as embed_images
 
-    embed_images(checkpoint, images, output, overrides or [], trust or [])
+    embed_images(
+        checkpoint,
+        images,
+        output,
+        overrides or [],
+        trust or [],
+        processes=processes,
+        part=part,
+        dtype=dtype,
+        skip_damaged=skip_damaged,
+    )
 
 
 def fuse(
@@ -65,6 +104,12 @@ def fuse(
         str, typer.Option(help="What joins images: stem of the file's name, name or path.")
     ] = "stem",
     camera_policy: Annotated[str, typer.Option(help="exclude_same_camera or allow.")] = "exclude_same_camera",
+    min_quality: Annotated[
+        float | None,
+        typer.Option(
+            help="Least quality of a face's image, from 0 to 1; without a face, the body counts alone."
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file for the scores.")] = None,
 ) -> None:
     """Rank a test set by body and face together, by the body alone where a face is missing."""
@@ -78,6 +123,7 @@ def fuse(
         rule=rule,  # type: ignore[arg-type]
         key=key,  # type: ignore[arg-type]
         camera_policy=camera_policy,  # type: ignore[arg-type]
+        min_quality=min_quality,
         output=output,
     )
 
@@ -90,12 +136,16 @@ def enrol(
     people: Annotated[Path, typer.Argument(help="File of enrolled people (.npz); made, or added to.")],
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option(help="Whom all images show.")] = None,
+    min_quality: Annotated[
+        float | None,
+        typer.Option(help="Least quality of an image, from 0 to 1; the others are left out and named."),
+    ] = None,
     trust: Trust = None,
 ) -> None:
     """Enrol people by their images, without any training, so that `reid identify` knows them."""
-    from reid_lightning.inference.identify import enrol as enrol_images
+    from reid_lightning.inference.enrol import enrol as enrol_images
 
-    enrol_images(checkpoint, images, people, overrides or [], name, trust or [])
+    enrol_images(checkpoint, images, people, overrides or [], name, trust or [], min_quality)
 
 
 def forget(
@@ -103,7 +153,7 @@ def forget(
     name: Annotated[str, typer.Argument(help="Who is removed.")],
 ) -> None:
     """Remove a person from a file of enrolled people."""
-    from reid_lightning.inference.identify import forget as forget_person
+    from reid_lightning.inference.enrol import forget as forget_person
 
     forget_person(people, name)
 
@@ -115,8 +165,18 @@ def identify(
     overrides: Overrides = None,
     k: Annotated[int, typer.Option(help="Nearest enrolled images that vote.")] = 5,
     threshold: Annotated[
-        float | None, typer.Option(help="Largest distance at which a person is known; default: none.")
+        float | None, typer.Option(help="Largest distance at which a person is known.")
     ] = None,
+    false_accepts: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of strangers who may be taken for somebody, instead of --threshold; default: 0.01 where the "
+            "checkpoint is calibrated, and 1 (everybody is named) otherwise."
+        ),
+    ] = None,
+    per_person: Annotated[
+        str, typer.Option(help="Compare all vectors of a person, or their mean: all or mean.")
+    ] = "all",
     search: Annotated[str, typer.Option(help="exact, faiss, faiss_hnsw or faiss_ivf.")] = "exact",
     output: Annotated[
         Path | None, typer.Option(help="File for the answers: .csv, or JSON lines; default: printed.")
@@ -140,7 +200,117 @@ def identify(
         output,
         sheet,
         trust or [],
+        false_accepts,
+        per_person,  # type: ignore[arg-type]
     )
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="An image, a folder, or a table with a column path.")],
+    second: Annotated[Path, typer.Argument(help="Likewise; each is compared with each.")],
+    model: Annotated[Path, typer.Option(help="checkpoints/best.ckpt of a run, or a saved model.")],
+    overrides: Overrides = None,
+    false_accepts: Annotated[
+        float | None,
+        typer.Option(help="Share of pairs of two people that may be taken for one person; default: 0.01."),
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="A largest distance of your own instead.")] = None,
+    prior: Annotated[
+        float, typer.Option(help="Share of pairs that show one person before anybody looks.")
+    ] = 0.5,
+    output: Annotated[
+        Path | None, typer.Option(help="File for the answers: .csv, or JSON lines; default: printed.")
+    ] = None,
+    table: Annotated[bool, typer.Option("--table", help="Print a table instead.")] = False,
+    trust: Trust = None,
+) -> None:
+    """Say whether two images show one person: distance, probability and a verdict at a stated false accept rate."""
+    from reid_lightning.inference.compare import compare as compare_images
+
+    compare_images(
+        first, second, model, overrides or [], false_accepts, threshold, prior, output, table, trust or []
+    )
+
+
+def calibrate(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Folders with a folder per person, or tables (path, person_id, camera_id)."),
+    ],
+    folder: Annotated[Path, typer.Argument(help="Folder for the saved model.")],
+    override: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Setting such as evaluation.flip=true. May be repeated."),
+    ] = None,
+    trust: Trust = None,
+) -> None:
+    """Measure what distances mean on labelled images, and save the model with its probabilities and thresholds."""
+    from reid_lightning.inference.calibrate import calibrate as calibrate_model
+
+    calibrate_model(checkpoint, images, folder, override or [], trust or [])
+
+
+def cluster(
+    images: Annotated[Path, typer.Argument(help="A folder, or a table with a column path.")],
+    model: Annotated[Path, typer.Option(help="checkpoints/best.ckpt of a run, or a saved model.")],
+    overrides: Overrides = None,
+    method: Annotated[str, typer.Option(help="agglomerative or dbscan.")] = "agglomerative",
+    false_accepts: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of pairs of two people within the largest distance; default: estimated from the images."
+        ),
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="A largest distance of your own instead.")] = None,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Compare neighbourhoods, not vectors.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="File for the answers: .csv, or JSON lines; default: printed.")
+    ] = None,
+    folders: Annotated[
+        Path | None, typer.Option(help="New folder, with a folder of copies for each group.")
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Picture of the largest groups, a row each.")] = None,
+    trust: Trust = None,
+) -> None:
+    """Group images by the person whom they show, when nobody is named and the number of people is not known."""
+    from reid_lightning.inference.cluster import cluster_images
+
+    cluster_images(
+        images,
+        model,
+        overrides or [],
+        method,  # type: ignore[arg-type]
+        false_accepts,
+        threshold,
+        rerank,
+        output,
+        folders,
+        sheet,
+        trust or [],
+    )
+
+
+def describe(
+    images: Annotated[Path, typer.Argument(help="An image, a folder, or a table with a column path.")],
+    model: Annotated[Path, typer.Option(help="checkpoints/best.ckpt of a run, or a saved model.")],
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="File: .csv in the annotations' coding, or JSON lines; default: JSON lines, printed."
+        ),
+    ] = None,
+    table: Annotated[bool, typer.Option("--table", help="Print a table instead.")] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Picture of the first images, with what is said of each.")
+    ] = None,
+    trust: Trust = None,
+) -> None:
+    """Say what people look like: every attribute with its confidence, and every trait that is a number."""
+    from reid_lightning.inference.describe import describe as describe_images
+
+    describe_images(images, model, overrides or [], output, table, sheet, trust or [])
 
 
 def save(

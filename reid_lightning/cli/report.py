@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from reid_lightning.cli.arguments import Overrides, Trust
+
 
 def embedding_map(
     embeddings: Annotated[Path, typer.Argument(help="Vectors, by `reid evaluate --embeddings`.")],
@@ -19,6 +21,42 @@ def embedding_map(
     from reid_lightning.results.reports.embedding_map import map_file
 
     map_file(embeddings, output, people, images, perplexity, seed, thumbnails)
+
+
+def run(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    overrides: Overrides = None,
+    trust: Trust = None,
+) -> None:
+    """Write a run's page again, with every query to look into; a job of a sweep has a brief one until then."""
+    from reid_lightning.experiments.report_run import report_run
+
+    report_run(folder, overrides or [], trust or [])
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    second: Annotated[Path, typer.Argument(help="Folder of another, tested on the same data.")],
+    output: Annotated[
+        Path, typer.Option(help="Folder to write; an earlier comparison in it is replaced.")
+    ] = Path("comparison"),
+) -> None:
+    """Compare two runs query by query: what one gets right and the other wrong, their lists side by side."""
+    from reid_lightning.experiments.compare_runs import compare_runs
+
+    compare_runs(first, second, output)
+
+
+def wandb(
+    project: Annotated[str, typer.Option(help="W&B project.")] = "reid-lightning",
+    entity: Annotated[str | None, typer.Option(help="Team or user; default: whoever is logged in.")] = None,
+    name: Annotated[str, typer.Option(help="What the view is called.")] = "Re-identification",
+    output: Annotated[Path | None, typer.Option(help="JSON file to write instead; needs no login.")] = None,
+) -> None:
+    """Save a ready W&B workspace: scores over epochs by choice, choices against scores, costs, tables of the test."""
+    from reid_lightning.sweeps.wandb_workspace import report_wandb
+
+    report_wandb(project, entity, name, output)
 
 
 def sweep(

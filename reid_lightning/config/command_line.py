@@ -1,5 +1,6 @@
 """The command line before Hydra reads it."""
 
+import os
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -75,7 +76,12 @@ def _readable(line: str, sweep: bool) -> str:
     if parsed.is_sweep_override():
         return line if sweep else as_text
     group = parsed.key_or_group
-    if equals and (CONF / group).is_dir() and not isinstance(parsed.value(), str | list) and key[0] != "~":
+    if (
+        equals
+        and os.path.isdir(CONF / group)
+        and not isinstance(parsed.value(), str | list)
+        and key[0] != "~"
+    ):
         nothing = f"; {group}=none is for nothing" if (CONF / group / "none.yaml").is_file() else ""
         raise InputError(f"{line} does not choose an option; `reid list {group}` shows all{nothing}")
     return line if parsed.value() == value else as_text
@@ -90,7 +96,7 @@ def _unreadable(override: str) -> str:
     """Return the sentence for an override that is outside Hydra's grammar."""
     key, equals, value = override.partition("=")
     if not equals:
-        if (CONF / override).is_dir() and re.fullmatch(r"[\w/-]+", override):
+        if os.path.isdir(CONF / override) and re.fullmatch(r"[\w/-]+", override):
             return (
                 f"{override!r} is not a setting: write {override}=NAME without spaces around =; "
                 f"`reid list {override}` shows all"

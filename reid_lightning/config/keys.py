@@ -165,6 +165,7 @@ KEYS = (
     _group("report", "What is measured and drawn after the last evaluation; fills `reports`.", bundle=True),
     _key("reports", "Reports after the last evaluation, by name.", before={}, resumable=True, takes=_NODES),
     _key("reports.*", "One of them.", takes=_GROUP),
+    _key("reports.training", "Pictures of the training, which measure nothing.", "machine"),
     _group(
         "descriptor",
         "What retrieval may compare in place of the neck's vector.",
@@ -224,6 +225,13 @@ KEYS = (
         "Minutes after which a job ends, to be continued.",
         "machine",
         takes=number(above=0, null=True),
+    ),
+    _key(
+        "page",
+        "Whether the run's page holds every query.",
+        "machine",
+        before=None,
+        takes=one_of("full", "brief", null=True),
     ),
     _key("refit", "Whether to train again on all identities.", evaluated_as=False, takes=flag()),
     _key("compile", "Whether to compile the network.", evaluated_as=False, takes=flag()),

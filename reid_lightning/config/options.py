@@ -4,6 +4,7 @@ It reads the first lines of YAML files and imports nothing that the options buil
 """
 
 import difflib
+import os
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -54,7 +55,7 @@ def options(group: str, pattern: str | None = None) -> list[Option]:
         ['osnet_ibn_x1_0', 'resnet50_ibn_a']
     """
     folder = CONF / group
-    if not group.strip("/") or not folder.is_dir():
+    if not group.strip("/") or not os.path.isdir(folder):
         near = _nearest(group, list(groups()))
         raise InputError(f"there is no group {group}{near} `reid list` shows all groups.")
     found = {str(file.relative_to(folder).with_suffix("")): file for file in sorted(folder.rglob("*.yaml"))}

@@ -27,12 +27,15 @@ _OBJECT_CALLS = {  # which Hydra reads of a node
 ANNOTATED = ("reid_lightning", "lightning", "torch")  # packages whose annotations are exact
 
 
-def check_values(config: Mapping[str, Any], groups: Collection[str] | None = None) -> None:
+def check_values(
+    config: Mapping[str, Any], groups: Collection[str] | None = None, unbuilt: Collection[str] = ()
+) -> None:
     """Refuse values that their keys do not allow, names of classes that do not exist, and arguments of a wrong type.
 
     Args:
         config: Plain containers.
         groups: Keys on top that are looked at; None: all.
+        unbuilt: Those of them whose classes are not built, and are left alone.
 
     Raises:
         InputError: Names the key, what it must be, and what it is.
@@ -40,7 +43,7 @@ def check_values(config: Mapping[str, Any], groups: Collection[str] | None = Non
     looked_at = {key: value for key, value in config.items() if groups is None or key in groups}
     _check_rows(looked_at, groups)
     for key, node in nodes(looked_at):
-        if "_target_" not in node:
+        if "_target_" not in node or key.split(".", 1)[0] in unbuilt:
             continue
         for call, takes in _OBJECT_CALLS.items():
             if call in node and (refusal := takes.refusal(f"{key}.{call}", node[call])):

@@ -41,6 +41,22 @@ def test_counting_annotated_people(tmp_path):
         assert f"{schema} attributes of 1 of 2 identities" in " ".join(shown.stdout.split())
 
 
+def test_a_data_set_is_compared_with_its_paper_and_shown(tmp_path):
+    for camera in "ab":
+        for person in range(4):
+            write_plain_image(
+                tmp_path / "viper" / f"cam_{camera}" / f"{person:03}_0.bmp", (60 * person, 0, 0)
+            )
+    viper = ("data=viper", f"data.root={tmp_path / 'viper'}", "data.sources.viper.test_identities=2")
+    shown = command("data", "check", *viper)
+    assert "Not as published: VIPeR, Gray et al., PETS 2007" in shown.output
+    assert "query: 2 images, 314 fewer than the published 316." in shown.output
+    shown = command("data", "show", *viper, "--output", str(tmp_path / "page"))
+    assert shown.exit_code == 0, shown.output
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "query: 2 images, 314 fewer than the published 316." in page
+
+
 def test_counting_a_data_set(tmp_path):
     for name in ("a1", "a2", "b1"):
         write_plain_image(tmp_path / f"{name}.jpg")
@@ -52,3 +68,32 @@ def test_counting_a_data_set(tmp_path):
     assert [line.split("│")[1:4] for line in shown.stdout.splitlines() if "│ gallery" in line] == [
         [" gallery ", "      2 ", "          2 "]
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("serch", "there is no command serch; did you mean search?"),
+        ("gallery biuld", "there is no command biuld; did you mean build?"),
+        ("rebuild", "there is no command rebuild; did you mean gallery rebuild?"),
+        ("gallery search", "there is no command search; did you mean reid search?"),
+        ("xyzzy", "there is no command xyzzy; `reid --help` shows what there is"),
+        ("gallery xyzzy", "there is no command xyzzy; `reid gallery --help` shows what there is"),
+        ("embed --procesess 2", "there is no option --procesess; did you mean --processes?"),
+        ("gallery info --jsn", "there is no option --jsn; did you mean --json?"),
+        ("embed --xyzzy", "there is no option --xyzzy; `reid embed --help` shows what there is"),
+        ("embed --data.root x", "there is no option --data.root; settings are written without dashes, as data.root=VALUE"),
+        ("describe a --model m --override x=y", "there is no option --override of `reid describe`; "
+         "settings are written without it, as KEY=VALUE after the arguments"),
+        ("evaluate --model m", "there is no option --model of `reid evaluate`; "
+         "the model is its first argument: reid evaluate CHECKPOINT ..."),
+        ("search g a --overide x=y", "there is no option --overide; did you mean --override?"),
+        ("embed a b", "Missing argument 'output'; `reid embed --help` shows what there is"),
+    ],
+)  # fmt: skip
+def test_a_slip_names_the_nearest_in_one_sentence(monkeypatch, capsys, line, said):
+    monkeypatch.setattr(sys, "argv", ["reid", *line.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"error: {said}\n"

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from helpers import REPOSITORY, run_python
+from helpers import REPOSITORY, run_python, write_plain_image
 
 USED_LATER = {"wandb", "timm", "plotly", "sklearn", "tensorboard", "faiss", "pytorch_metric_learning", "h5py"}
 HEAVY = USED_LATER | {
@@ -50,6 +50,38 @@ def test_a_part_imports_only_what_it_uses(part):
     modules, absent = OURS[part]
     code = f"import json, sys, {modules}; print(json.dumps(sorted(sys.modules)))"
     assert not set(json.loads(run_python("-c", code).stdout)) & absent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "absent"),
+    [
+        (("attributes=market12",), {"timm", "sklearn"}),
+        (("backbone=timm", "backbone.name=mobilenetv3_small_050"), {"sklearn"}),
+    ],
+)
+def test_a_trained_model_embeds_without_what_only_a_training_uses(tmp_path, settings, absent):
+    build = (
+        "import sys, torch; from pathlib import Path; sys.path.insert(0, 'tests/inference'); import untrained; "
+        "untrained.write_small_checkpoint(Path(sys.argv[1]), *sys.argv[2:])"
+    )
+    file = tmp_path / "model.ckpt"
+    run_python("-c", build, file, *settings)
+    write_plain_image(tmp_path / "a.png")
+    use = (
+        "import json, sys, reid_lightning; m = reid_lightning.load(sys.argv[1]); m.embed(sys.argv[2]); "
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    loaded = set(json.loads(run_python("-c", use, file, tmp_path / "a.png").stdout))
+    assert not loaded & {
+        "lightning",
+        "torchmetrics",
+        "wandb",
+        "albumentations",
+        "matplotlib",
+        "scipy",
+        *absent,
+    }
 
 
 @pytest.mark.slow

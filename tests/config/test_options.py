@@ -183,6 +183,14 @@ def _fits(setting: str, sampler: dict[str, object]) -> bool:
     return not key.startswith("sampler.") or key.removeprefix("sampler.") in sampler
 
 
+_JIGSAW = [
+    "backbone=transreid",
+    "backbone.name=test_vit",
+    "backbone.patch_stride=4",
+    "data.image_size=[32,16]",
+]
+
+
 def _companions(choice: str) -> list[str]:
     """Settings that an option needs beside it on this machine."""
     companions = {
@@ -198,6 +206,10 @@ def _companions(choice: str) -> list[str]:
         "experiment=birjand": ["data.image_size=[64,32]"],
         "experiment=best": ["backbone.name=resnet18"],
         "experiment=transformer": ["backbone.name=test_vit", "data.image_size=[32,16]"],
+        "experiment=transreid": _JIGSAW[1:],
+        "backbone=transreid": _JIGSAW[1:],
+        "loss=jigsaw": _JIGSAW,
+        "parts=jigsaw": [*_JIGSAW, "loss=[triplet,jigsaw]"],
         "experiment=trento": ["data.validation_queries=5"],  # of a handful of people
         "parts=stripes": ["loss=[triplet,part_identity]"],  # what trains them
         "parts=aligned": ["loss=aligned"],

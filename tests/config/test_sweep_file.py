@@ -31,7 +31,7 @@ def test_every_value_that_the_sweep_emits_composes(compose, values):
     config = compose(*arguments)
     assert config["seed"] == values[list(VALUES).index("seed")]
     assert list(config["loss"]) == [values[list(VALUES).index("loss")]]
-    assert config["optimizer"]["lr"] == values[list(VALUES).index("optimizer.lr")]
+    assert values[list(VALUES).index("miner")] in config["miner"]["_target_"]
     assert "wandb" in config["logger"]
 
 
@@ -49,5 +49,22 @@ def test_every_run_of_an_agent_has_a_folder_of_its_own(monkeypatch):
     assert folders == {"abc", "def"}
 
 
-def test_a_sweep_selects_by_the_best_validation():
-    assert SWEEP["metric"] == {"name": "best/val/mAP", "goal": "maximize"}
+def test_the_sweep_varies_what_people_compare():
+    assert {"backbone", "loss", "miner", "augmentation", "seed"} <= VALUES.keys()
+
+
+@pytest.mark.parametrize("file", ["sweep.yaml", "examples/sweep_bayes.yaml"])
+def test_a_sweep_selects_and_stops_by_a_curve_of_the_validation(file):
+    sweep = yaml.safe_load((CONF.parent / file).read_text())
+    assert sweep["metric"] == {"name": "val/mAP", "goal": "maximize"}  # Hyperband reads a curve
+    assert sweep["early_terminate"]["type"] == "hyperband"
+
+
+@pytest.mark.parametrize("end", ["min", "max"])
+def test_the_ends_of_the_bayesian_search_compose(compose, end):
+    sweep = yaml.safe_load((CONF.parent / "examples" / "sweep_bayes.yaml").read_text())
+    values = {name: entry.get("value", entry.get(end)) for name, entry in sweep["parameters"].items()}
+    config = compose(*(f"{name}={value}" for name, value in values.items()))
+    assert config["loss"]["triplet"]["margin"] == values["loss.triplet.margin"]
+    assert config["optimizer"]["lr"] == values["optimizer.lr"]
+    assert config["optimizer"]["weight_decay"] == values["optimizer.weight_decay"]

@@ -17,7 +17,7 @@ from small_model import write_checkpoint, write_person
 
 from reid_lightning.errors import InputError
 from reid_lightning.inference.embed import Embedder
-from reid_lightning.inference.identify import enrol
+from reid_lightning.inference.enrol import enrol
 from reid_lightning.reporting.contact_sheet import contact_sheet
 from reid_lightning.reporting.embedding_map import embedding_map
 from reid_lightning.reporting.page import Picture, write_report

@@ -18,7 +18,7 @@ from small_model import write_checkpoint, write_person
 
 from reid_lightning.errors import InputError
 from reid_lightning.inference.embed import Embedder
-from reid_lightning.inference.identify import enrol, forget
+from reid_lightning.inference.enrol import enrol, forget
 from reid_lightning.retrieval.embeddings import Embeddings
 from reid_lightning.retrieval.identification import Enrolment
 

@@ -1,0 +1,214 @@
+"""Commands of a gallery on disk: build it, change it, look at it, search in it."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reid_lightning.cli.arguments import Trust
+from reid_lightning.errors import InputError
+
+Folder = Annotated[Path, typer.Argument(help="Folder of the gallery.")]
+Images = Annotated[
+    list[Path], typer.Argument(help="Images, folders, or tables with a column path (CSV, TSV, Parquet).")
+]
+Checkpoint = Annotated[
+    Path, typer.Option("--model", help="checkpoints/best.ckpt of a run, or a saved model.")
+]
+People = Annotated[bool, typer.Option("--people", help="The folders in a folder name their people.")]
+Batch = Annotated[int, typer.Option(help="Images that are added at once: what a kill can lose.")]
+Quality = Annotated[
+    bool, typer.Option("--quality", help="Say how good each image is, from 0 to 1, in a column quality.")
+]
+MinQuality = Annotated[
+    float | None, typer.Option(help="Least quality of an image; the others are left out and named.")
+]
+Override = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE", help="Setting of the model, such as evaluation.flip=true. May be repeated."
+    ),
+]
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(h|d|w|y)?", re.IGNORECASE)
+_DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "y": 365.25}
+
+
+def build(
+    folder: Folder,
+    images: Images,
+    model: Checkpoint,
+    dtype: Annotated[
+        str, typer.Option(help="float32, or float16 for half the space at about 1e-5 in a cosine distance.")
+    ] = "float32",
+    people: People = False,
+    batch: Batch = 4096,
+    quality: Quality = False,
+    min_quality: MinQuality = None,
+    override: Override = None,
+    trust: Trust = None,
+) -> None:
+    """Make a gallery of images; people need no names."""
+    from reid_lightning.inference.gallery.commands import build as build_gallery
+
+    build_gallery(
+        folder,
+        images,
+        model,
+        dtype=dtype,
+        people=people,
+        batch=batch,
+        quality=quality,
+        min_quality=min_quality,
+        overrides=override or [],
+        trust=trust or [],
+    )
+
+
+def add(
+    folder: Folder,
+    images: Images,
+    model: Checkpoint,
+    people: People = False,
+    batch: Batch = 4096,
+    quality: Quality = False,
+    min_quality: MinQuality = None,
+    override: Override = None,
+    trust: Trust = None,
+) -> None:
+    """Add images; files that are in the gallery already are passed over, so that the same command continues."""
+    from reid_lightning.inference.gallery.commands import add as add_images
+
+    add_images(
+        folder,
+        images,
+        model,
+        people=people,
+        batch=batch,
+        quality=quality,
+        min_quality=min_quality,
+        overrides=override or [],
+        trust=trust or [],
+    )
+
+
+def remove(
+    folder: Folder,
+    person: Annotated[str | None, typer.Option(help="Images of this person.")] = None,
+    id: Annotated[list[int] | None, typer.Option("--id", help="An image by its id. May be repeated.")] = None,
+    file: Annotated[list[Path] | None, typer.Option(help="An image by its file. May be repeated.")] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option(metavar="AGE", help="Images taken (or added) longer ago, such as 30d, 12h or 2y."),
+    ] = None,
+    where: Annotated[str | None, typer.Option(help="Images that fulfil a condition.")] = None,
+) -> None:
+    """Remove images that fulfil all conditions given, also from the files, and log what was removed."""
+    from reid_lightning.inference.gallery.commands import remove as remove_images
+
+    days = None if older_than is None else _days(older_than)
+    remove_images(folder, person=person, ids=id or [], files=file or [], older_than_days=days, where=where)
+
+
+def _days(age: str) -> float:
+    found = _AGE.fullmatch(age.strip())
+    if found is None:
+        raise InputError(f"--older-than {age} is not an age; write one such as 30d, 12h, 8w or 2y.")
+    return float(found[1]) * _DAYS[(found[2] or "d").lower()]
+
+
+def info(
+    folder: Folder,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare every file with what was written.")] = False,
+) -> None:
+    """Show what a gallery is and holds."""
+    from reid_lightning.inference.gallery.commands import info as show_info
+
+    show_info(folder, json, check)
+
+
+def rebuild(
+    folder: Folder,
+    model: Checkpoint,
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Remove images whose files are gone.")
+    ] = False,
+    batch: Batch = 4096,
+    override: Override = None,
+    trust: Trust = None,
+) -> None:
+    """Embed all images of a gallery again, with another model."""
+    from reid_lightning.inference.gallery.rebuild import rebuild as rebuild_gallery
+
+    rebuild_gallery(
+        folder, model, drop_missing=drop_missing, batch=batch, overrides=override or [], trust=trust or []
+    )
+
+
+def index(
+    folder: Folder,
+    kind: Annotated[str, typer.Option(help="auto, ivf_pq, hnsw or none.")] = "auto",
+) -> None:
+    """Build an index of FAISS for approximate search, or remove it."""
+    from reid_lightning.inference.gallery.commands import index as index_gallery
+
+    index_gallery(folder, kind)  # type: ignore[arg-type]
+
+
+def search(
+    gallery: Folder,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Images, folders, or tables with a column path; none: --like is searched for."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="The model that the gallery was built with; --like alone needs none."),
+    ] = None,
+    top: Annotated[int, typer.Option(help="Length of each list.")] = 20,
+    where: Annotated[
+        str | None, typer.Option(help='Condition on the gallery\'s images, such as "camera != c3".')
+    ] = None,
+    search: Annotated[str, typer.Option("--search", help="auto, exact, or index (approximate).")] = "auto",
+    rerank: Annotated[bool, typer.Option("--rerank", help="Order by k-reciprocal neighbours.")] = False,
+    like: Annotated[
+        str | None,
+        typer.Option(help='What people are to look like, such as "female, red upper body, no hat".'),
+    ] = None,
+    like_weight: Annotated[
+        float, typer.Option(help="How far who does not is pushed back, in deviations of the distances.")
+    ] = 1.0,
+    like_least: Annotated[
+        float | None, typer.Option(help="Smallest probability of each attribute; others are left out.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File for the answers: .csv, or JSON lines; default: printed.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="CSV file for a row per answer.")] = None,
+    json: Annotated[Path | None, typer.Option(help="File for a line of JSON per image.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Picture of the first images and their answers.")] = None,
+    override: Override = None,
+    trust: Trust = None,
+) -> None:
+    """Find the images of a gallery that are nearest to images, that show people who look as wished, or both."""
+    from reid_lightning.inference.gallery.search_command import search as search_gallery
+
+    search_gallery(
+        gallery,
+        images or [],
+        model,
+        top=top,
+        where=where,
+        how=search,  # type: ignore[arg-type]
+        rerank=rerank,
+        like=like,
+        like_weight=like_weight,
+        like_least=like_least,
+        output=output,
+        csv=csv,
+        json=json,
+        sheet=sheet,
+        overrides=override or [],
+        trust=trust or [],
+    )
