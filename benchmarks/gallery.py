@@ -1,0 +1,164 @@
+"""The gallery on disk: exact search beside torch's product and topk, a million vectors, and an approximate index.
+
+Times are CPU time, which neighbours on a busy machine change less than the clock's. Run it with OMP_NUM_THREADS=1.
+
+python benchmarks/gallery.py                     # 16 k x 512
+python benchmarks/gallery.py --million DIR       # a million x 512, written to DIR (2 GB and the index)
+"""
+
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from measure import arguments, write_rows
+
+from reid_lightning import Gallery
+
+WIDTH, TOP, DEPTH, PER_PERSON = 512, 20, 32, 20
+BATCH = 50_000
+BAR_MS, BAR_READING, BAR_RECALL, BAR_MEMORY = 10, 1.5, 0.98, 4096
+
+
+class People:
+    """Unit vectors of people, images of one near each other, near a surface of few dimensions as a network's are."""
+
+    def __init__(self, count):
+        self.random = np.random.default_rng(0)
+        self.centers = self.random.normal(size=(max(1, count // PER_PERSON), DEPTH)).astype(np.float32)
+        self.surface = self.random.normal(size=(DEPTH, WIDTH)).astype(np.float32)
+
+    def draw(self, count):
+        person = self.random.integers(0, len(self.centers), count)
+        inner = self.centers[person] + 0.7 * self.random.normal(size=(count, DEPTH)).astype(np.float32)
+        vectors = inner @ self.surface
+        return person, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def highest_mebibytes():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+
+
+def filled(folder, count, dtype, people):
+    gallery = Gallery.create(folder, WIDTH, dtype=dtype)
+    for start in range(0, count, BATCH):
+        person, vectors = people.draw(min(BATCH, count - start))
+        gallery.add(vectors, pd.DataFrame({"person_id": person.astype(str), "camera_id": person % 6}))
+    gallery.compact()
+    return Gallery(folder)
+
+
+def read_once(gallery):
+    """Read every mapped vector once, as fast as a sum does."""
+    for entry in gallery.manifest.segments:
+        mapped = np.load(entry.path(gallery.folder, "npy"), mmap_mode="c")
+        torch.from_numpy(mapped.view(np.float32)).sum()
+
+
+def millis(times):
+    return f"{1e3 * statistics.median(times):.1f} ({1e3 * min(times):.1f} to {1e3 * max(times):.1f})"
+
+
+def in_turns(calls, repeats):
+    """CPU seconds of each call, a list each; on a busy machine the clock says how busy it is."""
+    taken = [[] for _ in calls]
+    for _ in range(repeats):
+        for times, call in zip(taken, calls, strict=True):
+            start = time.process_time()
+            call()
+            times.append(time.process_time() - start)
+    return taken
+
+
+def market_size(folder, repeats):
+    rows = []
+    for dtype in ("float32", "float16"):
+        people = People(16_384)
+        gallery = filled(folder / f"market-{dtype}", 16_384, dtype, people)
+        asked = torch.from_numpy(people.draw(1000)[1])
+        stored = torch.from_numpy(gallery.vectors(np.arange(16_384)))
+        found = gallery.search(asked, TOP).ids
+        expected = (asked @ stored.T).topk(TOP).indices.numpy()
+        same = np.mean([len(set(a) & set(b)) / TOP for a, b in zip(found, expected, strict=True)])
+        calls = [
+            lambda g=gallery, a=asked: g.search(a[:1], TOP),
+            lambda g=gallery, a=asked: g.search(a, TOP),
+            lambda s=stored, a=asked: (a @ s.T).topk(TOP),
+        ]
+        one, many, bare = in_turns(calls, repeats)
+        ratios = [ours / theirs for ours, theirs in zip(many, bare, strict=True)]
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"16,384 x {WIDTH} {dtype}: one query {millis(one)} ms (bar {BAR_MS})")
+        print(f"  1,000 queries {millis(many)} ms, torch matmul + topk {millis(bare)} ms, ratio {spread}")
+        print(f"  same answers {same:.5f}")
+        rows.append({"size": 16_384, "dtype": dtype, "one": one, "many": many, "torch": bare, "same": same})
+    return rows
+
+
+def million(folder, count, repeats, dtype):
+    start = time.perf_counter()
+    people = People(count)
+    gallery = filled(folder / f"large-{dtype}", count, dtype, people)
+    building = time.perf_counter() - start
+    people.draw(100)  # by which the share of lists that are searched was chosen
+    asked = people.draw(300)[1]
+    print(f"{count:,} x {WIDTH} {dtype}: built in {building:.0f} s, {gallery.info['segments']} segments")
+    calls = [
+        lambda: gallery.search(asked[:1], TOP, search="exact"),
+        lambda: read_once(gallery),
+        lambda: gallery.search(asked[:1], TOP, "camera != 3", search="exact"),
+    ]
+    for call in calls:
+        call()
+    one, reading, filtered = in_turns(calls, repeats)
+    ratios = [ours / once for ours, once in zip(one, reading, strict=True)]
+    print(
+        f"  exact: one query {millis(one)} ms, reading once {millis(reading)} ms, ratio {statistics.median(ratios):.2f} "
+        f"({min(ratios):.2f} to {max(ratios):.2f}; bar {BAR_READING}); with a condition {millis(filtered)} ms"
+    )
+    exact = gallery.search(asked, 10, search="exact").ids
+    print(f"  highest memory so far {highest_mebibytes():,.0f} MiB (bar {BAR_MEMORY:,}; mapped files count)")
+    start = time.perf_counter()
+    kind = gallery.index("ivf_pq")
+    indexing = time.perf_counter() - start
+    found = gallery.search(asked, 10, search="index").ids
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)])
+    by_index, by_all = (
+        lambda how=how: gallery.search(asked[:1], 10, search=how) for how in ("index", "exact")
+    )
+    fast, slow = in_turns([by_index, by_all], repeats)
+    print(
+        f"  {kind}: built in {indexing:.0f} s, recall@10 {recall:.4f} (bar {BAR_RECALL}), one query {millis(fast)} ms, "
+        f"{statistics.median(slow) / statistics.median(fast):.0f} times as fast as exact"
+    )
+    print(f"  highest memory {highest_mebibytes():,.0f} MiB")
+    return [
+        {
+            "size": count, "dtype": dtype, "building": building, "one": one, "reading": reading, "filtered": filtered,
+            "indexing": indexing, "recall": recall, "approximate": fast, "mebibytes": highest_mebibytes(),
+        }
+    ]  # fmt: skip
+
+
+def main():
+    parser = arguments(__doc__)
+    parser.add_argument("--million", type=Path, help="folder for a large gallery")
+    parser.add_argument("--count", type=int, default=1_000_000, help="vectors of the large gallery")
+    parser.add_argument("--dtype", default="float32", help="of the large gallery")
+    parser.add_argument("--repeats", type=int, default=9)
+    chosen = parser.parse_args()
+    if chosen.million is not None:
+        rows = million(chosen.million, chosen.count, chosen.repeats, chosen.dtype)
+    else:
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder:
+            rows = market_size(Path(folder), chosen.repeats)
+    write_rows(chosen.json, rows)
+
+
+if __name__ == "__main__":
+    main()
