@@ -22,7 +22,7 @@ from reid_lightning.config.renamed import (
     with_reports,
     with_tasks,
 )
-from reid_lightning.config.resolve import CONF, nearest_key, plain
+from reid_lightning.config.resolve import CONF, instantiate, nearest_key, plain
 from reid_lightning.config.schema import added_later, as_evaluated, follows_data, of_model
 from reid_lightning.config.suggest import FILLS
 from reid_lightning.config.trust import check_plain, check_trust
@@ -30,11 +30,12 @@ from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
 from reid_lightning.engine.trained import TrainedModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.calibrated import calibration_for
-from reid_lightning.experiments.checkpoint_shape import check_checkpoint, check_resumable
+from reid_lightning.experiments.checkpoint_shape import check_checkpoint, check_entry, check_resumable
 from reid_lightning.experiments.checks import check_evaluation
 from reid_lightning.experiments.factory import build_inference_module, build_trained_module
 from reid_lightning.experiments.model_folder import is_model_folder, read_model_folder
 from reid_lightning.files import is_compressed
+from reid_lightning.retrieval.calibration import Calibration
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 
 if TYPE_CHECKING:
@@ -190,6 +191,35 @@ def build_read(
         InputError: As of `load_module`.
     """
     return _built(checkpoint, path, overrides, trust, False, build_inference_module)
+
+
+def read_described(
+    entry: Mapping[str, Any], path: Path
+) -> tuple[dict[str, Any], dict[str, Any], EvaluationProtocol, Calibration | None]:
+    """Read what is said of a model whose weights stand elsewhere, such as in an exported file.
+
+    Args:
+        entry: As a checkpoint has it, not looked at before.
+        path: Where it was read.
+
+    Returns:
+        The entry and its config, both completed, the protocol, and what distances mean.
+
+    Raises:
+        InputError: It is not what a run writes, or names code outside reid-lightning.
+    """
+    check_plain(entry.get("config"), f"the config of {path}")
+    check_entry(entry, path)
+    read = dict(entry)
+    with _reading(path, entry):
+        read["config"] = completed(entry["config"])
+        read["tasks"] = task_facts(entry)
+        config = read["config"] | as_evaluated() | {"reports": {}}
+        config["data"] = config["data"] | {"sources": {}}
+        config.pop("hydra", None)
+        check_trust(config, (), f"the config of {path}")
+        protocol = instantiate(config["evaluation"], "evaluation")
+        return read, config, protocol, calibration_for(read, config)
 
 
 def _built(
