@@ -74,7 +74,7 @@ def resize(image: Pixels, size: tuple[int, int], name: str) -> Pixels:
     height, width = size
     if name == "nearest":
         rows, columns = (
-            np.minimum(((np.arange(new) + 0.5) * (old / new)).astype(int), old - 1)
+            np.minimum(np.cumsum([0.5 * (old / new), *[old / new] * (new - 1)]).astype(int), old - 1)
             for new, old in ((height, image.shape[0]), (width, image.shape[1]))
         )
         return np.ascontiguousarray(image[rows[:, None], columns])

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 _Module = TypeVar("_Module", TrainedModule, "ReIDModule")
 _LOSSES = "objective.losses."  # weights that only a training reads
 _SPARE_PARAMETERS = 10_000_000
+_EXPORTED = (".onnx", ".xml", ".pt2")
 
 
 def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -92,6 +93,10 @@ def _read_file(path: Path, mmap: bool) -> Any:
         )
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder")
+    if path.suffix in _EXPORTED:
+        raise InputError(
+            f"{path} is an exported model, which this cannot use: name the checkpoint or the saved model that it comes from"
+        )
     if is_compressed(path):
         raise InputError(
             f"{path} cannot be read as a checkpoint: it is compressed, which no run writes, and may expand to more than the "

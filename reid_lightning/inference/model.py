@@ -335,11 +335,11 @@ class Model:
         """The network of torch, with the tasks.
 
         Raises:
-            ValueError: The model was exported, and has none.
+            InputError: The model was exported, and has none.
         """
         if not isinstance(self._engine, TorchBackend):
-            raise ValueError(
-                f"a model of the backend {self.backend} has no network of torch: load the checkpoint that it comes from"
+            raise InputError(
+                f"an exported model ({self.backend}) has no network of torch: use the checkpoint that it comes from"
             )
         return self._engine.module
 
@@ -417,7 +417,7 @@ class Model:
             with_labels: Whether the names of the training's people are kept; numbers stand for them otherwise.
 
         Raises:
-            ValueError: The model was exported, and is not written again.
+            InputError: The model was exported, and is not written again.
         """
         return {
             "version": self._entry.get("version"),

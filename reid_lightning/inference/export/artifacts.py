@@ -84,10 +84,11 @@ class OnnxArtifact:
         import onnx
 
         model = onnx.load(os.fspath(self.graph))
-        del model.metadata_props[:]
         model.producer_name, model.doc_string = "reid-lightning", ""
-        for node in model.graph.node:  # where in the code each was traced
-            del node.metadata_props[:]
+        graph = model.graph
+        for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+            del part.metadata_props[:]  # where in the code each was traced
+        for node in graph.node:
             node.doc_string = ""
         onnx.helper.set_model_props(model, {KEY: facts.as_json()})
         with atomic_path(target) as temporary:
@@ -159,7 +160,10 @@ def exported_program(graph: ExportGraph, example: Tensor) -> Any:
         InputError: The network cannot be expressed.
     """
     with _silently(), _explained("torch.export"):
-        return torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim(_BATCH)},))
+        program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim(_BATCH)},))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # where in the code each was traced
+    return program
 
 
 def require(*packages: str) -> None:

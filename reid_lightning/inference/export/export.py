@@ -27,7 +27,7 @@ from reid_lightning.inference.export.artifacts import (
     write_onnx,
 )
 from reid_lightning.inference.export.graph import ExportGraph, normalized_outside
-from reid_lightning.inference.export.int8 import quantize
+from reid_lightning.inference.export.int8 import LEAST, quantize
 from reid_lightning.inference.export.verify import IMAGES, Parity, check_parity, compare_models
 from reid_lightning.inference.load import load
 from reid_lightning.inference.model import Model
@@ -106,6 +106,11 @@ def export(
         require(*{"onnx": ("onnxruntime",), "openvino": ("onnxruntime",) if int8 else ()}.get(kind, ()))
     quiet()
     looked_at = _images(images, int8)
+    given = LEAST if looked_at.calibrating is None else len(looked_at.calibrating)
+    if given < LEAST:
+        raise InputError(
+            f"--int8 needs {LEAST} images to calibrate with, better some hundred, and {int8} gives {given}"
+        )
     model = load(checkpoint, device="cpu", trust=trust, overrides=overrides)
     if attributes and model.schema is None and not model.engine.traits:
         raise InputError(f"--attributes: {checkpoint} answers neither attributes nor traits; leave it out")
