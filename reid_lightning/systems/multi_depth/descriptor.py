@@ -255,3 +255,6 @@ def _smoothing(length: int, size: int, box: int, stride: int) -> Tensor:
     offset = position[None, :] - position[:, None]
     inside = (offset >= -(box // 2)) & (offset < box - box // 2)
     return (inside[min(stride // 2, size - 1) :: stride].float() / box) @ resized
+
+
+_kept_matrix = lru_cache(maxsize=256)(_smoothing_matrix)
