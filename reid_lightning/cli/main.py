@@ -42,6 +42,7 @@ data_app, report_app = _group("Look at data sets before training."), _group("Loo
 data_app.command("check")(data.check)
 data_app.command("sheet")(data.sheet)
 data_app.command("show")(data.show)
+data_app.command("scene")(data.scene)
 report_app.command("map")(report.embedding_map)
 report_app.command("sweep")(report.sweep)
 report_app.command("run")(report.run)
