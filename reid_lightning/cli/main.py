@@ -34,6 +34,7 @@ for command in (
     model.cluster,
     model.describe,
     model.save,
+    model.track,
 ):
     app.command(command.__name__)(command)
 app.command("import")(model.import_model)
