@@ -40,7 +40,7 @@ class Settings:
     min_overlap: float = 0.2
     threshold: float = 0.3
     distance: Distance = "cosine"
-    appearance: float = 0.4
+    appearance: float = 0.5
     memory: float = 60.0
 
 

@@ -87,8 +87,9 @@ def _settings(model: Model, threshold: float | None, memory: float) -> Settings:
     if threshold is None:
         if model.calibration is None:
             raise InputError(f"Give --threshold, the largest distance of one person: {UNCALIBRATED}.")
-        threshold = model.calibration.threshold(FALSE_ACCEPTS)
-        say(f"One person within {threshold:.4g}, which {100 * FALSE_ACCEPTS:g} % of two people are.", "dim")
+        rate = max(FALSE_ACCEPTS, min(model.calibration.rates, default=1.0))
+        threshold = model.calibration.threshold(rate)
+        say(f"One person within {threshold:.4g}, which {100 * rate:.2g} % of pairs of two people are.", "dim")
     return Settings(threshold=max(threshold, 1e-6), distance=model.protocol.distance, memory=memory)
 
 
