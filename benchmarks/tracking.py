@@ -1,10 +1,10 @@
 """What re-ID gives a tracker: IDF1, identity switches, HOTA and MOTA on generated scenes, by TrackEval.
 
-`python benchmarks/tracking.py --model CHECKPOINT [--seeds 0 1 2] [--json FILE]`. Scenes of two cameras are drawn, with people
-of no generated training set. `reid track` follows them from the same noisy detections by motion alone and with the model, and
-TrackEval judges the files that it writes. TrackEval pulls an OpenCV of its own, so that it runs in an environment made by
-`uv venv` in a temporary folder. "across" counts a camera after the other as one sequence: an id is right only if it is the
-same in both.
+`python benchmarks/tracking.py --model CHECKPOINT [--seeds 0 1 2] [--json FILE]`. Scenes of two cameras are drawn, with
+people of no generated training set. `reid track` follows them from the same noisy detections by motion alone and with the
+model, and TrackEval judges the files that it writes. TrackEval pulls an OpenCV of its own, so that it runs in an environment
+made by `uv venv` in a temporary folder. "across" counts a camera after the other as one sequence: an id is right only if it
+is the same in both.
 """
 
 import json
@@ -104,10 +104,10 @@ def run(model: Path, seeds: list[int], frames: int, people: int, python: Path, w
         [python, "-c", JUDGE, str(truth), str(trackers), json.dumps(sequences)],
         check=True, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    return summary(json.loads(judged.stdout), seeds, seconds, 2 * frames * len(seeds))
+    return summary(json.loads(judged.stdout), seconds, 2 * frames * len(seeds))
 
 
-def summary(found: dict, seeds: list[int], seconds: dict[str, float], frames: int) -> list[dict]:
+def summary(found: dict, seconds: dict[str, float], frames: int) -> list[dict]:
     """Return the means over sequences of each way; switches are sums."""
     rows = []
     for name in ("motion", "reid"):

@@ -42,8 +42,8 @@ def read_mot(
 
     **What is asked.** The first crop of each person in a sequence is a query, and crops at least `gap` frames later are the
     gallery, whatever the sequence; crops in between are left out. A person without such a later crop is in the gallery only.
-    Cameras are unknown, so that nothing is excluded from a ranking. With `shared_ids` a sequence is a camera: the first crop
-    in each is a query where another camera saw the person, and all other crops are the gallery.
+    Cameras are unknown, so that nothing is excluded from a ranking. With `shared_ids` a sequence is a camera: the first
+    of several crops in each is a query where another camera saw the person, and all other crops are the gallery.
 
     A tracklet is a piece of a track without a pause of more than `gap` frames.
 
@@ -170,7 +170,8 @@ def _ask_later(test: pd.DataFrame, gap: int) -> pd.DataFrame:
 
 
 def _ask_across(test: pd.DataFrame) -> pd.DataFrame:
-    """Make the first crop of each person in each camera a query, where another camera saw the person."""
-    first = test["frame_id"] == test["frame_id"].groupby(test["track"]).transform("min")
+    """Make the first of several crops of a person in a camera a query, where another camera saw the person."""
+    frames = test["frame_id"].groupby(test["track"])
+    first = (test["frame_id"] == frames.transform("min")) & (frames.transform("size") > 1)
     several = test["track"].groupby(test["person_id"]).transform("nunique") > 1
     return test.assign(split=np.where(first & several, "query", "gallery"))

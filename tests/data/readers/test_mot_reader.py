@@ -111,11 +111,14 @@ def test_one_sequence_is_split_by_people(tmp_path):
 def test_shared_ids_make_sequences_cameras(tmp_path):
     for camera in ("door", "hall"):
         lines = [line for k in range(4) for line in walk(k, range(1, 31))]
+        lines += walk(8, [1] if camera == "door" else [1, 11])
         write_sequence(tmp_path / camera, lines + (walk(9, range(1, 31)) if camera == "hall" else []))
     table = read_mot(tmp_path, every=10, shared_ids=True, test_fraction=1.0)
     queries = table[table["split"] == "query"]
     assert set(table["camera_id"]) == {"door", "hall"}
-    assert sorted(queries["person_id"]) == sorted(2 * ["/0", "/1", "/2", "/3"])
+    assert sorted(queries["person_id"]) == sorted(
+        [*2 * ["/0", "/1", "/2", "/3"], "/8"]
+    )  # the one crop of 8 at the door is the match
     assert (queries["frame_id"] == 1).all()
     assert set(table.loc[table["person_id"] == "/9", "split"]) == {"gallery"}
 
