@@ -328,51 +328,52 @@ def save(
     save_model(checkpoint, folder, license, labels, trust or [])
 
 
-def track(
-    videos: Annotated[
-        list[Path],
-        typer.Argument(help="Videos, folders of frames, or a folder of sequences; several share identities."),
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
+    output: Annotated[
+        Path,
+        typer.Argument(help="The file: .onnx, .xml (OpenVINO) or .pt2 (torch.export); JSON comes beside it."),
     ],
-    output: Annotated[Path, typer.Option(help="Folder for NAME.txt and NAME.mp4 of each video.")],
-    model: Annotated[
-        str | None, typer.Option(help="checkpoints/best.ckpt of a run, or a saved model.")
+    overrides: Overrides = None,
+    format: Annotated[
+        str | None, typer.Option(help="onnx, openvino or torch_export; default: by the ending.")
     ] = None,
-    detections: Annotated[
-        list[Path] | None,
+    int8: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGES", help="8 bits; typical images give the ranges (a folder, or a table)."),
+    ] = None,
+    preprocess: Annotated[
+        str,
         typer.Option(
-            help="File of boxes for each video, in their order (frame, -1, left, top, width, height, confidence); default: "
-            "det/det.txt in each folder."
+            help="inside: the file takes uint8 RGB; outside: float32 normalized by ImageNet's numbers, as trackers give it."
         ),
+    ] = "inside",
+    attributes: Annotated[
+        bool, typer.Option("--attributes", help="Attributes and traits are outputs as well.")
+    ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="What the file and the model are compared on; default: generated people."),
     ] = None,
-    no_reid: Annotated[bool, typer.Option("--no-reid", help="Motion alone, without a model.")] = False,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="Largest distance of one person; default: by the model's calibration."),
-    ] = None,
-    min_confidence: Annotated[float, typer.Option(help="Least confidence of a detection.")] = 0.4,
-    memory: Annotated[float, typer.Option(help="Seconds for which somebody lost is remembered.")] = 60.0,
-    video: Annotated[bool, typer.Option(help="Write videos with boxes and ids.")] = True,
-    override: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Setting such as evaluation.flip=true. May be repeated."),
-    ] = None,
+    verify: Annotated[
+        bool, typer.Option(help="Compare the file with the model, and refuse one that is off.")
+    ] = True,
+    labels: Annotated[bool, typer.Option(help="Keep the names of the training's people in the file.")] = True,
     trust: Trust = None,
 ) -> None:
-    """Follow people through videos by their detections: who is where, within a camera and across cameras."""
-    from reid_lightning.errors import InputError
-    from reid_lightning.inference.tracking.command import track as track_videos
+    """Write a model as ONNX, for OpenVINO or for torch.export, with its preprocessing inside, and compare it with itself."""
+    from reid_lightning.inference.export.export import export as write
 
-    if (model is None) != no_reid:
-        raise InputError("Give either --model, or --no-reid for motion alone.")
-    track_videos(
-        videos,
-        model,
+    write(
+        checkpoint,
         output,
-        detections or [],
-        threshold,
-        min_confidence,
-        memory,
-        video,
-        override or [],
+        format,
+        int8,
+        preprocess,
+        attributes,
+        images,
+        verify,
+        labels,
+        overrides or [],
         trust or [],
     )
