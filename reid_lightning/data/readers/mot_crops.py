@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from reid_lightning.data.boxes import cut
 from reid_lightning.data.decoding import decode_pixels, read_regular
 from reid_lightning.data.mot_text import MotBoxes, read_boxes
 from reid_lightning.data.sequences import SequenceFolder
@@ -42,11 +43,11 @@ class Cut:
         require(self.every >= 1, "every", ">= 1", self.every)
 
 
-def cut_crops(sequence: SequenceFolder, cut: Cut) -> pd.DataFrame:
+def cut_crops(sequence: SequenceFolder, settings: Cut) -> pd.DataFrame:
     """Return the crops of a sequence, which are cut first unless the cache has them.
 
-    The cache knows them by the tracks, the sizes and times of the frames, and `cut`. A sequence is written whole or not at
-    all, so that a killed run continues with the next one.
+    The cache knows them by the tracks, the sizes and times of the frames, and `settings`. A sequence is written whole or not
+    at all, so that a killed run continues with the next one.
 
     Returns:
         A row per crop by frame and id: `path`, `person` (id in the sequence), `frame_id`, `visibility`.
@@ -54,46 +55,48 @@ def cut_crops(sequence: SequenceFolder, cut: Cut) -> pd.DataFrame:
     Raises:
         InputError: The tracks or a frame cannot be read, or a line names a frame that is not there.
     """
-    numbers = list(sequence.frames)[:: cut.every]
-    folder = cache_dir() / "mot" / f"{sequence.name}-{_digest(sequence, numbers, cut)}"
+    numbers = list(sequence.frames)[:: settings.every]
+    folder = cache_dir() / "mot" / f"{sequence.name}-{_digest(sequence, numbers, settings)}"
     with file_lock(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
-            boxes = _chosen(sequence, read_boxes(sequence.folder / cut.tracks, tracks=True), numbers, cut)
+            boxes = _chosen(
+                sequence, read_boxes(sequence.folder / settings.tracks, tracks=True), numbers, settings
+            )
             with atomic_path(folder) as temporary:
                 temporary.mkdir(parents=True)
-                _write(sequence, boxes, cut, temporary)
+                _write(sequence, boxes, settings, temporary)
     crops = pd.read_csv(folder / _LIST, dtype={"name": "str", "person": "str"})
     return crops.assign(path=[f"{folder}/{name}" for name in crops.pop("name")])
 
 
-def _digest(sequence: SequenceFolder, numbers: list[int], cut: Cut) -> str:
+def _digest(sequence: SequenceFolder, numbers: list[int], settings: Cut) -> str:
     """Return a name for all that the crops depend on, but for where the data lie."""
-    digest = hashlib.sha256(repr((_VERSION, sorted(asdict(cut).items()))).encode())
-    digest.update(read_regular(str(sequence.folder / cut.tracks)))
+    digest = hashlib.sha256(repr((_VERSION, sorted(asdict(settings).items()))).encode())
+    digest.update(read_regular(str(sequence.folder / settings.tracks)))
     for number in numbers:
         status = sequence.frames[number].stat()
         digest.update(repr((number, status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()[:16]
 
 
-def _chosen(sequence: SequenceFolder, boxes: MotBoxes, numbers: list[int], cut: Cut) -> MotBoxes:
+def _chosen(sequence: SequenceFolder, boxes: MotBoxes, numbers: list[int], settings: Cut) -> MotBoxes:
     """Return the boxes of pedestrians that count, in sight and in a frame that is read, by frame and id."""
     frames = np.asarray(list(sequence.frames))
     strange = np.flatnonzero(~np.isin(boxes.frames, frames))
     if len(strange):
         row = int(strange[0])
         raise InputError(
-            f"{sequence.folder / cut.tracks}, line {boxes.lines[row]} is about frame {boxes.frames[row]}, and "
+            f"{sequence.folder / settings.tracks}, line {boxes.lines[row]} is about frame {boxes.frames[row]}, and "
             f"{next(iter(sequence.frames.values())).parent} holds {len(frames)} frames, {frames[0]} to {frames[-1]}: copy "
             "the sequence again, or remove the line."
         )
     counts = np.isin(boxes.classes, _PEDESTRIAN) & (boxes.confidence > 0)
-    chosen = counts & (boxes.visibility >= cut.min_visibility) & np.isin(boxes.frames, numbers)
+    chosen = counts & (boxes.visibility >= settings.min_visibility) & np.isin(boxes.frames, numbers)
     rows = np.flatnonzero(chosen)
     return boxes.select(rows[np.lexsort((boxes.ids[rows], boxes.frames[rows]))])
 
 
-def _write(sequence: SequenceFolder, boxes: MotBoxes, cut: Cut, folder: Path) -> None:
+def _write(sequence: SequenceFolder, boxes: MotBoxes, settings: Cut, folder: Path) -> None:
     """Write the crops of some boxes and their list into a folder."""
     rows = []
     for number in np.unique(boxes.frames).tolist():
@@ -101,7 +104,7 @@ def _write(sequence: SequenceFolder, boxes: MotBoxes, cut: Cut, folder: Path) ->
         for row in np.flatnonzero(boxes.frames == number).tolist():
             crop, inside = crop_of(frame, boxes.boxes[row])
             seen = min(float(boxes.visibility[row]), inside)
-            if seen < cut.min_visibility or crop.shape[0] < cut.min_height or not crop.size:
+            if seen < settings.min_visibility or crop.shape[0] < settings.min_height or not crop.size:
                 continue
             name = f"{boxes.ids[row]:06d}_{number:06d}.jpg"
             _, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
@@ -126,9 +129,8 @@ def crop_of(frame: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, float]:
         >>> crop.shape, inside
         ((20, 10, 3), 0.25)
     """
-    height, width = frame.shape[:2]
-    x1, y1, x2, y2 = np.round(box).astype(int).tolist()
-    left, right = min(max(x1, 0), width), min(max(x2, 0), width)
-    top, bottom = min(max(y1, 0), height), min(max(y2, 0), height)
-    share = (right - left) * (bottom - top) / max((x2 - x1) * (y2 - y1), 1)
-    return frame[top:bottom, left:right], share
+    crops, _ = cut(frame, box[None])
+    if not crops:
+        return frame[:0, :0], 0.0
+    wide, high = np.rint(box[2:]) - np.rint(box[:2])
+    return crops[0], crops[0].shape[0] * crops[0].shape[1] / float(wide * high)

@@ -23,6 +23,7 @@ from reid_lightning.inference.tracking.draw import write_video
 from reid_lightning.inference.tracking.source import Source, open_sources
 from reid_lightning.reporting.terminal import say
 
+_QUIET = 10.0  # seconds between two lines where there is no bar
 FALSE_ACCEPTS = 0.001  # of pairs of people; a track is compared with many others
 
 
@@ -101,6 +102,7 @@ def _follow(source: Source, model: Model | None, settings: Settings, min_confide
     boxes = boxes.select(order)
     console = Console(stderr=True)
     started, last = time.perf_counter(), 0
+    said = started
     bar = Progress(
         *Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True,
         disable=not console.is_terminal,
@@ -114,6 +116,9 @@ def _follow(source: Source, model: Model | None, settings: Settings, min_confide
             association.update(number, corners, boxes.confidence[start:end], vectors)
             last = number
             progress.advance(shown)
+            if not console.is_terminal and time.perf_counter() - said >= _QUIET:
+                said = time.perf_counter()
+                say(f"{source.name}: frame {number} of {source.count or '?'}", "dim")
     beyond = int((source.detections.frames > last).sum())
     if beyond:
         raise InputError(
