@@ -35,6 +35,7 @@ for command in (
     model.describe,
     model.save,
     model.export,
+    model.push,
 ):
     app.command(command.__name__)(command)
 app.command("import")(model.import_model)

@@ -377,3 +377,19 @@ def export(
         overrides or [],
         trust or [],
     )
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder of a saved model, see `reid save`.")],
+    repo: Annotated[str, typer.Argument(help="OWNER/NAME on Hugging Face; made where it is not there.")],
+    private: Annotated[
+        bool, typer.Option("--private/--public", help="Who may read a new repository.")
+    ] = True,
+    revision: Annotated[str | None, typer.Option(help="Branch; default: main.")] = None,
+    message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,
+) -> None:
+    """Upload a saved model, and exported files beside it, to Hugging Face."""
+    from reid_lightning.inference.push import push as upload
+    from reid_lightning.reporting.terminal import say
+
+    say(upload(folder, repo, private, revision, message))
