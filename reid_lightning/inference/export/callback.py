@@ -44,7 +44,7 @@ class Export(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export the checkpoint whose weights were tested."""
         checkpoint = _tested(trainer)
-        if checkpoint is None or trainer.fast_dev_run:
+        if checkpoint is None:
             return
         output = checkpoint.with_suffix(ENDINGS[self.format][0])
         try:
@@ -57,6 +57,6 @@ class Export(Callback):
 
 def _tested(trainer: Trainer) -> Path | None:
     """Return the best checkpoint, or the last where nothing chose one; None where there is none."""
-    saving = [one for one in trainer.callbacks if isinstance(one, ModelCheckpoint)]
+    saving = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
     paths = [one.best_model_path for one in sorted(saving, key=lambda one: one.monitor is None)]
     return next((Path(path) for path in paths if path and Path(path).is_file()), None)
