@@ -44,6 +44,16 @@ def test_help_lists_every_group_and_imports_nothing_heavy():
     assert not imported & HEAVY
 
 
+@pytest.mark.parametrize("command", ["", "train", "search", "gallery build", "evaluate", "data check"])
+def test_the_help_of_every_command_imports_nothing_heavy(command):
+    shown = run_python("-X", "importtime", "-m", "reid_lightning.cli", *command.split(), "--help")
+    imported = set(re.findall(r"\| +(\w+)\n", shown.stderr))
+    assert "typer" in imported
+    assert not imported & (HEAVY | {"hydra", "numpy"})
+    if command == "train":
+        assert shown.stdout == run_python("train.py", "-h").stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("part", OURS)
 def test_a_part_imports_only_what_it_uses(part):
