@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from reid_lightning.arguments import as_path, as_texts, shown
 from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import build_read, read_checkpoint
@@ -37,7 +38,7 @@ def load(
     Raises:
         InputError: The model cannot be found or used, or names code outside reid-lightning and the trusted packages.
     """
-    place = local_path(path)
+    place, overrides, trust = local_path(path), as_texts(overrides, "overrides"), as_texts(trust, "trust")
     checkpoint, entry = read_checkpoint(place)
     module, config = build_read(checkpoint, place, overrides, trust)
     where = usable_device(device, config["trainer"]["accelerator"])
@@ -63,8 +64,11 @@ def usable_device(device: str | torch.device | None, accelerator: str = "auto") 
             device = "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         where = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"device={device} is not a device; use one such as cpu, cuda or cuda:1") from error
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise InputError(
+            f"device={device if isinstance(device, str) else shown(device)} is not a device; use one such as cpu, cuda or "
+            "cuda:1"
+        ) from error
     try:
         torch.zeros(1, device=where)
     except (
@@ -84,7 +88,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: Hugging Face does not answer, or has no such model.
     """
-    text = os.fspath(path)
+    text = os.fspath(as_path(path, "The path of a model")) if not isinstance(path, str) or not path else path
     if not text.startswith(_OF_HUB):
         return Path(text).expanduser()
     found = _HUB.fullmatch(text)

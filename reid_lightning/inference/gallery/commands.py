@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 from rich.console import Console
@@ -227,6 +227,7 @@ def index(folder: Path, kind: IndexChoice) -> None:
     Raises:
         InputError: FAISS is not installed, or the kind is unknown.
     """
+    require_choice("--kind", kind, get_args(IndexChoice))
     gallery = Gallery(folder)
     _index(gallery, kind)
     say(f"{folder}: search is {gallery.info['search']}")

@@ -186,7 +186,7 @@ def test_bad_use_is_one_sentence(checkpoint, people, tmp_path):
         (("gallery", "remove", gallery), "Nothing says what to remove"),
         (("gallery", "remove", gallery, "--older-than", "soon"), "--older-than soon is not an age"),
         (("gallery", "remove", gallery, "--person", "eve"), "holds no image with the person_id eve"),
-        (("gallery", "index", gallery, "--kind", "tree"), "kind=tree is unknown"),
+        (("gallery", "index", gallery, "--kind", "tree"), "--kind tree is unknown"),
         (("search", gallery, people, *with_model, "--where", "camra = 3"), "--where: camra at character 1 is not a column"),
         (("search", gallery, people, *with_model, "--top", 0), "--top must be 1 or more"),
         (("search", gallery, people, *with_model, "--search", "indx"), "the nearest is index"),
