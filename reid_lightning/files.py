@@ -3,6 +3,7 @@
 Locks are those of POSIX (`flock`), which the operating system frees when a process dies.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -136,6 +137,33 @@ def require_writable(folder: str | Path) -> None:
             probe.write_bytes(b"\0" * 65536)  # more than the first small files of a run
         finally:
             probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_for(folder: str | Path) -> Iterator[None]:
+    """Require a folder that can be written to, for a block that writes into it; where the block fails, none is left empty.
+
+    Raises:
+        InputError: The system refuses to write there, or the disk is full.
+
+    Examples:
+        >>> import tempfile
+        >>> place = Path(tempfile.mkdtemp()) / "new" / "folder"
+        >>> with contextlib.suppress(ValueError), folder_for(place):
+        ...     raise ValueError("nothing to write")
+        >>> place.parent.exists()
+        False
+    """
+    folder = Path(folder)
+    made = [above for above in (folder, *folder.parents) if not above.exists()]
+    require_writable(folder)
+    try:
+        yield
+    except BaseException:
+        for empty in made:
+            with contextlib.suppress(OSError):  # something lies in it
+                empty.rmdir()
+        raise
 
 
 def require_output(path: str | Path, endings: Collection[str] = ()) -> None:

@@ -25,12 +25,15 @@ def sentence(error: Any) -> str:
     if "." in name or (name and (CONF / name).is_dir()):
         return f"there is no option {option}; settings are written without dashes, as {name}=VALUE"
     arguments = _arguments(context)
-    if option == "--override" and arguments & {"overrides", "arguments"}:
+    is_override = difflib.get_close_matches(option, ["--override"], 1, 0.9)
+    if is_override and arguments & {"overrides", "arguments", "images"}:
         return f"there is no option {option} of `{place}`; settings are written without it, as KEY=VALUE after the arguments"
     if option in ("--model", "--checkpoint") and "checkpoint" in arguments:
         return f"there is no option {option} of `{place}`; the model is its first argument: {place} CHECKPOINT ..."
     if hasattr(error, "possibilities"):
-        known = [each for one in context.command.params for each in one.opts] if context else []
+        params = context.command.params if context else []
+        options = (one for one in params if one.param_type_name == "option" and not one.hidden)
+        known = [each for one in options for each in one.opts]
         near = _nearest(option, [*known, "--help"])
         return f"there is no option {option}; " + (f"did you mean {near}?" if near else shows)
     return f"{said}; {shows}"

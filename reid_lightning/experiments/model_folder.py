@@ -6,6 +6,7 @@ both files hold plain values, which pass the same checks as a checkpoint.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,24 @@ def read_model_folder(folder: Path) -> dict[str, Any]:
 
 
 _OF_FOLDER = ("library", "format", "weights_sha256", "image_size", "attributes", "protocol")
+
+
+def require_no_model(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds a file which a saved model would replace.
+
+    Args:
+        folder: That the model is to be written into.
+        overwrite: Whether files are to be replaced.
+
+    Raises:
+        InputError: It holds such a file, and it is not to be replaced.
+    """
+    there = [name for name in (WEIGHTS, CONFIG, CARD) if os.path.lexists(folder / name)]
+    if there and not overwrite:
+        raise InputError(
+            f"{folder} holds {' and '.join(there)} already: choose another folder, or replace "
+            f"{'it' if len(there) == 1 else 'them'} with --overwrite."
+        )
 
 
 def write_model_folder(

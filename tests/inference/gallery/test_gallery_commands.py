@@ -128,7 +128,11 @@ def test_another_model_is_refused_and_rebuild_takes_it(checkpoint, people, tmp_p
         with pytest.raises(InputError, match=r"another model .*`reid gallery rebuild`"):
             command(*arguments, "--model", other)
         with pytest.raises(InputError, match=r"another preprocessing .*mirror"):
-            command(*arguments, "--model", checkpoint, "--override", "evaluation.flip=true")
+            command(*arguments, "--model", checkpoint, "evaluation.flip=true")
+        with pytest.raises(InputError, match=r"another preprocessing .*mirror"):
+            command(
+                *arguments, "--model", checkpoint, "--override", "evaluation.flip=true"
+            )  # of earlier versions
     saved = reid_lightning.load(checkpoint).save_pretrained(tmp_path / "saved")
     command("search", gallery, people, "--model", saved)  # the same weights
 
