@@ -228,6 +228,16 @@ def read_own(path: str | Path, most: int = 64_000_000) -> bytes:
         return file.read(most)
 
 
+def require_regular(path: str | Path) -> None:
+    """Refuse what is not a file before another library opens it: opening a pipe waits for whoever writes to it.
+
+    Raises:
+        OSError: It is not there, or no file.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device and not a file", str(path))
+
+
 def remove_leftovers(path: str | Path) -> None:
     """Remove what killed processes left of writing `path`: temporary siblings whose writer no longer runs.
 
@@ -300,11 +310,14 @@ def file_lock(path: str | Path, waiting: str | None = None, refusing: str | None
         refusing: The error where another process holds it; None waits.
 
     Raises:
-        InputError: Another process holds it, and `refusing` is given; or the folder cannot be written to.
+        InputError: Another process holds it, and `refusing` is given; something else lies in its place; or the folder cannot
+            be written to.
     """
     import fcntl
 
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a file, and holds no lock: remove it.")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("a")

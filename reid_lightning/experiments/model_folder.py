@@ -17,7 +17,7 @@ from reid_lightning import __version__
 from reid_lightning.config.schema import as_evaluated
 from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path, require_writable
+from reid_lightning.files import atomic_path, read_own, require_writable
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 LIBRARY, FORMAT = "reid-lightning", 1
@@ -167,10 +167,10 @@ def digest_of(path: Path) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     wanted = "save or download the model again"
-    if path.stat().st_size > _LARGEST:
-        raise InputError(f"{path} has more than {_LARGEST // 10**6} MB, which no saved model has; {wanted}")
     try:
-        content = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        content = json.loads(read_own(path, _LARGEST), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); {wanted}") from error
     except (ValueError, RecursionError) as error:  # bytes that are not UTF-8 among them
         raise InputError(f"{path} cannot be read as JSON ({_short(error)}); {wanted}") from error
     if not isinstance(content, dict):

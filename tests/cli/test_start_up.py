@@ -28,6 +28,10 @@ OURS = {
         "reid_lightning.reporting.page, reid_lightning.reporting.figures, reid_lightning.reporting.ranked_lists",
         USED_LATER | {"matplotlib", "lightning", "scipy"},
     ),
+    "galleries": (
+        "reid_lightning.inference.gallery.commands, reid_lightning.inference.gallery.search_command",
+        USED_LATER | {"matplotlib", "lightning", "torchmetrics", "torchvision", "albumentations"},
+    ),
     "retrieval": (
         "reid_lightning.retrieval.ranking, reid_lightning.losses.triplet",
         USED_LATER | {"matplotlib", "lightning", "scipy", "pandas"},

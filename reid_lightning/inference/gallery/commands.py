@@ -12,7 +12,6 @@ from rich.table import Table
 
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
-from reid_lightning.inference.embedding.rows import embedded
 from reid_lightning.inference.gallery.compact import LARGEST
 from reid_lightning.inference.gallery.gallery import Gallery
 from reid_lightning.inference.gallery.images import (
@@ -131,6 +130,8 @@ def _least(quality: bool, min_quality: float | None, table: pd.DataFrame) -> flo
 
 
 def _add(gallery: Gallery, model: Any, table: pd.DataFrame, batch: int, least: float | None) -> None:
+    from reid_lightning.inference.embedding.rows import embedded
+
     kind = gallery.manifest.kinds.get(QUALITY, "number")
     if least is not None and kind != "number":
         raise InputError(

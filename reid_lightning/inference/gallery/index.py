@@ -112,7 +112,9 @@ def read_index(folder: Path, entry: IndexEntry) -> Any:
         reason = "its content is not what was written"
     except FileNotFoundError:
         reason = "it is missing"
-    except (RuntimeError, OSError) as error:
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except RuntimeError as error:
         reason = " ".join(str(error).split())
     raise InputError(
         f"{path} cannot be used ({reason}); build it anew with `reid gallery index`, or search with --search exact."
