@@ -6,6 +6,7 @@ from typing import Any
 
 from reid_lightning.config.resolve import CONF
 
+_EXTRA = re.compile(r"unexpected extra arguments?(?:\(s\))? \(([\w.+~/@-]+=[^\s)]*)")
 _COMMAND = re.compile(r"No such command '(.*?)'")
 
 
@@ -20,6 +21,8 @@ def sentence(error: Any) -> str:
     if (found := _COMMAND.match(said)) and context is not None:
         near = _nearest_command(found[1], context)
         return f"there is no command {found[1]}; " + (f"did you mean {near}?" if near else shows)
+    if (found := _EXTRA.search(said)) and "overrides" not in _arguments(context):
+        return f"`{place}` takes no settings, and {found[1]} was given: leave it out"
     option = str(getattr(error, "option_name", ""))
     name = option.lstrip("-")
     if "." in name or (name and (CONF / name).is_dir()):

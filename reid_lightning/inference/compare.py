@@ -17,7 +17,7 @@ from reid_lightning.distances import Distance, pairwise_distances
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.files import require_output
-from reid_lightning.inference.answers import write_answers
+from reid_lightning.inference.answers import short_path, write_answers
 from reid_lightning.inference.embed import Embedder, list_images
 from reid_lightning.inference.options import require_option
 from reid_lightning.reporting.terminal import as_it_is, say
@@ -172,8 +172,8 @@ def _print(answers: Sequence[dict[str, Any]]) -> None:
     for answer in answers:
         probability, same = answer["probability"], answer["same"]
         page.add_row(
-            as_it_is(answer["first"]),
-            as_it_is(answer["second"]),
+            as_it_is(short_path(answer["first"])),
+            as_it_is(short_path(answer["second"])),
             f"{answer['distance']:.4f}",
             "" if probability is None else f"{100 * probability:.1f} %",
             {None: "", True: "yes", False: "no"}[same],

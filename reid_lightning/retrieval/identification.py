@@ -128,7 +128,7 @@ class Enrolment:
         keep = [row for row, other in enumerate(self.names) if other != name]
         gone = len(self) - len(keep)
         if not gone:
-            raise InputError(f"{name} is not enrolled; {self._who()}.")
+            raise InputError(f"{name} is not enrolled; {self._who()}")
         self.vectors = self.vectors[keep]
         self.names = [self.names[row] for row in keep]
         self.images = [self.images[row] for row in keep]
@@ -324,7 +324,7 @@ class Enrolment:
     def _who(self) -> str:
         people = self.people
         return (
-            f"enrolled are {', '.join(people[:5])}{' ...' if len(people) > 5 else ''}"
+            f"enrolled are {', '.join(people[:5])}{' and others' if len(people) > 5 else ''}."
             if people
-            else "nobody is"
+            else "nobody is."
         )

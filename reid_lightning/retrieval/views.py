@@ -33,4 +33,5 @@ def views(images: Tensor, flip: bool, scales: Sequence[float]) -> Iterator[Tenso
 def _resized(images: Tensor, size: list[int]) -> Tensor:
     from torchvision.transforms.v2.functional import resize  # a second of imports, for other scales alone
 
-    return resize(images, size, antialias=True)
+    resized: Tensor = resize(images, size, antialias=True)
+    return resized

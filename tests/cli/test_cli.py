@@ -95,6 +95,7 @@ def test_counting_a_data_set(tmp_path):
         ("embed a b c --overwrite", "there is no option --overwrite; `reid embed --help` shows what there is"),
         ("calibrate a people/ evaluation.flip=true", "`reid calibrate` needs images of known people, and then a folder for "
          "the saved model."),
+        ("save a b evaluation.flip=true", "`reid save` takes no settings, and evaluation.flip=true was given: leave it out"),
         ("embed a b", "Missing argument 'output'; `reid embed --help` shows what there is"),
     ],
 )  # fmt: skip

@@ -143,3 +143,9 @@ def test_a_saved_model_is_replaced_only_where_it_is_asked_for(trained, people, t
     with pytest.raises(InputError, match="there is no checkpoint"):
         command("save", tmp_path / "nothing.ckpt", tmp_path / "new" / "folder")
     assert not (tmp_path / "new").exists()
+
+
+def test_an_evaluation_that_cannot_begin_leaves_no_folder(trained, tmp_path):
+    with pytest.raises(InputError, match="did you mean"):
+        command("evaluate", trained, "data=markt", "--output", tmp_path / "new" / "results")
+    assert not (tmp_path / "new").exists()

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
+from reid_lightning.inference.answers import counted
 from reid_lightning.inference.gallery.compact import LARGEST
 from reid_lightning.inference.gallery.gallery import Gallery
 from reid_lightning.inference.gallery.images import (
@@ -157,7 +158,7 @@ def _add(gallery: Gallery, model: Any, table: pd.DataFrame, batch: int, least: f
     _index(gallery, "auto")
     say_left_out(left_out, len(fresh), least or 0.0)
     already = f" ({passed:,} were in it already)" if passed else ""
-    say(f"{gallery.folder}: added {added:,} images{already}; it holds {len(gallery):,}")
+    say(f"{gallery.folder}: added {counted(added, 'image')}{already}; it holds {len(gallery):,}")
 
 
 def _has_small(gallery: Gallery) -> bool:
@@ -186,7 +187,7 @@ def remove(
         older_than_days=older_than_days,
         where=where,
     )
-    say(f"{folder}: removed {count:,} images; it holds {len(gallery):,}")
+    say(f"{folder}: removed {counted(count, 'image')}; it holds {len(gallery):,}")
     return count
 
 
