@@ -14,7 +14,7 @@ import yaml
 from reid_lightning import __version__
 from reid_lightning.data.table import camera_keys, identity_keys
 from reid_lightning.errors import printable
-from reid_lightning.files import atomic_path
+from reid_lightning.files import atomic_path, read_own
 from reid_lightning.models.network import ReIDNetwork
 
 FACTS = "card.json"
@@ -108,8 +108,7 @@ def write_facts(facts: CardFacts, folder: Path) -> None:
 def read_facts(file: Path) -> CardFacts:
     """Return the facts of a file; empty ones where it is missing, too large or damaged."""
     with suppress(OSError, ValueError, RecursionError):
-        if file.stat().st_size <= _LARGEST:
-            return CardFacts.from_dict(json.loads(file.read_bytes()))
+        return CardFacts.from_dict(json.loads(read_own(file, _LARGEST)))
     return CardFacts()
 
 
@@ -166,11 +165,11 @@ def of_hydra(output_dir: Path) -> tuple[list[str], dict[str, str]]:
     """Return the overrides of a run and the chosen options, from what Hydra has written into the run's folder."""
     folder, command, choices = output_dir / ".hydra", [], {}
     with suppress(OSError, ValueError, yaml.YAMLError):
-        read = yaml.safe_load((folder / "overrides.yaml").read_text())
+        read = yaml.safe_load(read_own(folder / "overrides.yaml"))
         command = (
             [without_place(item) for item in read if isinstance(item, str)] if isinstance(read, list) else []
         )
-        settings = yaml.safe_load((folder / "hydra.yaml").read_text())
+        settings = yaml.safe_load(read_own(folder / "hydra.yaml"))
         chosen = settings["hydra"]["runtime"]["choices"] if isinstance(settings, dict) else {}
         listed = {name: ", ".join(map(str, o)) if isinstance(o, list) else o for name, o in chosen.items()}
         choices = {

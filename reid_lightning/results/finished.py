@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning import __version__
-from reid_lightning.files import atomic_path
+from reid_lightning.files import atomic_path, read_own
 
 MARK = "run.json"
 
@@ -24,6 +24,6 @@ def is_finished(folder: Path) -> bool:
     Runs of earlier versions have no mark; one that has numbers and the page, which was written last, is finished.
     """
     try:
-        return bool(json.loads((folder / MARK).read_text())["finished"])
-    except (OSError, ValueError, TypeError, KeyError):
+        return bool(json.loads(read_own(folder / MARK))["finished"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return (folder / "metrics.json").is_file() and (folder / "report.html").is_file()

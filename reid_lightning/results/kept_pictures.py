@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from reid_lightning.files import atomic_path
+from reid_lightning.files import atomic_path, read_own
 from reid_lightning.reporting.page import Picture
 
 
@@ -27,8 +27,8 @@ def kept_pictures(folder: Path, name: str) -> list[Picture]:
                 str(kept["caption"]),
                 float(kept["width"]),
             )
-            for kept in json.loads((folder / name).read_text(encoding="utf-8"))
+            for kept in json.loads(read_own(folder / name))
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
     return [picture for picture in pictures if picture.path.is_file()]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reid_lightning.errors import InputError
+from reid_lightning.files import read_own
 
 METRICS = "metrics.json"
 
@@ -76,7 +77,7 @@ class RunResult:
         """
         file = folder / METRICS
         try:
-            content = json.loads(file.read_bytes())
+            content = json.loads(read_own(file))
             known = {name: content[name] for name in ("score", "validation", "test", "protocol", "cost")}
             optional = {
                 name: content[name]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from reid_lightning.files import read_own
 from reid_lightning.results.card_facts import FACTS, read_facts
 
 SHOWN = 4
@@ -45,7 +46,7 @@ def _facts(job: Path) -> dict[str, str]:
     """Return the versions, commit and machine of a job, empty where they are not known."""
     identity: Any = {}
     with suppress(OSError, ValueError, RecursionError):
-        identity = json.loads((job / "identity.json").read_text())
+        identity = json.loads(read_own(job / "identity.json"))
     identity = identity if isinstance(identity, dict) else {}
     found = {key: str(identity.get(key) or "") for key in ("commit", "machine")}
     versions = read_facts(job / "checkpoints" / FACTS).versions

@@ -24,7 +24,7 @@ from reid_lightning.config.resolve import plain
 from reid_lightning.distributed.ddp_launcher import is_first_process
 from reid_lightning.experiments.run_folder import LOCK
 from reid_lightning.experiments.source_tables import TABLES
-from reid_lightning.files import atomic_path, file_lock
+from reid_lightning.files import atomic_path, file_lock, read_own
 from reid_lightning.results.finished import is_finished, mark
 from reid_lightning.results.page_header import commit, machine
 from reid_lightning.sweeps.fingerprint import JobFingerprint, fingerprint
@@ -80,7 +80,7 @@ def _state(folder: Path, job: JobFingerprint) -> dict[str, bool]:
 def _content(file: Path) -> dict[str, Any]:
     """Return what a JSON file holds, nothing where it is missing or broken."""
     try:
-        return dict(json.loads(file.read_text()))
+        return dict(json.loads(read_own(file)))
     except (OSError, ValueError, TypeError):
         return {}
 

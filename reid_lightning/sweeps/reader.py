@@ -12,7 +12,7 @@ import yaml
 
 from reid_lightning.config.schema import changes_result, repetitions
 from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path
+from reid_lightning.files import atomic_path, read_own
 from reid_lightning.sweeps.fingerprint import settings
 
 log = logging.getLogger("reid_lightning")
@@ -144,7 +144,7 @@ def _mapping(file: Path) -> dict[str, Any]:
 def _read(file: Path, otherwise: Any) -> Any:
     """Return what a YAML or JSON file holds; something else where it is missing, broken or endless."""
     try:
-        text = file.read_text()
+        text = read_own(file).decode()
         content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return otherwise
