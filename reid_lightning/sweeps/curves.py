@@ -1,5 +1,6 @@
 """Curves of a sweep's jobs: validation over epochs, and how often a match is among the first k."""
 
+import io
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from reid_lightning.files import read_own
 from reid_lightning.reporting.sweep_charts import Curve
 from reid_lightning.sweeps.leaderboard import LOGGED
 
@@ -57,6 +59,6 @@ def matching_curves(folder: Path, jobs: pd.DataFrame, part: str, options: Collec
 def _columns(file: Path, names: Sequence[str]) -> pd.DataFrame:
     """Return the rows of a table that have numbers in some columns; none where the table or a column is missing."""
     with suppress(OSError, ValueError):
-        table = pd.read_csv(file, usecols=list(names))
+        table = pd.read_csv(io.BytesIO(read_own(file)), usecols=list(names))
         return table.apply(pd.to_numeric, errors="coerce").dropna()
     return pd.DataFrame(columns=list(names))

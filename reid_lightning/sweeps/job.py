@@ -71,18 +71,10 @@ def run_in_sweep(config: Any) -> float | None:
 
 def _state(folder: Path, job: JobFingerprint) -> dict[str, bool]:
     """Return whether a folder is known as this job's, and whether the job is finished."""
-    content = _content(folder / IDENTITY)
+    content = read_mapping(folder / IDENTITY)
     known = content.get("identity") == job.name
-    finished = known and is_finished(folder) and "score" in _content(folder / "metrics.json")
+    finished = known and is_finished(folder) and "score" in read_mapping(folder / "metrics.json")
     return {"known": known, "finished": finished}
-
-
-def _content(file: Path) -> dict[str, Any]:
-    """Return what a JSON file holds, nothing where it is missing or broken."""
-    try:
-        return dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def _write_identity(folder: Path, job: JobFingerprint, swept: Sequence[str], device: torch.device) -> None:

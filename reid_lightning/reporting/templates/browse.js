@@ -1,12 +1,11 @@
 "use strict";
 
 /* Shows the queries of `window.REID` (see data.js): one run, or several side by side. */
-function browse(folder) {
+function browse(folder, mark) {
   const data = window.REID;
-  if (!data) {
-    document.querySelector("#how").textContent = "The file " + folder + "/data.js is missing: it belongs beside this page.";
-    return;
-  }
+  const refuse = (said) => { document.querySelector("#how").textContent = said; document.querySelector("#how").className = "worse"; };
+  if (!data) return refuse("The file " + folder + "/data.js is missing: it belongs beside this page.");
+  if (data.mark !== mark) return refuse("The folder " + folder + " and this page were not written together, because the writing was cut off or files were copied one by one: write the page again.");
   const images = data.images, runs = data.runs, first = runs[0], several = runs.length > 1;
   const find = (name) => document.querySelector(name);
   const FIRST = 8, STEP = 20, SHOWN = 13;

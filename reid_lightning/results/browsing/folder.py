@@ -1,17 +1,12 @@
 """The folder beside a run's page: the data, small images, and maps of where the network looks."""
 
 import logging
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
 
-from reid_lightning.files import writing
 from reid_lightning.reporting.embedding_map import FEWEST, choose_points, tsne
 from reid_lightning.reporting.pictures import read_pictures
 from reid_lightning.reporting.thumbnails import HEIGHT, write_thumbnail, write_thumbnails
@@ -30,44 +25,31 @@ LAID_OUT, NAMED = 600, 12
 """Images of the embedding map, and people that it names."""
 
 
-@contextmanager
-def replaced(folder: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which takes the place of `folder` when it is whole."""
-    part = folder.with_name(f".{folder.name}.{uuid4().hex}.part")
-    with writing(part):
-        part.mkdir(parents=True)
-    try:
-        yield part
-        with writing(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def write_folder(content: Content, lists: Lists, run: Run, folder: Path) -> None:
-    """Write `data.js`, `images/` and `maps/`, whole or not at all.
+def write_folder(content: Content, lists: Lists, run: Run, part: Path) -> str:
+    """Write `data.js`, `images/` and `maps/`.
 
     Args:
         content: What the script reads; maps and the embedding map are added to it.
         lists: Ranked lists.
         run: After its last evaluation.
-        folder: Beside the page.
+        part: An empty folder, which takes the place of the earlier one beside the page when all is written.
+
+    Returns:
+        What the page knows the folder by, as of `write_data`.
     """
     assert run.rows is not None
     data: dict[str, Any] = dict(content.data)
     paths = run.datamodule.table["path"].to_numpy()[content.images].tolist()
-    with replaced(folder) as part:
-        (part / "images").mkdir()
-        (part / "maps").mkdir()
-        files = [part / "images" / f"{place}.jpg" for place in range(len(paths))]
-        if unreadable := write_thumbnails(paths, files):
-            log.warning("Unreadable images shown as grey tiles on the page: %d", unreadable)
-        if has_maps(run.network):
-            data["maps"] = _write_maps(data, content, lists, run, part / "maps")
-        if (points := _embedding(data, content, run.rows, run.protocol.distance == "cosine")) is not None:
-            data["points"] = points
-        write_data(data, part)
+    (part / "images").mkdir()
+    (part / "maps").mkdir()
+    files = [part / "images" / f"{place}.jpg" for place in range(len(paths))]
+    if unreadable := write_thumbnails(paths, files):
+        log.warning("Unreadable images shown as grey tiles on the page: %d", unreadable)
+    if has_maps(run.network):
+        data["maps"] = _write_maps(data, content, lists, run, part / "maps")
+    if (points := _embedding(data, content, run.rows, run.protocol.distance == "cosine")) is not None:
+        data["points"] = points
+    return write_data(data, part)
 
 
 def _write_maps(
