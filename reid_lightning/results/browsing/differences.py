@@ -40,6 +40,8 @@ def differences(first: Path, second: Path) -> Differences:
     configs = [read_mapping(folder / "config.yaml") for folder in (first, second)]
     counts = [_counts(folder) for folder in (first, second)]
     rows = [row for row in _differing(*configs) if changes_result(row[0])] if all(configs) else []
+    seeds = {row[1:] for row in rows if row[0] in repetitions()}
+    rows = [row for row in rows if row[0] in repetitions() or not (row[0].endswith("seed") and row[1:] in seeds)]
     rows += [(key, *values) for key in counts[0] if "" not in (values := (counts[0][key], counts[1][key])) and values[0] != values[1]]
     rows.sort(key=lambda row: (_place(row[0]), row[0]))
     return Differences(_sentence(rows, all(configs)), [_short(row) for row in rows[:SHOWN]], max(0, len(rows) - SHOWN))

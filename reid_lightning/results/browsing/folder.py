@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from reid_lightning.errors import InputError
 from reid_lightning.reporting.embedding_map import FEWEST, choose_points, tsne
 from reid_lightning.reporting.pictures import read_pictures
 from reid_lightning.reporting.thumbnails import HEIGHT, write_thumbnail, write_thumbnails
-from reid_lightning.results.browsing.attention import attention_maps, has_maps, overlay
+from reid_lightning.results.browsing.attention import Looking, attention_maps, looking, overlay
 from reid_lightning.results.browsing.content import Content, write_data
 from reid_lightning.results.browsing.lists import Lists
 from reid_lightning.retrieval.evaluation import EvaluationRows
@@ -45,15 +46,29 @@ def write_folder(content: Content, lists: Lists, run: Run, part: Path) -> str:
     files = [part / "images" / f"{place}.jpg" for place in range(len(paths))]
     if unreadable := write_thumbnails(paths, files):
         log.warning("Unreadable images shown as grey tiles on the page: %d", unreadable)
-    if has_maps(run.network):
-        data["maps"] = _write_maps(data, content, lists, run, part / "maps")
+    data |= _maps(data, content, lists, run, part / "maps")
     if (points := _embedding(data, content, run.rows, run.protocol.distance == "cosine")) is not None:
         data["points"] = points
     return write_data(data, part)
 
 
+def _maps(data: dict[str, Any], content: Content, lists: Lists, run: Run, folder: Path) -> dict[str, Any]:
+    """Write maps, and return what the page says of them: by which method they are made, or why there are none."""
+    looked = looking(run.network, run.protocol)
+    if isinstance(looked, str):
+        return {"no_maps": looked}
+    try:
+        return {"maps": _write_maps(looked, data, content, lists, run, folder), "maps_by": looked.method}
+    except InputError:
+        raise
+    except Exception as error:  # of a network that hooks cannot follow
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        log.warning("the page has no maps of where the network looks (%s); all else is on it", said)
+        return {"no_maps": f"They could not be computed for this network ({type(error).__name__})."}
+
+
 def _write_maps(
-    data: dict[str, Any], content: Content, lists: Lists, run: Run, folder: Path
+    looked: Looking, data: dict[str, Any], content: Content, lists: Lists, run: Run, folder: Path
 ) -> dict[str, list[list[Any]]]:
     """Write maps of chosen queries with their first right and their first wrong image.
 
@@ -85,6 +100,7 @@ def _write_maps(
         else torch.zeros(0).long()
     )
     maps = attention_maps(
+        looked,
         run.network,
         run.datamodule,
         run.protocol,
