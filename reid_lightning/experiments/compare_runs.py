@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from reid_lightning.errors import InputError, printable
+from reid_lightning.errors import printable
 from reid_lightning.experiments.finished_run import require_two
 from reid_lightning.experiments.report_run import report_run
 from reid_lightning.files import file_lock, read_own, require_writable
@@ -60,7 +60,10 @@ def compare_runs(first: str | Path, second: str | Path, output: str | Path = "co
         own["runs"][0]["name"] = name
     data, origin = joined(*pages)
     found = compared(data)
-    with file_lock(output / LOCK, f"another process writes {output}: waiting for it"), replaced(output / FOLDER) as part:
+    with (
+        file_lock(output / LOCK, f"another process writes {output}: waiting for it"),
+        replaced(output / FOLDER) as part,
+    ):
         _copy_images(folders, origin, part / "images")
         mark = write_data(data, part)
         page = write_page(
@@ -94,7 +97,7 @@ def names_of(folders: list[Path]) -> tuple[list[str], list[str]]:
     if names[0] == names[1]:
         names = [f"{place.parent.name}/{place.name}" for place in places]
     names = [printable(name) for name in names]
-    alike = names[0] == names[1] or len(set(place.name for place in places)) == 1
+    alike = names[0] == names[1] or len({place.name for place in places}) == 1
     return names, ["A", "B"] if alike or max(map(len, names)) > LONGEST_NAME else names
 
 

@@ -106,7 +106,8 @@ def write_facts(facts: CardFacts, folder: Path) -> None:
 
 def read_facts(file: Path) -> CardFacts:
     """Return the facts of a file; empty ones where it is missing, too large or damaged."""
-    return CardFacts.from_dict(read_plain(file))
+    content = read_mapping(file)
+    return CardFacts.from_dict(content) if content else CardFacts()
 
 
 def facts_beside(checkpoint: Path, entry: Mapping[str, Any]) -> CardFacts:

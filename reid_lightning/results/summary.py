@@ -114,7 +114,9 @@ def _check(content: Mapping[str, Any]) -> None:
     for values in (content["validation"], content["test"], cost["seconds"], content.get("people", {})):
         _require(isinstance(values, dict) and all(map(_is_number, values.values())))
     _require(isinstance(content.get("data", {}), dict) and _is_number(cost["parameters"]))
-    _require(all(_is_number(value) for name, value in cost.items() if name != "seconds" and value is not None))
+    _require(
+        all(_is_number(value) for name, value in cost.items() if name != "seconds" and value is not None)
+    )
     for pair in content.get("intervals", {}).values():
         _require(isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)))
 

@@ -20,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from reid_lightning import __version__
 from reid_lightning.config.choices import swept_keys
+from reid_lightning.config.plain_file import read_mapping
 from reid_lightning.config.resolve import plain
 from reid_lightning.distributed.ddp_launcher import is_first_process
 from reid_lightning.experiments.run_folder import LOCK
@@ -56,7 +57,7 @@ def run_in_sweep(config: Any) -> float | None:
         state = _state(folder, job)
         if state["finished"]:
             log.info("%s: finished already, its result is taken", folder)
-            return _content(folder / "metrics.json")["score"]
+            return read_mapping(folder / "metrics.json")["score"]
         mark(folder, finished=False)  # before the folder becomes this job's
         settled = plain(config)
         if is_first_process():

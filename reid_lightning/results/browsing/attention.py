@@ -43,10 +43,16 @@ def looking(network: ReIDNetwork, protocol: EvaluationProtocol) -> Looking | str
     parts = network.parts
     if network.descriptor is not None and protocol.feature == network.descriptor.gives:
         return "Its vectors come from several depths, and not from one feature map."
+    if getattr(parts, "reads_token", False) and protocol.feature == parts.gives:  # type: ignore[union-attr]
+        return "Its vectors join the class tokens of groups of patches, each of a block of its own."
     if any(getattr(part, "reads_token", False) for part in (network.pooling, parts)):
-        if len(backbone.depths) < 2:
-            return "Its vectors come from a class token, and the backbone does not name the block before the last one."
-        return Looking(BY_PLACE, backbone.depths[-2], backbone.as_map)
+        # What enters the normalization will not do: scaling a token changes nothing there, so that the sum is 0.
+        norm = getattr(backbone.depths[-1], "norm1", None) if backbone.depths else None
+        if not isinstance(norm, nn.Module):
+            return (
+                "Its vectors come from a class token, and its last block does not begin with a normalization."
+            )
+        return Looking(BY_PLACE, norm, backbone.as_map)
     by_parts = parts is not None and (network.pooling is None or protocol.feature == parts.gives)
     return Looking(BY_PLACE if by_parts else GRAD_CAM, backbone, nn.Identity())
 
@@ -89,7 +95,9 @@ def attention_maps(
     network.eval()
     maps = []
     try:
-        seen = (LayerGradCam if looked.method == GRAD_CAM else LayerGradientXActivation)(similarity, looked.layer)
+        seen = (LayerGradCam if looked.method == GRAD_CAM else LayerGradientXActivation)(
+            similarity, looked.layer
+        )
         for start in range(0, len(images), BATCH):
             rows = list(images[start : start + BATCH])
             batch = datamodule.images_of(rows).to(device).float().div(255)

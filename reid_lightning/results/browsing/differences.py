@@ -39,18 +39,30 @@ def differences(first: Path, second: Path) -> Differences:
     """
     configs = [read_mapping(folder / "config.yaml") for folder in (first, second)]
     counts = [_counts(folder) for folder in (first, second)]
-    rows = [row for row in _differing(*configs) if changes_result(row[0])] if all(configs) else []
+    rows = (
+        [row for row in _differing(configs[0], configs[1]) if changes_result(row[0])] if all(configs) else []
+    )
     seeds = {row[1:] for row in rows if row[0] in repetitions()}
-    rows = [row for row in rows if row[0] in repetitions() or not (row[0].endswith("seed") and row[1:] in seeds)]
-    rows += [(key, *values) for key in counts[0] if "" not in (values := (counts[0][key], counts[1][key])) and values[0] != values[1]]
+    rows = [
+        row for row in rows if row[0] in repetitions() or not (row[0].endswith("seed") and row[1:] in seeds)
+    ]
+    rows += [
+        (key, *values)
+        for key in counts[0]
+        if "" not in (values := (counts[0][key], counts[1][key])) and values[0] != values[1]
+    ]
     rows.sort(key=lambda row: (_place(row[0]), row[0]))
-    return Differences(_sentence(rows, all(configs)), [_short(row) for row in rows[:SHOWN]], max(0, len(rows) - SHOWN))
+    return Differences(
+        _sentence(rows, all(configs)), [_short(row) for row in rows[:SHOWN]], max(0, len(rows) - SHOWN)
+    )
 
 
 def _counts(folder: Path) -> dict[str, str]:
     """Return how many images a run had, which people it counted and by which version, as far as known."""
     numbers = read_mapping(folder / METRICS)
-    data, people = (found if isinstance(found := numbers.get(name), dict) else {} for name in ("data", "people"))
+    data, people = (
+        found if isinstance(found := numbers.get(name), dict) else {} for name in ("data", "people")
+    )
     return {
         "data: images": str(data.get("images", "")),
         "data: people in training": str(people.get("train", "")),
@@ -59,7 +71,9 @@ def _counts(folder: Path) -> dict[str, str]:
     }
 
 
-def _differing(first: Mapping[str, Any], second: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str, str]]:
+def _differing(
+    first: Mapping[str, Any], second: Mapping[str, Any], above: str = ""
+) -> Iterator[tuple[str, str, str]]:
     """Yield key and both values wherever two trees of settings differ, a changed option as a whole.
 
     Examples:
@@ -71,10 +85,14 @@ def _differing(first: Mapping[str, Any], second: Mapping[str, Any], above: str =
     first, second = ({str(k): v for k, v in side.items() if v is not None} for side in (first, second))
     targets = first.get("_target_"), second.get("_target_")
     if targets[0] != targets[1]:
-        yield above or "_target_", *(_target(one) for one in targets)
+        yield above or "_target_", _target(targets[0]), _target(targets[1])
         return
     own = [[key for key in a if key not in b] for a, b in ((first, second), (second, first))]
-    if above and any(isinstance(side[key], Mapping) for side, keys in zip((first, second), own, strict=True) for key in keys):
+    if above and any(
+        isinstance(side[key], Mapping)
+        for side, keys in zip((first, second), own, strict=True)
+        for key in keys
+    ):
         yield above, ", ".join(own[0]), ", ".join(own[1])
         own = [[], []]
     for key in sorted({*first, *second}):
@@ -105,7 +123,9 @@ def _is_of(key: str, name: str) -> bool:
 
 
 def _short(row: tuple[str, str, str]) -> tuple[str, str, str]:
-    key, first, second = (text if len(text := printable(one)) <= LONGEST else f"{text[:LONGEST]} ..." for one in row)
+    key, first, second = (
+        text if len(text := printable(one)) <= LONGEST else f"{text[:LONGEST]} ..." for one in row
+    )
     return key, first, second
 
 
@@ -118,7 +138,9 @@ def _sentence(rows: list[tuple[str, str, str]], known: bool) -> str:
         return "Only the seed differs: what stands here is how much two trainings of one setting differ by chance."
     named = [name for name in FIRST if any(_is_of(key, name) for key, _, _ in rows)]
     others = sum(_place(key) == len(FIRST) for key, _, _ in rows)
-    listed = [f"the {name}" for name in named] + ([f"{others} other {'setting' if others == 1 else 'settings'}"] if others else [])
+    listed = [f"the {name}" for name in named] + (
+        [f"{others} other {'setting' if others == 1 else 'settings'}"] if others else []
+    )
     said = listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"
     if len(rows) == 1:
         return f"The runs differ in {said if named else rows[0][0]} alone."

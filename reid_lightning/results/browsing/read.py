@@ -21,17 +21,20 @@ def read_data(folder: Path) -> dict[str, Any]:
         InputError: The file is missing, is not one of ours, or was written by another version.
     """
     file = folder / DATA
-    again = f"write the page again with `reid report run {folder.parent}`."
     try:
         text = read_own(file, MOST_BYTES).decode("ascii")
     except (OSError, ValueError):
-        raise InputError(f"{file} cannot be read: {again}") from None
+        raise InputError(
+            f"{file} cannot be read: write the page again with `reid report run {folder.parent}`."
+        ) from None
     try:
         data = json.loads(text.removeprefix(BEGIN).removesuffix(END), parse_constant=_refuse)
         _require(text.startswith(BEGIN) and data["version"] == VERSION)
         _check(data)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError, OverflowError):
-        raise InputError(f"{file} is not the data of a page of this version: {again}") from None
+        raise InputError(
+            f"{file} is not the data of a page of this version: write it again with `reid report run {folder.parent}`."
+        ) from None
     return {name: value for name, value in data.items() if name != "mark"}
 
 
@@ -74,7 +77,9 @@ def _check_run(run: Any, queries: int, images: int, cameras: int, known: bool) -
     _every(_is_number, *run["distances"])
     _require(all(len(line) == len(gaps) for line, gaps in zip(run["lists"], run["distances"], strict=True)))
     for line in run["rest"]:
-        _require(all(_whole(rank, 1, 10**12) and is_image(image) and _is_number(gap) for rank, image, gap in line))
+        _require(
+            all(_whole(rank, 1, 10**12) and is_image(image) and _is_number(gap) for rank, image, gap in line)
+        )
     if known:
         _require(all(len(run[name]) == queries for name in ("ap", "first", "matches", "kinds")))
         _every(_is_optional, run["ap"], run["first"])

@@ -95,7 +95,9 @@ def read_history(folder: Path) -> pd.DataFrame | None:
     file = folder / "metrics.csv"
     try:
         history = pd.read_csv(io.BytesIO(read_own(file)))
-        return history[["step", "epoch", *history.columns.difference(["step", "epoch"], sort=False)]].astype(float)
+        return history[["step", "epoch", *history.columns.difference(["step", "epoch"], sort=False)]].astype(
+            float
+        )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError) as error:
