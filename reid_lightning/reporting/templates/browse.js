@@ -102,7 +102,7 @@ function browse(folder, mark) {
     return column < 0 ? null : run.pairs[number][column];
   }
 
-  let numbers = [], drawn = 0;
+  let numbers = [], drawn = 0, listed = null;
 
   function select() {
     const kind = find("#kind").value, asked = find("#query-camera").value, among = find("#match-camera").value;
@@ -126,6 +126,7 @@ function browse(folder, mark) {
     const key = new Map(numbers.map((number) => [number, keys[sort](number)]));
     numbers.sort((a, b) => key.get(a) - key.get(b) || a - b);
     drawn = 0;
+    listed = String(chosen());
     find("#list").replaceChildren();
     find("#shown").textContent = numbers.length.toLocaleString("en") + " of " + everyNumber.length.toLocaleString("en") + " queries" + mean();
     more();
@@ -286,12 +287,17 @@ function browse(folder, mark) {
   const CONTROLS = { sort: "#sort", error: "#kind", camera: "#query-camera", match: "#match-camera", attribute: "#attribute", words: "#words" };
   const asked = () => new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
 
-  function address() {
+  function chosen() {
     const said = new URLSearchParams();
     for (const [name, control] of Object.entries(CONTROLS)) {
       const node = find(control), word = node.selectedOptions ? (node.selectedOptions[0] || { dataset: {} }).dataset.word : node.value;
       if (word && !(name === "sort" && word === FIRST_ORDER)) said.set(name, word);
     }
+    return said;
+  }
+
+  function address() {
+    const said = chosen();
     if (current !== null) said.set("q", current);
     return String(said) ? "#" + said : location.pathname + location.search;
   }
@@ -309,7 +315,7 @@ function browse(folder, mark) {
       if (!node.options) node.value = word;
       else node.value = ([...node.options].find((one) => one.dataset.word === word) || { value: name === "sort" ? FIRST_ORDER : "" }).value;
     }
-    select();
+    if (String(chosen()) !== listed) select();  // otherwise the list keeps its place, and the focus too
     const number = /^\d+$/.test(said.get("q") || "") ? Number(said.get("q")) : -1;
     if (number >= 0 && number < data.queries.length) show(number, null, "keep");
     else if (detail.open) detail.close();
