@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from reid_lightning.errors import InputError
 from reid_lightning.files import beside, remove_leftovers, writing
 
 _HERE = -100  # AT_FDCWD: paths are those of the process
@@ -17,7 +18,7 @@ _CANNOT = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def replaced(folder: Path) -> Iterator[Path]:
+def replaced(folder: Path, own: str) -> Iterator[Path]:
     """Yield a folder to fill, which takes the place of `folder` when it is whole.
 
     The two change places in one step of the file system, so that a kill at any moment leaves the old folder or the new one.
@@ -26,20 +27,23 @@ def replaced(folder: Path) -> Iterator[Path]:
 
     Args:
         folder: A folder, or nothing; a link is replaced, and what it leads to is left alone.
+        own: File that every such folder holds, by which it is known as one of ours.
 
     Raises:
-        InputError: The folder cannot be written, also by what the block writes.
+        InputError: The folder cannot be written, also by what the block writes; or the one that is there holds something
+            else, which would be lost.
 
     Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp()) / "report"
         >>> for text in ("old", "new"):
-        ...     with replaced(folder) as part:
+        ...     with replaced(folder, "page") as part:
         ...         _ = (part / "page").write_text(text)
         >>> (folder / "page").read_text(), [file.name for file in folder.parent.iterdir()]
         ('new', ['report'])
     """
     folder = Path(os.path.abspath(folder))
+    require_own(folder, own)
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
@@ -50,6 +54,22 @@ def replaced(folder: Path) -> Iterator[Path]:
             _put(part, folder)
         finally:
             _remove(part)
+
+
+def require_own(folder: Path, own: str) -> None:
+    """Refuse a folder that is not empty and none of ours, because writing it again would remove what it holds.
+
+    Args:
+        folder: It need not be there.
+        own: File that every folder of ours holds.
+
+    Raises:
+        InputError: It holds other files.
+    """
+    if folder.is_dir() and not folder.is_symlink() and not (folder / own).is_file() and any(folder.iterdir()):
+        raise InputError(
+            f"{folder} holds other files than a page, which would be lost: move it, or choose another folder for the page."
+        )
 
 
 def _put(part: Path, folder: Path) -> None:

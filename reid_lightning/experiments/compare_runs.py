@@ -12,7 +12,7 @@ from reid_lightning.errors import printable
 from reid_lightning.experiments.finished_run import require_two
 from reid_lightning.experiments.report_run import report_run
 from reid_lightning.files import file_lock, read_own, require_writable
-from reid_lightning.folders import replaced
+from reid_lightning.folders import replaced, require_own
 from reid_lightning.reporting.charts import Line, line_chart
 from reid_lightning.reporting.render import write_page
 from reid_lightning.reporting.terminal import say
@@ -50,6 +50,7 @@ def compare_runs(first: str | Path, second: str | Path, output: str | Path = "co
     folders, output = [Path(first), Path(second)], Path(output)
     require_two(folders, output)
     require_writable(output)
+    require_own(output / FOLDER, DATA)
     for folder in folders:
         if not (folder / FOLDER / DATA).is_file():
             say(f"{folder}: its page has no queries yet, so it is written again")
@@ -62,7 +63,7 @@ def compare_runs(first: str | Path, second: str | Path, output: str | Path = "co
     found = compared(data)
     with (
         file_lock(output / LOCK, f"another process writes {output}: waiting for it"),
-        replaced(output / FOLDER) as part,
+        replaced(output / FOLDER, DATA) as part,
     ):
         _copy_images(folders, origin, part / "images")
         mark = write_data(data, part)

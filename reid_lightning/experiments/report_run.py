@@ -13,7 +13,10 @@ from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.finished_run import CARD, PLACES, require_run, without_checkpoint
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.experiments.run_folder import alone_in
+from reid_lightning.folders import require_own
 from reid_lightning.reporting.terminal import say
+from reid_lightning.results.browsing.content import DATA
+from reid_lightning.results.browsing.folder import FOLDER
 from reid_lightning.results.card_facts import read_facts
 from reid_lightning.results.run_result import measured_by, run_of, write_page_of
 from reid_lightning.results.summary import Stopwatch
@@ -43,6 +46,7 @@ def report_run(folder: str | Path, overrides: Sequence[str] = (), trust: Sequenc
     quiet()
     folder = Path(folder)
     result = require_run(folder)
+    require_own(folder / FOLDER, DATA)
     checkpoint = checkpoint_of(folder)
     module, config = load_module(checkpoint, overrides, trust)
     config |= {"output_dir": str(folder), "page": "full"}

@@ -16,6 +16,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.reporting.figures import cmc_curve, learning_curves
 from reid_lightning.reporting.page import Picture, write_report
 from reid_lightning.reporting.ranked_lists import RankedImage, RankedList, choose_queries, ranked_lists
+from reid_lightning.results.browsing.content import DATA
 from reid_lightning.results.browsing.page import FOLDER, browse
 from reid_lightning.results.browsing.sections import Sections, history_of, read_history
 from reid_lightning.results.page_header import header_of, links_of
@@ -170,7 +171,7 @@ def write_page(
             brief="" if full else how,
             links=links_of(run.output_dir),
         )
-    if not mark:
+    if not mark and (folder / DATA).is_file():
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier evaluation
     return path
 

@@ -145,7 +145,9 @@ def test_filters_stand_in_the_address(runs, browser, page):
     assert all_shown(again) == wanted
     page.page.click("button[type=reset]")
     page.page.wait_for_function("!location.hash")
-    again.page.goto(page.page.url + "#camera=99&error=zz&sort=x&q=100000&words=")  # of another run, or by hand
+    again.page.goto(
+        page.page.url + "#camera=99&error=zz&sort=x&q=100000&words="
+    )  # of another run, or by hand
     again.page.reload()
     assert all_shown(again) == all_shown(page)
     assert again.complaints == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from reid_lightning.folders import replaced
-from reid_lightning.results.browsing.content import content_of
+from reid_lightning.results.browsing.content import DATA, content_of
 from reid_lightning.results.browsing.folder import FOLDER, write_folder
 from reid_lightning.results.browsing.lists import ranked_lists_of
 from reid_lightning.results.browsing.sections import Sections, history_of, sections_of
@@ -58,7 +58,7 @@ def browse(
             content = content_of(lists, run.ranking, pairs, table, schema, name, protocol)
             sections = sections_of(run, lists, pairs)
             with ExitStack() as written:
-                mark = write_folder(content, lists, run, written.enter_context(replaced(folder)))
+                mark = write_folder(content, lists, run, written.enter_context(replaced(folder, DATA)))
                 page.push(written.pop_all())
             return sections, mark
     except Exception as error:
