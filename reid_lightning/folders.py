@@ -52,6 +52,8 @@ def replaced(folder: Path, own: str) -> Iterator[Path]:
             part.mkdir()
             yield part
             _put(part, folder)
+        except InputError as error:
+            raise InputError(str(error).replace(str(part), str(folder))) from error
         finally:
             _remove(part)
 

@@ -10,6 +10,7 @@ import pytest
 
 from reid_lightning import folders
 from reid_lightning.errors import InputError
+from reid_lightning.files import writing
 from reid_lightning.folders import replaced
 
 
@@ -99,8 +100,16 @@ def test_a_full_disk_leaves_the_old_folder(tmp_path):
             (part / "0").write_text("new")
             raise OSError(errno.ENOSPC, "No space left on device")
 
+    def fill_deeper():
+        with replaced(tmp_path / "report", "0") as part, writing(part / "0"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
     with pytest.raises(InputError, match=r"disk of .* is full"):
         fill()
+    with pytest.raises(
+        InputError, match=r"/report/0 cannot be written because the disk of \S*/report is full"
+    ):
+        fill_deeper()
     assert content(tmp_path / "report") == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["report"]
 

@@ -19,7 +19,8 @@ from reid_lightning.results.browsing.content import DATA
 from reid_lightning.results.browsing.folder import FOLDER
 from reid_lightning.results.card_facts import read_facts
 from reid_lightning.results.run_result import measured_by, run_of, write_page_of
-from reid_lightning.results.summary import Stopwatch
+from reid_lightning.results.summary import METRICS, RunResult, Stopwatch
+from reid_lightning.systems.task import Report
 
 log = logging.getLogger("reid_lightning")
 
@@ -68,7 +69,9 @@ def report_run(folder: str | Path, overrides: Sequence[str] = (), trust: Sequenc
         if run.ranking is not None:
             numbers = run.ranking.summary(run.protocol.ranks)
             _check_numbers(folder, numbers, result.test if datamodule.has_test else result.validation)
-        write_page_of(result, run, measured_by(run, module), list(config.get("loss") or {}), [], again=True)
+        reports = measured_by(run, module)
+        _check_reports(folder, result, reports)
+        write_page_of(result, run, reports, list(config.get("loss") or {}), [], again=True)
     page = folder / "report.html"
     say(f"report: {page}")
     return page
@@ -85,6 +88,22 @@ def checkpoint_of(folder: Path) -> Path:
         if facts.finished and (file := folder / place / Path(facts.checkpoint).name).is_file():
             return file
     raise InputError(without_checkpoint(folder))
+
+
+def _check_reports(folder: Path, result: RunResult, reports: Sequence[Report]) -> None:
+    """Refuse numbers of tasks and reports that these have not written.
+
+    Raises:
+        InputError: Something is missing or no number.
+    """
+    for report in reports:
+        try:
+            report.line(result.reports.get(report.name, {}))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"{folder / METRICS} does not hold the numbers of {report.name} ({type(error).__name__}): name the folder of "
+                "a finished run."
+            ) from error
 
 
 def _check_numbers(folder: Path, now: dict[str, float], then: dict[str, float]) -> None:

@@ -1,6 +1,7 @@
 """The numbers of a run."""
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -113,6 +114,8 @@ def _check(content: Mapping[str, Any]) -> None:
     _require(epoch is None or isinstance(epoch, int))
     for values in (content["validation"], content["test"], cost["seconds"], content.get("people", {})):
         _require(isinstance(values, dict) and all(map(_is_number, values.values())))
+    for values in (content["validation"], content["test"]):
+        _require(all(math.isfinite(value) for name, value in values.items() if name.startswith("queries")))
     _require(isinstance(content.get("data", {}), dict) and _is_number(cost["parameters"]))
     _require(
         all(_is_number(value) for name, value in cost.items() if name != "seconds" and value is not None)

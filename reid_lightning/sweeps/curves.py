@@ -14,6 +14,7 @@ from reid_lightning.sweeps.leaderboard import LOGGED
 
 LENGTH = 20
 """Ranks of a cumulative matching characteristic."""
+LARGEST = 1e12  # of a number in a table
 CLOSE = 1e-6  # of a Rank-1 to the one that the job reports
 
 
@@ -60,5 +61,6 @@ def _columns(file: Path, names: Sequence[str]) -> pd.DataFrame:
     """Return the rows of a table that have numbers in some columns; none where the table or a column is missing."""
     with suppress(OSError, ValueError):
         table = pd.read_csv(io.BytesIO(read_own(file)), usecols=list(names))
-        return table.apply(pd.to_numeric, errors="coerce").dropna()
+        numbers = table.apply(pd.to_numeric, errors="coerce")
+        return numbers.where(numbers.abs() < LARGEST).dropna()
     return pd.DataFrame(columns=list(names))

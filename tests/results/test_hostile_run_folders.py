@@ -16,7 +16,7 @@ from reid_lightning.reporting.thumbnails import write_thumbnail
 from reid_lightning.results.browsing.content import write_data
 from reid_lightning.results.browsing.differences import differences
 from reid_lightning.results.browsing.read import read_data
-from reid_lightning.results.browsing.sections import history_of
+from reid_lightning.results.browsing.sections import history_of, read_history
 from reid_lightning.results.card_facts import CardFacts, of_hydra, read_facts
 from reid_lightning.results.finished import is_finished
 from reid_lightning.results.kept_pictures import kept_pictures
@@ -117,6 +117,8 @@ def test_a_file_without_an_end_is_not_read(tmp_path):
         {"test": {"mAP": None}},
         {"test": {"mAP": 10**400}},
         {"test": [0.4]},
+        {"test": {"queries": float("inf")}},
+        {"validation": {"queries_without_match": float("nan")}},
         {"score": "0.5"},
         {"protocol": ["cosine"]},
         {"cost": {"parameters": "many", "seconds": {}}},
@@ -292,3 +294,12 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 def test_damaged_logs_have_no_curves(tmp_path, text):
     (tmp_path / "metrics.csv").write_text(text)
     history_of(tmp_path)
+
+
+def test_logs_of_no_training_have_no_curves(tmp_path):
+    (tmp_path / "metrics.csv").write_text(
+        "step,epoch,train/loss\n-1,-1,1\ninf,0,1\n1e300,1e300,1\nnan,1,2\n3,0,5\n9,1,4\n"
+    )
+    history = read_history(tmp_path)
+    assert history["step"].tolist() == [3, 9]
+    assert history["train/loss"].tolist() == [5, 4]

@@ -26,6 +26,7 @@ from reid_lightning.systems.task import Run
 
 log = logging.getLogger("reid_lightning")
 
+LARGEST = 1e12  # of a step
 BINS = 60
 MOST_PAIRS = 5_000_000
 """Pairs whose distances a histogram counts; of more queries every n-th is taken."""
@@ -95,9 +96,9 @@ def read_history(folder: Path) -> pd.DataFrame | None:
     file = folder / "metrics.csv"
     try:
         history = pd.read_csv(io.BytesIO(read_own(file)))
-        return history[["step", "epoch", *history.columns.difference(["step", "epoch"], sort=False)]].astype(
-            float
-        )
+        history = history.astype(float)
+        placed = history[["step", "epoch"]]
+        return history[((placed >= 0) & (placed < LARGEST)).all(axis=1)]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError) as error:
