@@ -101,8 +101,8 @@ def _check_reports(folder: Path, result: RunResult, reports: Sequence[Report]) -
             report.line(result.reports.get(report.name, {}))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
-                f"{folder / METRICS} does not hold the numbers of {report.name} ({type(error).__name__}): name the folder of "
-                "a finished run."
+                f"{folder / METRICS} does not hold the numbers of {report.name} ({type(error).__name__}): name the folder "
+                "of a finished run."
             ) from error
 
 
