@@ -80,6 +80,8 @@ def _speak(app: FastAPI) -> None:
 
 def _sentence(error: Any) -> str:
     """Return what is wrong with a field in one sentence."""
+    if error["type"] == "json_invalid":
+        return "The body is not JSON."
     place = ".".join(str(part) for part in error["loc"][1:] if not str(part).startswith("Forget"))
     message = str(error["msg"])
     said = f"{place}: {message[:1].lower()}{message[1:]}" if place else message

@@ -63,7 +63,7 @@ class Settings:
         require_option(
             "--timeout", 0 < self.timeout <= 3600, "be a number of seconds up to 3600", self.timeout
         )
-        require_option("--wait", 0 <= self.wait_ms <= 1000, "lie between 0 and 1000", self.wait_ms)
+        require_option("--wait", 0 <= self.wait_ms <= 10_000, "lie between 0 and 10,000", self.wait_ms)
         if self.token is None and not is_loopback(self.host):
             raise InputError(
                 f"--host {self.host} lets other machines in, which needs a token: give --token-file FILE, or set "

@@ -55,7 +55,7 @@ def _size_of(data: bytes, name: str) -> tuple[int, int]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Problem(413, f"{name} has more pixels than this server takes: make it smaller.") from None
     except UnidentifiedImageError:
-        raise Problem(422, f"{name} is not a picture: send a file of {_kinds()}.") from None
+        raise Problem(422, f"{name} is not an image file that this server reads: send {_kinds()}.") from None
     except Exception as error:  # Pillow raises whatever the broken bytes lead to
         reason = " ".join(str(error).split()).rstrip(".")
         raise Problem(422, f"{name} is damaged ({reason}): choose another one.") from None

@@ -120,7 +120,7 @@
     const numbers = make("div", { className: "numbers", textContent: `distance ${hit.distance.toFixed(4)}` });
     item.append(numbers);
     if (hit.probability !== null) numbers.append(make("br"), `probability ${percent(hit.probability)}`);
-    if (hit.same) numbers.append(make("br"), make("span", { className: "sign", textContent: "✓ within the threshold" }));
+    if (hit.same) numbers.append(make("br"), make("span", { className: "sign", textContent: "✓ within threshold" }));
     const known = Object.entries(hit.known).filter(([name, value]) => value !== null && !["person_id", "added"].includes(name));
     const rest = known.map(([name, value]) => `${name.replace(/_id$/, "")} ${value}`).join(", ");
     if (rest) item.append(make("div", { className: "more", textContent: rest }));
@@ -175,6 +175,7 @@
     const of = `of ${found.images.toLocaleString("en")} images`;
     answer.append(make("p", { className: "said", textContent: found.found.length ? `The ${found.found.length} nearest ${of}.` : `No image ${of} fulfils the condition.` }));
     if (found.looks) answer.append(make("div", {}, make("span", { className: "note", textContent: "The picture, as the model sees it:" }), looks(found.looks)));
+    if (found.threshold !== null && found.found.length) answer.append(make("p", { className: "note", textContent: `Marked: within ${found.threshold.toFixed(4)}, which 1 % of pairs of two people come within. A match is a hint to look at, and no proof.` }));
     const items = found.found.map(card);
     answer.append(make("ol", { className: "hits" }, ...items));
     if (server && server.thumbnails) await thumbnails(items, mine);
