@@ -84,6 +84,8 @@ def _sentence(error: Any) -> str:
         return "The body is not JSON."
     place = ".".join(str(part) for part in error["loc"][1:] if not str(part).startswith("Forget"))
     message = str(error["msg"])
+    if "UploadFile" in message:
+        message = "it must be sent as a file, with a file name"
     said = f"{place}: {message[:1].lower()}{message[1:]}" if place else message
     return said.rstrip(".") + "."
 

@@ -14,6 +14,7 @@ from reid_lightning.reporting.terminal import say
 from reid_lightning.signals import stopped_by_signals
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+BACKLOG = 2048  # connections that wait to be accepted
 LONGER = 5  # seconds that a stop may take beyond the longest request
 
 
@@ -71,6 +72,7 @@ def serve(
             timeout_graceful_shutdown=round(settings.timeout) + LONGER,
             ws="none",
         )
+        listening.listen(BACKLOG)  # who is told the address may use it
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         say(f"{folder}: {count:,} images at http://{shown}:{port} (Ctrl+C ends it)")

@@ -22,7 +22,7 @@ MOST_HITS, MOST_PEOPLE, MOST_ID = 200, 1000, 2**62 - 1
 
 Picture = Annotated[UploadFile, File(description=f"An image file: {', '.join(FORMATS)}.")]
 Where = Annotated[str | None, Form(max_length=2000, description="Such as `camera != c3`.")]
-Name = Annotated[str, Form(min_length=1, max_length=200)]
+Name = Annotated[str, Form(min_length=1, max_length=200, pattern=r"\S")]
 Text = Annotated[str | None, Form(max_length=200)]
 
 _WHY = {
@@ -44,6 +44,16 @@ def _errors(*more: int) -> dict[int | str, dict[str, Any]]:
     """Declare the errors of a route: those of every route, and its own."""
     statuses = sorted({401, 403, 408, 413, 429, 500, 503, *more})
     return {status: {"model": schemas.Error, "description": _WHY[status]} for status in statuses}
+
+
+def _plain(kind: str, what: str, *more: int) -> dict[int | str, dict[str, Any]]:
+    """Declare an answer that is not JSON, and its errors, which are."""
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    declared: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {}}, "description": what}}
+    return declared | {
+        status: {"content": error, "description": each["description"]}
+        for status, each in _errors(*more).items()
+    }
 
 
 def _pictures(*fields: str) -> dict[str, Any]:
@@ -204,7 +214,7 @@ def reading(service: Service, secured: Sequence[Any]) -> APIRouter:
     router, own = APIRouter(tags=["server"]), list(secured)
     text, headers = page(service.settings)
 
-    @router.get("/", response_class=HTMLResponse, responses=_errors())
+    @router.get("/", response_class=Response, responses=_plain("text/html", "The page."))
     async def home() -> HTMLResponse:
         """Show the page for people."""
         return HTMLResponse(text, headers=headers)
@@ -236,7 +246,7 @@ def reading(service: Service, secured: Sequence[Any]) -> APIRouter:
     @router.get(
         "/thumbnails/{id}",
         response_class=Response,
-        responses=_errors(404, 422) | {200: {"content": {"image/jpeg": {}}, "description": "A small JPEG."}},
+        responses=_plain("image/jpeg", "A small JPEG.", 404, 422),
         dependencies=own,
     )
     async def thumbnail(id: Annotated[int, Path(ge=0, le=MOST_ID)]) -> Response:
@@ -253,7 +263,7 @@ def reading(service: Service, secured: Sequence[Any]) -> APIRouter:
     @router.get(
         "/metrics",
         response_class=Response,
-        responses=_errors() | {200: {"content": {"text/plain": {}}, "description": "For Prometheus."}},
+        responses=_plain("text/plain", "For Prometheus."),
         dependencies=own,
     )
     async def metrics() -> Response:

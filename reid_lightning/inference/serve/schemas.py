@@ -101,7 +101,7 @@ class ForgetPerson(Answer):
 class ForgetImage(Answer):
     """One image."""
 
-    id: Annotated[int, Field(ge=0, lt=2**62)]
+    id: Annotated[int, Field(ge=0, lt=2**62, strict=True)]  # false is not the image 0
 
 
 class Forgotten(Answer):

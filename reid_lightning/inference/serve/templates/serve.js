@@ -109,6 +109,8 @@
     return list;
   }
 
+  const four = (distance) => (Math.abs(distance) < 5e-5 ? 0 : distance).toFixed(4);  // rounding may lead below 0
+
   const percent = (share) => share > 0.9995 ? "over 99.9 %" : share < 0.0005 ? "under 0.1 %" : `${(100 * share).toFixed(1)} %`;
 
   function card(hit) {
@@ -117,7 +119,7 @@
     const item = make("li", { className: hit.same ? "card same" : "card" }, frame);
     item.dataset.id = hit.id;
     item.append(make("b", { textContent: hit.known.person_id ?? "unknown person" }));
-    const numbers = make("div", { className: "numbers", textContent: `distance ${hit.distance.toFixed(4)}` });
+    const numbers = make("div", { className: "numbers", textContent: `distance ${four(hit.distance)}` });
     item.append(numbers);
     if (hit.probability !== null) numbers.append(make("br"), `probability ${percent(hit.probability)}`);
     if (hit.same) numbers.append(make("br"), make("span", { className: "sign", textContent: "✓ within threshold" }));
@@ -192,7 +194,7 @@
     if (!found) return;
     const word = found.same === null ? make("b", { textContent: "No verdict" }) : make("b", { className: found.same ? "right" : "wrong", textContent: found.same ? "Same person" : "Different people" });
     const chance = found.probability === null ? "" : `, probability ${percent(found.probability)}`;
-    $("verdict").append(make("p", { className: "verdict" }, word, `: distance ${found.distance.toFixed(4)}${chance}`));
+    $("verdict").append(make("p", { className: "verdict" }, word, `: distance ${four(found.distance)}${chance}`));
     const why = found.same === null
       ? "The model is not calibrated, so its distances have no threshold: `reid calibrate` measures one."
       : `Taken for one person within ${found.threshold.toFixed(4)}, which ${(100 * found.false_accepts).toPrecision(2)} % of pairs of two people come within. The probability supposes that every second pair shows one person.`;
