@@ -15,6 +15,7 @@ from reid_lightning.signals import stopped_by_signals
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 BACKLOG = 2048  # connections that wait to be accepted
+KEPT = 75  # seconds that an idle connection is kept: longer than reverse proxies keep theirs
 LONGER = 5  # seconds that a stop may take beyond the longest request
 
 
@@ -70,6 +71,7 @@ def serve(
             proxy_headers=settings.proxy is not None,
             forwarded_allow_ips=settings.proxy or "",
             timeout_graceful_shutdown=round(settings.timeout) + LONGER,
+            timeout_keep_alive=KEPT,
             ws="none",
         )
         listening.listen(BACKLOG)  # who is told the address may use it

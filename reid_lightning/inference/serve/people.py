@@ -78,6 +78,7 @@ class People:
         fingerprint: Of the model.
         preprocessing: Of the model, in one line.
         keep_pictures: Whether enrolled pictures are kept.
+        read_only: Whether nothing in its folder is touched.
         seen: Called with the kind ("search", "change") and the size of every batch.
 
     Raises:
@@ -90,6 +91,7 @@ class People:
         fingerprint: str,
         preprocessing: str,
         keep_pictures: bool = True,
+        read_only: bool = False,
         seen: Callable[[str, int], None] = lambda kind, size: None,
     ) -> None:
         self.folder, self._model = folder, (fingerprint, preprocessing)
@@ -97,6 +99,8 @@ class People:
         self._reader, self._lock, self._state = Gallery(folder), threading.Lock(), (0, 0)
         self._reader.require_model(*self._model)
         writer = Writer(Gallery(folder), self._model, self.pictures, keep_pictures)
+        if not read_only:
+            writer.sweep()
         self._searches: Batcher[Question, Found] = Batcher(
             "search", self._answer, MOST_SEARCHES, seen=lambda size: seen("search", size)
         )

@@ -84,7 +84,8 @@ def asking(service: Service, secured: Sequence[Any]) -> APIRouter:
         where, like = (text if text and text.strip() else None for text in (where, like))
         if picture is None and like is None:
             raise Problem(422, "Nothing is searched for: send a picture, like, or both.")
-        await service.reading(service.people.check, where, like)
+        if where is not None or like is not None:
+            await service.reading(service.people.check, where, like)
         with service.places(1):
             seen = None if picture is None else await service.embedded(picture)
             question = Question(

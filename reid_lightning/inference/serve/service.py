@@ -42,7 +42,12 @@ class Service:
     def __init__(self, model: Model, gallery: Path, settings: Settings) -> None:
         self.model, self.settings, self.metrics = model, settings, Metrics()
         self.people = People(
-            gallery, model.fingerprint, preprocessing_line(model), settings.keep_pictures, self.metrics.batch
+            gallery,
+            model.fingerprint,
+            preprocessing_line(model),
+            settings.keep_pictures,
+            settings.read_only,
+            self.metrics.batch,
         )
         self.worker = Worker(model, settings, lambda size: self.metrics.batch("model", size))
         self._decoders = ThreadPoolExecutor(DECODERS, "decode")

@@ -90,9 +90,13 @@ class Writer:
 
     def __init__(self, gallery: Gallery, model: tuple[str, str], pictures: Pictures, keep: bool) -> None:
         self._gallery, self._model, self._pictures, self._keep = gallery, model, pictures, keep
-        if pictures.folder.is_dir():
-            with pictures.changing():
-                self._sweep()
+
+    def sweep(self) -> None:
+        """Remove pictures without a row: of forgotten people, or written by a server that was killed before the row."""
+        if self._pictures.folder.is_dir():
+            with self._pictures.changing():
+                self._gallery.refresh()
+                self._pictures.sweep(self._gallery.arrow()["path"].to_pylist())
 
     def work(self, items: Sequence[Enrol | Forget]) -> list[Enrolled | int | Exception]:
         """Do changes in their order; neighbours that add images are written as one segment."""
@@ -183,15 +187,8 @@ class Writer:
             what = f"with the id {item.image}" if item.person is None else f"of {item.person}"
             raise Problem(404, f"The gallery holds no image {what}.")
         count = self._gallery.remove(where=condition)
-        if self._pictures.folder.is_dir():
-            with self._pictures.changing():
-                self._sweep()
+        self.sweep()
         return count
-
-    def _sweep(self) -> None:
-        """Remove pictures without a row: of forgotten people, or written by a server that was killed before the row."""
-        self._gallery.refresh()
-        self._pictures.sweep(self._gallery.arrow()["path"].to_pylist())
 
 
 def quoted(text: str) -> str:

@@ -289,6 +289,8 @@ def test_pictures_that_a_killed_server_left_without_a_row_are_removed(model, gal
     kept = [*(gallery.folder / "pictures").glob("*.png")]
     orphan = gallery.folder / "pictures" / f"{'0' * 64}.png"
     orphan.write_bytes(png(81))
+    with client(model, gallery.folder, read_only=True):
+        assert orphan.exists(), "a server that is read-only touches nothing"
     with client(model, gallery.folder):
         assert [*(gallery.folder / "pictures").glob("*.png")] == kept
 
