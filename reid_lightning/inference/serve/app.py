@@ -86,6 +86,8 @@ def _sentence(error: Any) -> str:
     message = str(error["msg"])
     if "UploadFile" in message:
         message = "it must be sent as a file, with a file name"
+    elif error["type"] == "string_pattern_mismatch":
+        message = "it must not be blank"
     said = f"{place}: {message[:1].lower()}{message[1:]}" if place else message
     return said.rstrip(".") + "."
 

@@ -23,7 +23,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OPEN = ("/", "/health", "/openapi.json")  # without a token: nothing of the gallery is in them
 ROUTES = (*OPEN, "/info", "/people", "/metrics", "/search", "/compare", "/describe", "/enrol", "/forget")
 THUMBNAILS = "/thumbnails/"
-LINGER = 5.0  # seconds for which a body that was refused is read on, so that the client reads the answer
+LINGER = (
+    1.0,
+    5.0,
+)  # seconds for which a refused body is read on, so that the client reads the answer; a too large one
 HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -32,6 +35,10 @@ HEADERS = {
 }
 
 log = logging.getLogger("reid_lightning")
+
+
+class _TooLate(Exception):
+    """A request has taken too long."""
 
 
 @dataclass
@@ -96,13 +103,9 @@ class Gate:
                 ]
             await send(message)
 
-        self._in_progress += 1
-        self.metrics.in_progress.set(self._in_progress)
         try:
             await self._through(scope, headers, request, (receive, counted_receive), dressed_send)
         finally:
-            self._in_progress -= 1
-            self.metrics.in_progress.set(self._in_progress)
             self.metrics.answered(request.route, request.status, time.perf_counter() - start)
 
     async def _through(
@@ -116,19 +119,32 @@ class Gate:
         plain, counted = receives
         try:
             self._admit(scope, headers)
-            async with asyncio.timeout(self.settings.timeout) as limit:
-                await self.app(scope, counted, send)
+            await self._timed(scope, counted, send)
             return
         except Problem as refused:
             problem = refused
             if "expect" not in headers:
-                await _drain(plain)
-        except TimeoutError:
-            if not limit.expired() or request.status:
+                await _drain(plain, LINGER[problem.status_code == 413])
+        except _TooLate:
+            if request.status:  # the answer has begun, and cannot be another one now
                 raise
             problem = self._too_slow(request)
-        if not request.status:
-            await _answer(problem, send)
+        await _answer(problem, send)
+
+    async def _timed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, for a limited time."""
+        self._count(1)
+        try:
+            async with asyncio.timeout(self.settings.timeout) as limit:
+                await self.app(scope, receive, send)
+        except TimeoutError as error:
+            raise _TooLate if limit.expired() else error from error
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._in_progress += change
+        self.metrics.in_progress.set(self._in_progress)
 
     def _admit(self, scope: Scope, headers: dict[str, str]) -> None:
         """Refuse a request by its head.
@@ -136,7 +152,7 @@ class Gate:
         Raises:
             Problem: It is refused.
         """
-        if self._in_progress > self.settings.most_requests:
+        if self._in_progress >= self.settings.most_requests:
             raise Problem(503, "The server has too many requests in progress: try again soon.", retry_after=1)
         address = (scope.get("client") or ("", 0))[0]
         if scope["path"] != "/health" and (seconds := self._rate.wait(address)):
@@ -194,10 +210,10 @@ def _route(path: str) -> str:
     return path if path in ROUTES else "other"
 
 
-async def _drain(receive: Receive) -> None:
+async def _drain(receive: Receive, seconds: float) -> None:
     """Read what still comes and drop it: a client that is cut off while it sends may never read the answer."""
     try:
-        async with asyncio.timeout(LINGER):
+        async with asyncio.timeout(seconds):
             while True:
                 message = await receive()
                 if message["type"] != "http.request" or not message.get("more_body", False):

@@ -77,7 +77,6 @@ class People:
         folder: The gallery.
         fingerprint: Of the model.
         preprocessing: Of the model, in one line.
-        keep_pictures: Whether enrolled pictures are kept.
         read_only: Whether nothing in its folder is touched.
         seen: Called with the kind ("search", "change") and the size of every batch.
 
@@ -90,7 +89,6 @@ class People:
         folder: Path,
         fingerprint: str,
         preprocessing: str,
-        keep_pictures: bool = True,
         read_only: bool = False,
         seen: Callable[[str, int], None] = lambda kind, size: None,
     ) -> None:
@@ -98,7 +96,7 @@ class People:
         self.pictures = Pictures(folder)
         self._reader, self._lock, self._state = Gallery(folder), threading.Lock(), (0, 0)
         self._reader.require_model(*self._model)
-        writer = Writer(Gallery(folder), self._model, self.pictures, keep_pictures)
+        writer = Writer(Gallery(folder), self._model, self.pictures)
         if not read_only:
             writer.sweep()
         self._searches: Batcher[Question, Found] = Batcher(

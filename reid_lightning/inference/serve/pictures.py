@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,6 +21,22 @@ _NAME = re.compile(r"[0-9a-f]{64}\.png")
 _QUALITY = 85
 
 
+class Kept(NamedTuple):
+    """A picture as it is kept."""
+
+    name: str
+    """Of its file: the SHA-256 of its size and pixels."""
+    png: bytes
+
+    @classmethod
+    def of(cls, pixels: Pixels) -> "Kept":
+        """Encode a picture, (H, W, 3) uint8, red first."""
+        shape = np.asarray(pixels.shape, "<i8").tobytes()
+        digest = hashlib.sha256(shape + np.ascontiguousarray(pixels).tobytes())
+        png = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1]
+        return cls(f"{digest.hexdigest()}.png", bytes(png))
+
+
 class Pictures:
     """The folder of pictures that a server has taken in.
 
@@ -33,23 +50,19 @@ class Pictures:
     def __init__(self, gallery: Path) -> None:
         self.folder = gallery.absolute() / FOLDER
 
-    def path(self, pixels: Pixels) -> Path:
+    def path(self, name: str) -> Path:
         """Return where a picture lies or would lie."""
-        shape = np.asarray(pixels.shape, "<i8").tobytes()
-        digest = hashlib.sha256(shape + np.ascontiguousarray(pixels).tobytes())
-        return self.folder / f"{digest.hexdigest()}.png"
+        return self.folder / name
 
-    def write(self, pixels: Pixels, path: Path) -> None:
-        """Write a picture, whole or not at all.
+    def write(self, picture: "Kept") -> None:
+        """Write a picture, whole or not at all; one that is there stays.
 
         Raises:
             InputError: The disk is full, or the folder cannot be written to.
         """
-        if path.exists():
-            return
-        data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1]
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(data.tobytes())
+        if not (path := self.path(picture.name)).exists():
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(picture.png)
 
     @contextmanager
     def changing(self) -> Iterator[None]:

@@ -10,12 +10,13 @@ from starlette.responses import HTMLResponse, Response
 
 import reid_lightning
 from reid_lightning.inference.serve import schemas
+from reid_lightning.inference.serve.declared import errors, pictures, plain
 from reid_lightning.inference.serve.metrics import MEDIA_TYPE
 from reid_lightning.inference.serve.page import page
 from reid_lightning.inference.serve.people import Question
 from reid_lightning.inference.serve.problems import Problem
 from reid_lightning.inference.serve.service import Service
-from reid_lightning.inference.serve.uploads import FORMATS, MEDIA_TYPES
+from reid_lightning.inference.serve.uploads import FORMATS
 from reid_lightning.inference.serve.writing import Enrol, checked_row
 
 MOST_HITS, MOST_PEOPLE, MOST_ID = 200, 1000, 2**62 - 1
@@ -25,48 +26,12 @@ Where = Annotated[str | None, Form(max_length=2000, description="Such as `camera
 Name = Annotated[str, Form(min_length=1, max_length=200, pattern=r"\S")]
 Text = Annotated[str | None, Form(max_length=200)]
 
-_WHY = {
-    400: "The body cannot be read.",
-    401: "A token is needed.",
-    403: "Not allowed here.",
-    404: "There is no such person or image.",
-    408: "The request did not arrive in time.",
-    409: "It is against what there is.",
-    413: "The body or a picture is too large.",
-    422: "A field or a picture cannot be used.",
-    429: "Too many requests.",
-    500: "The server failed.",
-    503: "The server is busy or stopping, or the gallery cannot be used now.",
-}
-
-
-def _errors(*more: int) -> dict[int | str, dict[str, Any]]:
-    """Declare the errors of a route: those of every route, and its own."""
-    statuses = sorted({401, 403, 408, 413, 429, 500, 503, *more})
-    return {status: {"model": schemas.Error, "description": _WHY[status]} for status in statuses}
-
-
-def _plain(kind: str, what: str, *more: int) -> dict[int | str, dict[str, Any]]:
-    """Declare an answer that is not JSON, and its errors, which are."""
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    declared: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {}}, "description": what}}
-    return declared | {
-        status: {"content": error, "description": each["description"]}
-        for status, each in _errors(*more).items()
-    }
-
-
-def _pictures(*fields: str) -> dict[str, Any]:
-    """Declare the media types of uploaded pictures."""
-    encoding = {field: {"contentType": ", ".join(MEDIA_TYPES)} for field in fields}
-    return {"requestBody": {"content": {"multipart/form-data": {"encoding": encoding}}}}
-
 
 def asking(service: Service, secured: Sequence[Any]) -> APIRouter:
     """Return the routes that ask the model and the gallery."""
     router = APIRouter(dependencies=list(secured), tags=["questions"])
 
-    @router.post("/search", responses=_errors(400, 422), openapi_extra=_pictures("picture"))
+    @router.post("/search", responses=errors(400, 422), openapi_extra=pictures("picture"))
     async def search(
         picture: Annotated[
             UploadFile | None, File(description="Whom to find; without it `like` is needed.")
@@ -117,7 +82,7 @@ def asking(service: Service, secured: Sequence[Any]) -> APIRouter:
             looks=None if seen is None else _looks(service.looks(seen)),
         )
 
-    @router.post("/compare", responses=_errors(400, 422), openapi_extra=_pictures("first", "second"))
+    @router.post("/compare", responses=errors(400, 422), openapi_extra=pictures("first", "second"))
     async def compare(
         first: Picture,
         second: Picture,
@@ -143,14 +108,13 @@ def asking(service: Service, secured: Sequence[Any]) -> APIRouter:
             prior=found.prior,
         )
 
-    @router.post("/describe", responses=_errors(400, 409, 422), openapi_extra=_pictures("picture"))
+    @router.post("/describe", responses=errors(400, 409, 422), openapi_extra=pictures("picture"))
     async def describe(picture: Picture) -> schemas.Description:
         """Say what the person of a picture looks like."""
         if not service.worker.describes:
             raise Problem(409, "The model of this server answers neither attributes nor traits.")
         with service.places(1):
-            _, ready = await service.opened(picture)
-            found = await service.worker.describe(ready)
+            found = await service.worker.describe(await service.opened(picture))
         return schemas.Description(attributes=_looks(found["attributes"]) or {}, traits=found["traits"])
 
     return router
@@ -164,7 +128,7 @@ def changing(service: Service, secured: Sequence[Any]) -> APIRouter:
         if service.settings.read_only:
             raise Problem(403, "This server changes nothing: it was started with --read-only.")
 
-    @router.post("/enrol", responses=_errors(400, 409, 422), openapi_extra=_pictures("picture"))
+    @router.post("/enrol", responses=errors(400, 409, 422), openapi_extra=pictures("picture"))
     async def enrol(
         picture: Picture,
         person_id: Name,
@@ -189,13 +153,14 @@ def changing(service: Service, secured: Sequence[Any]) -> APIRouter:
         known = {name: value for name, value in fixed.items() if value is not None}
         row = await service.reading(lambda: checked_row(_more(more) | known, service.people.view()))
         with service.places(1):
-            pixels, ready = await service.opened(picture)
-            seen = await service.worker.embed(ready)
-            looks = None if seen.looks is None else seen.looks.numpy()
-            done = await service.people.enrol(Enrol(seen.vector.numpy(), looks, pixels, row))
+            kept, ready = await service.opened_to_keep(picture)
+            with service.places(service.more_places(kept)):
+                seen = await service.worker.embed(ready)
+                looks = None if seen.looks is None else seen.looks.numpy()
+                done = await service.people.enrol(Enrol(seen.vector.numpy(), looks, kept, row))
         return schemas.Enrolled(id=done.id, person_id=row["person_id"], already=done.already)
 
-    @router.post("/forget", responses=_errors(400, 404, 422))
+    @router.post("/forget", responses=errors(400, 404, 422))
     async def forget(
         whom: Annotated[
             schemas.ForgetPerson | schemas.ForgetImage, Body(description="A person, or one image.")
@@ -215,23 +180,23 @@ def reading(service: Service, secured: Sequence[Any]) -> APIRouter:
     router, own = APIRouter(tags=["server"]), list(secured)
     text, headers = page(service.settings)
 
-    @router.get("/", response_class=Response, responses=_plain("text/html", "The page."))
+    @router.get("/", response_class=Response, responses=plain("text/html", "The page."))
     async def home() -> HTMLResponse:
         """Show the page for people."""
         return HTMLResponse(text, headers=headers)
 
-    @router.get("/health", responses=_errors())
+    @router.get("/health", responses=errors())
     async def health() -> schemas.Health:
         """Say whether the server works; without a token."""
         await service.reading(service.people.view)
         return schemas.Health(status="ok")
 
-    @router.get("/info", responses=_errors(), dependencies=own)
+    @router.get("/info", responses=errors(), dependencies=own)
     async def info() -> schemas.Info:
         """Say what the server is and holds."""
         return await service.reading(_info, service)
 
-    @router.get("/people", responses=_errors(422), dependencies=own)
+    @router.get("/people", responses=errors(422), dependencies=own)
     async def people(
         after: Annotated[
             str | None, Query(max_length=200, description="The last name of the answer before.")
@@ -247,14 +212,14 @@ def reading(service: Service, secured: Sequence[Any]) -> APIRouter:
     @router.get(
         "/thumbnails/{id}",
         response_class=Response,
-        responses=_plain("image/jpeg", "A small JPEG.", 404, 422),
+        responses=plain("image/jpeg", "A small JPEG.", 404, 422),
         dependencies=own,
     )
     async def thumbnail(id: Annotated[int, Path(ge=0, le=MOST_ID)]) -> Response:
         """Show an image of the gallery, small and encoded anew."""
         if not service.settings.thumbnails:
             raise Problem(404, "This server shows no images: it was started with --no-thumbnails.")
-        data = await service.reading(service.people.thumbnail, id)
+        data = await service.decoding(service.people.thumbnail, id)
         if data is None:
             raise Problem(
                 404, f"The gallery holds no image with the id {id}, or its file cannot be read any more."
@@ -264,7 +229,7 @@ def reading(service: Service, secured: Sequence[Any]) -> APIRouter:
     @router.get(
         "/metrics",
         response_class=Response,
-        responses=_plain("text/plain", "For Prometheus."),
+        responses=plain("text/plain", "For Prometheus."),
         dependencies=own,
     )
     async def metrics() -> Response:

@@ -18,12 +18,14 @@ from reid_lightning.inference.gallery.images import preprocessing_line
 from reid_lightning.inference.model import Model
 from reid_lightning.inference.serve.metrics import Metrics
 from reid_lightning.inference.serve.people import Found, People, Question
+from reid_lightning.inference.serve.pictures import Kept
 from reid_lightning.inference.serve.problems import Problem
 from reid_lightning.inference.serve.settings import Settings
 from reid_lightning.inference.serve.uploads import Pixels, pixels_of
 from reid_lightning.inference.serve.worker import Embedded, Worker
 from reid_lightning.retrieval.calibration import FALSE_ACCEPTS
 
+PLACE = 1_000_000  # bytes of a kept picture that take one place
 DECODERS = 2  # threads; each may hold one picture of the largest size
 
 
@@ -45,7 +47,6 @@ class Service:
             gallery,
             model.fingerprint,
             preprocessing_line(model),
-            settings.keep_pictures,
             settings.read_only,
             self.metrics.batch,
         )
@@ -54,6 +55,11 @@ class Service:
         self._readers = ThreadPoolExecutor(DECODERS, "read")
         self._at_work = 0
         self.threshold = _threshold(model)
+
+    def more_places(self, picture: Kept | None) -> int:
+        """Return how many further places a picture that is kept takes: one for each MB, but never more than there are."""
+        size = 0 if picture is None else len(picture.png)
+        return min(size // PLACE, self.settings.queue - 1)
 
     @contextmanager
     def places(self, pictures: int) -> Iterator[None]:
@@ -72,24 +78,39 @@ class Service:
             self._at_work -= pictures
             self.metrics.pictures.set(self._at_work)
 
-    async def opened(self, upload: UploadFile, name: str = "The picture") -> tuple[Pixels, Pixels]:
-        """Return an uploaded picture in its own size and in the model's.
+    async def opened(self, upload: UploadFile, name: str = "The picture") -> Pixels:
+        """Return an uploaded picture in the model's size.
 
         Raises:
             Problem: As of `uploads.pixels_of`.
         """
-        data = await upload.read()
+        return (await self.decoding(self._opened, upload, name))[1]
 
-        def work() -> tuple[Pixels, Pixels]:
-            pixels = pixels_of(data, self.settings.max_pixels, name)
-            return pixels, self.worker.ready(pixels)
+    async def opened_to_keep(self, upload: UploadFile) -> tuple[Kept | None, Pixels]:
+        """Return an uploaded picture as it is kept, None where none is, and in the model's size.
 
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+        Raises:
+            Problem: As of `uploads.pixels_of`.
+        """
+
+        def work() -> tuple[Kept | None, Pixels]:
+            pixels, ready = self._opened(upload, "The picture")
+            return Kept.of(pixels) if self.settings.keep_pictures else None, ready
+
+        return await self.decoding(work)
+
+    def _opened(self, upload: UploadFile, name: str) -> tuple[Pixels, Pixels]:
+        data = upload.file.read()  # here, so that no more are in memory than there are threads
+        pixels = pixels_of(data, self.settings.max_pixels, name)
+        return pixels, self.worker.ready(pixels)
 
     async def embedded(self, upload: UploadFile, name: str = "The picture") -> Embedded:
         """Return an uploaded picture as the model sees it."""
-        _, ready = await self.opened(upload, name)
-        return await self.worker.embed(ready)
+        return await self.worker.embed(await self.opened(upload, name))
+
+    async def decoding(self, work: Any, *arguments: Any) -> Any:
+        """Decode or encode pictures in a thread; few at a time, because each may be large."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, work, *arguments)
 
     async def reading(self, work: Any, *arguments: Any) -> Any:
         """Read from the gallery in a thread."""

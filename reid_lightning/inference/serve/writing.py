@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,8 @@ from numpy.typing import NDArray
 from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery.columns import OWN, PROBABILITIES, to_arrow
 from reid_lightning.inference.gallery.gallery import Gallery
-from reid_lightning.inference.serve.pictures import Pictures
+from reid_lightning.inference.serve.pictures import Kept, Pictures
 from reid_lightning.inference.serve.problems import Problem, without_place
-from reid_lightning.inference.serve.uploads import Pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +23,13 @@ class Enrol:
     Attributes:
         vector: (D,).
         looks: (C,) probabilities of its attributes; None where the model answers none.
-        pixels: The picture in its own size.
+        picture: That is kept; None: none is.
         known: What is known of it, by column, checked by `checked_row`.
     """
 
     vector: NDArray[np.float32]
     looks: NDArray[np.float32] | None
-    pixels: Pixels
+    picture: Kept | None
     known: dict[str, Any]
 
 
@@ -85,11 +83,10 @@ class Writer:
         gallery: That it alone uses.
         model: Fingerprint and preprocessing of the model.
         pictures: Where enrolled pictures lie.
-        keep: Whether they are kept.
     """
 
-    def __init__(self, gallery: Gallery, model: tuple[str, str], pictures: Pictures, keep: bool) -> None:
-        self._gallery, self._model, self._pictures, self._keep = gallery, model, pictures, keep
+    def __init__(self, gallery: Gallery, model: tuple[str, str], pictures: Pictures) -> None:
+        self._gallery, self._model, self._pictures = gallery, model, pictures
 
     def sweep(self) -> None:
         """Remove pictures without a row: of forgotten people, or written by a server that was killed before the row."""
@@ -132,17 +129,18 @@ class Writer:
 
     def _add(self, rows: list[Enrol]) -> list[Enrolled | Exception]:
         """Add images in one change. A picture that is there already keeps its row."""
-        if not self._keep:
+        pictures = [row.picture for row in rows if row.picture is not None]
+        if len(pictures) < len(rows):  # all or none are kept
             return [Enrolled(number, False) for number in self._write(rows, [None] * len(rows))]
         with self._pictures.changing():
             self._gallery.refresh()
-            paths = [str(self._pictures.path(row.pixels)) for row in rows]
+            paths = [str(self._pictures.path(picture.name)) for picture in pictures]
             there = self._there(paths)
             fresh = {
                 path: row for path, row in reversed([*zip(paths, rows, strict=True)]) if path not in there
             }
-            for path, row in fresh.items():
-                self._pictures.write(row.pixels, Path(path))
+            for picture in pictures:
+                self._pictures.write(picture)
             if fresh:
                 numbers = self._write([*fresh.values()], [*fresh])
                 for (path, row), number in zip(fresh.items(), numbers, strict=True):

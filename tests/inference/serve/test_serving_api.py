@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 from served import LOCAL, PEOPLE, client, filled_gallery, pixels, png, small_model
+from starlette.testclient import TestClient
 
 from reid_lightning.errors import InputError
 from reid_lightning.inference.serve import gate
+from reid_lightning.inference.serve.app import create_app
 from reid_lightning.inference.serve.service import Service
 from reid_lightning.inference.serve.settings import Settings
 
@@ -183,7 +185,7 @@ def test_many_enrol_at_once_and_each_gets_its_own_row(model, gallery):
     ("fields", "said"),
     [
         ({"person_id": "-1"}, "must name a person"),
-        ({"person_id": "   "}, "must name a person"),
+        ({"person_id": "   "}, "person_id: it must not be blank"),
         ({"person_id": ""}, "person_id"),
         ({}, "person_id: field required"),
         ({"person_id": "a", "frame_id": "x"}, "frame_id"),
@@ -394,6 +396,18 @@ def test_a_full_queue_is_refused_and_what_waits_is_answered(model, gallery, monk
         go.set()
         asking.join()
     assert answers[0].json()["found"][0]["id"] == 5
+
+
+def test_large_pictures_that_are_kept_take_more_places(model, gallery):
+    sent = {"files": picture(7, size=(700, 600)), "data": {"person_id": "Eve"}}  # 1.3 MB
+    for queue in (1, 2):
+        with client(model, gallery.folder, queue=queue) as api:
+            assert api.post("/enrol", **sent).status_code == 200
+            assert "reid_pictures_at_work 0.0" in api.get("/metrics").text
+    service = Service(model, gallery.folder, Settings(queue=2))
+    with TestClient(create_app(service), base_url=LOCAL) as api, service.places(1):
+        refused(api.post("/enrol", **sent), 503, "Too many pictures wait")
+        assert api.post("/search", files=picture(7, size=(700, 600))).status_code == 200
 
 
 def test_a_request_that_takes_too_long_is_answered_and_the_server_goes_on(model, gallery, monkeypatch):

@@ -14,7 +14,7 @@ from PIL import Image
 from reid_lightning.errors import InputError
 from reid_lightning.inference.serve import rate
 from reid_lightning.inference.serve.batching import Batcher, Closed
-from reid_lightning.inference.serve.pictures import Pictures
+from reid_lightning.inference.serve.pictures import Kept, Pictures
 from reid_lightning.inference.serve.problems import Problem
 from reid_lightning.inference.serve.rate import Rate
 from reid_lightning.inference.serve.settings import Settings, read_token
@@ -234,14 +234,13 @@ def test_kept_pictures_lose_nothing_and_go_with_their_rows(tmp_path):
     one, other = (np.random.default_rng(seed).integers(0, 256, (9, 7, 3), np.uint8) for seed in (1, 2))
     assert pictures.sweep([]) == 0
     for pixels in (one, other, one):
-        pictures.write(pixels, pictures.path(pixels))
+        pictures.write(Kept.of(pixels))
     (pictures.folder / "notes.txt").write_text("mine")
-    assert np.array_equal(cv2.imread(str(pictures.path(one)))[..., ::-1], one)
-    assert pictures.path(one.reshape(7, 9, 3)) != pictures.path(one)
-    assert pictures.sweep([f"/moved/{pictures.path(one).name}", None]) == 1
-    assert sorted(path.name for path in pictures.folder.iterdir()) == sorted(
-        [pictures.path(one).name, "notes.txt"]
-    )
+    kept = pictures.path(Kept.of(one).name)
+    assert np.array_equal(cv2.imread(str(kept))[..., ::-1], one)
+    assert Kept.of(one.reshape(7, 9, 3)).name != kept.name
+    assert pictures.sweep([f"/moved/{kept.name}", None]) == 1
+    assert sorted(path.name for path in pictures.folder.iterdir()) == sorted([kept.name, "notes.txt"])
 
 
 def test_a_thumbnail_is_small_and_of_images_alone(tmp_path):
