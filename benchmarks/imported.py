@@ -243,9 +243,9 @@ def compare(project: str, folder: Path, name: str, work: Path, paths: list[Path]
         theirs = nn.functional.normalize(theirs)
     if project == "transreid":  # files alone tell no camera
         with torch.no_grad():
-            features = embedder.module.network(pixels, torch.arange(len(pixels)))
+            features = embedder.model.module.network(pixels, torch.arange(len(pixels)))
         return _relative(vectors(features, embedder.protocol), theirs), float("nan")
-    ours = embedder.module.embed(pixels), embedder([str(path) for path in paths])
+    ours = embedder.model.module.embed(pixels), embedder([str(path) for path in paths])
     alone, from_files = (_relative(each, theirs) for each in ours)
     return alone, from_files
 

@@ -17,8 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-import platformdirs
-
 from reid_lightning.errors import InputError
 
 log = logging.getLogger("reid_lightning")
@@ -34,6 +32,8 @@ def cache_dir() -> Path:
 
     `REID_LIGHTNING_CACHE` names it; otherwise it is the user's cache folder.
     """
+    import platformdirs
+
     named = os.environ.get("REID_LIGHTNING_CACHE")
     return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("reid-lightning"))
 

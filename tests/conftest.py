@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from browser import browser  # noqa: F401  a fixture
+from exported_models import export_checkpoint, export_images, exported  # noqa: F401  fixtures
 from fault_record import FaultRecord
 from helpers import Processes
 

@@ -34,6 +34,8 @@ for command in (
     model.cluster,
     model.describe,
     model.save,
+    model.export,
+    model.push,
 ):
     app.command(command.__name__)(command)
 app.command("import")(model.import_model)

@@ -326,3 +326,70 @@ def save(
     from reid_lightning.inference.save import save as save_model
 
     save_model(checkpoint, folder, license, labels, trust or [])
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
+    output: Annotated[
+        Path,
+        typer.Argument(help="The file: .onnx, .xml (OpenVINO) or .pt2 (torch.export); JSON comes beside it."),
+    ],
+    overrides: Overrides = None,
+    format: Annotated[
+        str | None, typer.Option(help="onnx, openvino or torch_export; default: by the ending.")
+    ] = None,
+    int8: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGES", help="8 bits; typical images give the ranges (a folder, or a table)."),
+    ] = None,
+    preprocess: Annotated[
+        str,
+        typer.Option(
+            help="inside: the file takes uint8 RGB; outside: float32 normalized by ImageNet's numbers, as trackers give it."
+        ),
+    ] = "inside",
+    attributes: Annotated[
+        bool, typer.Option("--attributes", help="Attributes and traits are outputs as well.")
+    ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="What the file and the model are compared on; default: generated people."),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option(help="Compare the file with the model, and refuse one that is off.")
+    ] = True,
+    labels: Annotated[bool, typer.Option(help="Keep the names of the training's people in the file.")] = True,
+    trust: Trust = None,
+) -> None:
+    """Write a model as ONNX, for OpenVINO or for torch.export, with its preprocessing inside, and compare it with itself."""
+    from reid_lightning.inference.export.export import export as write
+
+    write(
+        checkpoint,
+        output,
+        format,
+        int8,
+        preprocess,
+        attributes,
+        images,
+        verify,
+        labels,
+        overrides or [],
+        trust or [],
+    )
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder of a saved model, see `reid save`.")],
+    repo: Annotated[str, typer.Argument(help="OWNER/NAME on Hugging Face; made where it is not there.")],
+    private: Annotated[
+        bool, typer.Option("--private/--public", help="Who may read a new repository.")
+    ] = True,
+    revision: Annotated[str | None, typer.Option(help="Branch; default: main.")] = None,
+    message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,
+) -> None:
+    """Upload a saved model, and exported files beside it, to Hugging Face."""
+    from reid_lightning.inference.push import push as upload
+    from reid_lightning.reporting.terminal import say
+
+    say(upload(folder, repo, private, revision, message))

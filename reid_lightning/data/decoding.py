@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from reid_lightning.data.resampling import NAMES as RESAMPLING
+from reid_lightning.data.resampling import resize
 from reid_lightning.errors import InputError
 
 # Images are small: the parallelism comes from threads and workers above OpenCV, whose own threads do not
@@ -33,15 +34,7 @@ _GREY = 128  # what libjpeg paints where the data are missing
 #: Today's own rule, for networks that are trained from scratch.
 AREA = "area"
 #: How an image is resized: by that rule, or by a filter of Pillow, as the packages of pretrained networks do.
-FILTERS = {
-    AREA: None,
-    "nearest": Image.Resampling.NEAREST,
-    "box": Image.Resampling.BOX,
-    "bilinear": Image.Resampling.BILINEAR,
-    "hamming": Image.Resampling.HAMMING,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+FILTERS = (AREA, *RESAMPLING)
 
 _WARNINGS_OF_LIBJPEG = """
 import sys, cv2, numpy
@@ -107,12 +100,21 @@ def decoded(data: bytes, name: str, path: str | None = None) -> np.ndarray:
 def resized(image: np.ndarray, image_size: tuple[int, int], interpolation: str = AREA) -> np.ndarray:
     """Return a decoded image as `decode_image` resizes it, (H, W, 3) uint8 to `image_size` (height, width) pixels."""
     height, width = image_size
-    if (filter_ := FILTERS[interpolation]) is not None:
-        return np.array(
-            Image.fromarray(image).resize((width, height), filter_)
-        )  # a copy that may be written to
+    if interpolation != AREA:
+        return _as_pillow(image, image_size, interpolation)
     shrinks = image.shape[0] >= height and image.shape[1] >= width
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _as_pillow(image: np.ndarray, image_size: tuple[int, int], interpolation: str) -> np.ndarray:
+    """Resize as Pillow does, by itself where it is installed, which is five times as fast."""
+    height, width = image_size
+    try:
+        from PIL import Image
+    except ImportError:
+        return resize(image, image_size, interpolation)
+    found = Image.fromarray(image).resize((width, height), Image.Resampling[interpolation.upper()])
+    return np.array(found)  # a copy that may be written to
 
 
 def read_regular(path: str) -> bytes:
@@ -227,6 +229,12 @@ def _first_scan(data: bytes, path: str) -> int:
 
 def _check_by_pillow(data: bytes, path: str) -> None:
     """Refuse what Pillow cannot decode to the end; OpenCV says nothing of a missing rest in many formats."""
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise InputError(
+            f"{path} is neither a JPEG nor a PNG image, and others need Pillow: pip install pillow"
+        ) from None
     try:
         with Image.open(io.BytesIO(data)) as image:
             _check_size(*image.size, path)

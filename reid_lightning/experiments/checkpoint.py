@@ -22,7 +22,7 @@ from reid_lightning.config.renamed import (
     with_reports,
     with_tasks,
 )
-from reid_lightning.config.resolve import CONF, nearest_key, plain
+from reid_lightning.config.resolve import CONF, instantiate, nearest_key, plain
 from reid_lightning.config.schema import added_later, as_evaluated, follows_data, of_model
 from reid_lightning.config.suggest import FILLS
 from reid_lightning.config.trust import check_plain, check_trust
@@ -30,11 +30,12 @@ from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
 from reid_lightning.engine.trained import TrainedModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.calibrated import calibration_for
-from reid_lightning.experiments.checkpoint_shape import check_checkpoint, check_resumable
+from reid_lightning.experiments.checkpoint_shape import check_checkpoint, check_entry, check_resumable
 from reid_lightning.experiments.checks import check_evaluation
 from reid_lightning.experiments.factory import build_inference_module, build_trained_module
 from reid_lightning.experiments.model_folder import is_model_folder, read_model_folder
 from reid_lightning.files import is_compressed
+from reid_lightning.retrieval.calibration import Calibration
 from reid_lightning.retrieval.protocol import EvaluationProtocol
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _Module = TypeVar("_Module", TrainedModule, "ReIDModule")
 _LOSSES = "objective.losses."  # weights that only a training reads
 _SPARE_PARAMETERS = 10_000_000
+_EXPORTED = (".onnx", ".xml", ".pt2")
 
 
 def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -91,6 +93,10 @@ def _read_file(path: Path, mmap: bool) -> Any:
         )
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder")
+    if path.suffix in _EXPORTED:
+        raise InputError(
+            f"{path} is an exported model, which this cannot use: name the checkpoint or the saved model that it comes from"
+        )
     if is_compressed(path):
         raise InputError(
             f"{path} cannot be read as a checkpoint: it is compressed, which no run writes, and may expand to more than the "
@@ -190,6 +196,35 @@ def build_read(
         InputError: As of `load_module`.
     """
     return _built(checkpoint, path, overrides, trust, False, build_inference_module)
+
+
+def read_described(
+    entry: Mapping[str, Any], path: Path
+) -> tuple[dict[str, Any], dict[str, Any], EvaluationProtocol, Calibration | None]:
+    """Read what is said of a model whose weights stand elsewhere, such as in an exported file.
+
+    Args:
+        entry: As a checkpoint has it, not looked at before.
+        path: Where it was read.
+
+    Returns:
+        The entry and its config, both completed, the protocol, and what distances mean.
+
+    Raises:
+        InputError: It is not what a run writes, or names code outside reid-lightning.
+    """
+    check_plain(entry.get("config"), f"the config of {path}")
+    check_entry(entry, path)
+    read = dict(entry)
+    with _reading(path, entry):
+        read["config"] = completed(entry["config"])
+        read["tasks"] = task_facts(entry)
+        config = read["config"] | as_evaluated() | {"reports": {}}
+        config["data"] = config["data"] | {"sources": {}}
+        config.pop("hydra", None)
+        check_trust(config, (), f"the config of {path}")
+        protocol = instantiate(config["evaluation"], "evaluation")
+        return read, config, protocol, calibration_for(read, config)
 
 
 def _built(

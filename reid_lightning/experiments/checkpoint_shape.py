@@ -125,8 +125,17 @@ def check_checkpoint(checkpoint: Mapping[str, Any], path: object) -> None:
         InputError: Names the first such part.
     """
     _check(checkpoint, (("state_dict", _weights, "tensors by name"),), path)
-    _check(checkpoint[CHECKPOINT_KEY], _ENTRY, path)
-    _check(checkpoint[CHECKPOINT_KEY]["config"], _CONFIG, path, "config.")
+    check_entry(checkpoint[CHECKPOINT_KEY], path)
+
+
+def check_entry(entry: Mapping[str, Any], path: object) -> None:
+    """Refuse an entry of ours that is not what a run writes, whatever weights it belongs to.
+
+    Raises:
+        InputError: Names the first such part.
+    """
+    _check(entry, _ENTRY, path)
+    _check(entry["config"], _CONFIG, path, "config.")
 
 
 def check_resumable(checkpoint: Mapping[str, Any], path: object) -> None:

@@ -59,6 +59,7 @@ def calibrate(
     table = _people(images)
     require_writable(folder)
     model = load(checkpoint, trust=trust, overrides=overrides)
+    _ = model.module  # an exported model is refused before the work
     if model.protocol.tracklets is not None:
         raise InputError(
             "The vectors of pooled tracklets lie nearer than those of images: calibrate with evaluation.tracklets=null."

@@ -14,20 +14,17 @@ from torch import Tensor
 
 from reid_lightning.data.annotations import AttributeForm
 from reid_lightning.data.attributes import AttributeSchema
-from reid_lightning.engine.trained import TrainedModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.files import require_output
 from reid_lightning.inference.answers import as_table, is_csv, write_answers
+from reid_lightning.inference.backends import Backend
 from reid_lightning.inference.embed import list_images
 from reid_lightning.inference.load import load
 from reid_lightning.reporting.cards import Card, CardLine, cards
 from reid_lightning.reporting.cells import write_csv
 from reid_lightning.reporting.sheet import require_sheet
 from reid_lightning.reporting.terminal import as_it_is
-from reid_lightning.systems.attributes.heads import probabilities
-from reid_lightning.systems.attributes.task import AttributeTask
-from reid_lightning.systems.traits.task import TraitsTask
 
 IMAGES_SHOWN = 40  # on a picture
 
@@ -100,47 +97,34 @@ class Description:
         return pd.concat([self.form.write(self.classes.numpy(), self.schema), traits], axis=1)
 
 
-@torch.no_grad()
-def describe_batches(module: TrainedModule, batches: Iterable[Tensor]) -> Description:
-    """Return what a module says of batches of images.
+def describe_batches(engine: Backend, batches: Iterable[Tensor]) -> Description:
+    """Return what a model says of batches of images.
 
     Args:
-        module: In evaluation mode.
-        batches: (B, 3, H, W) each, on the module's device.
+        engine: Of the model.
+        batches: (B, 3, H, W) each, on the model's device.
 
     Raises:
         InputError: The model answers neither attributes nor traits.
     """
-    attributes = next((task for task in module.tasks if isinstance(task, AttributeTask)), None)
-    traits = next((task for task in module.tasks if isinstance(task, TraitsTask)), None)
-    if attributes is None and traits is None:
+    schema = engine.schema
+    if schema is None and not engine.traits:
         raise InputError(
-            "The model answers neither attributes nor traits: train one with attributes=market12, or with task=traits."
+            "The model answers neither attributes nor traits: train one with attributes=market12, or with task=traits"
+            + ("." if engine.name == "torch" else ", and export it with --attributes.")
         )
-    sizes = () if attributes is None else attributes.schema.sizes
     codes, confident, values = [], [], []
     for batch in batches:
-        features = module(batch)
-        best = [
-            block.max(dim=1)
-            for block in (
-                probabilities(features.extra["attributes"].float(), sizes).split(list(sizes), dim=1)
-                if sizes
-                else ()
-            )
-        ]
+        found = engine.answer(batch)
         empty = torch.empty(len(batch), 0)
+        best = []
+        if schema is not None and found.attributes is not None:
+            best = [block.max(dim=1) for block in found.attributes.split(list(schema.sizes), dim=1)]
         codes.append(torch.stack([each.indices for each in best], 1).cpu() if best else empty.long())
         confident.append(torch.stack([each.values for each in best], 1).cpu() if best else empty)
-        values.append(empty if traits is None else traits.answers(features).cpu())
-    return Description(
-        None if attributes is None else attributes.schema,
-        torch.cat(codes),
-        torch.cat(confident),
-        () if traits is None else traits.traits,
-        torch.cat(values),
-        None if attributes is None else attributes.form or AttributeForm.of_schema(attributes.schema),
-    )
+        values.append(empty if found.traits is None else found.traits.cpu())
+    form = None if schema is None else engine.form or AttributeForm.of_schema(schema)
+    return Description(schema, torch.cat(codes), torch.cat(confident), engine.traits, torch.cat(values), form)
 
 
 def describe(

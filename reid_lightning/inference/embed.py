@@ -35,7 +35,7 @@ class Embedder:
     ) -> None:
         place = local_path(checkpoint)
         self.model = load(place, trust=trust, overrides=overrides)
-        self.module, self.protocol = self.model.module, self.model.protocol
+        self.protocol = self.model.protocol
         self.image_size, self.device = self.model.image_size, self.model.device
         how = (*self.protocol.vector_choices, self.image_size)
         transform = self.model.config["test_transform"]

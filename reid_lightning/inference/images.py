@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from reid_lightning.data.boxes import Pixels, corners_of, cut
 from reid_lightning.data.decoding import decoded, read_regular
 from reid_lightning.errors import InputError
 
 AnyImage = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Tensor
 Images = AnyImage | Iterable[AnyImage]
 Channels = Literal["rgb", "bgr"]
-Pixels = NDArray[np.uint8]
 BEYOND = 0.5  # of [0, 1] that bicubic resizing may lead to, and normalization does not stay within
 
 _Item = TypeVar("_Item")
@@ -157,15 +157,7 @@ def crops(frame: Any, boxes: Any, channels: Channels = "rgb") -> tuple[list[Pixe
     if not is_single(frame):
         raise ValueError("boxes belong to one frame, and several images were given; call it for each frame")
     corners = as_corners(boxes)
-    pixels = as_array(frame, channels)
-    height, width = pixels.shape[:2]
-    edges = np.clip(np.rint(corners), 0, [width, height, width, height]).astype(int)
-    found = [
-        (pixels[top:bottom, left:right], row)  # no copy: many large boxes take no more memory than the frame
-        for row, (left, top, right, bottom) in enumerate(edges.tolist())
-        if right > left and bottom > top
-    ]
-    return [crop for crop, _ in found], [row for _, row in found], len(corners)
+    return *cut(as_array(frame, channels), corners), len(corners)
 
 
 def as_corners(boxes: Any) -> NDArray[np.float64]:
@@ -179,29 +171,7 @@ def as_corners(boxes: Any) -> NDArray[np.float64]:
         boxes = _on_cpu(boxes if boxes.is_complex() else boxes.double(), "boxes")
     elif isinstance(boxes, list | tuple):
         boxes = [_on_cpu(box.double(), "a box") if isinstance(box, Tensor) else box for box in boxes]
-    try:
-        given = np.asarray(np.ma.filled(boxes, np.nan) if isinstance(boxes, np.ma.MaskedArray) else boxes)
-        if given.dtype.kind not in "iufO":  # no text, truth, times or complex numbers
-            raise TypeError
-        corners = given.astype(np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"boxes must be (N, 4) numbers, got {type(boxes).__name__}") from None
-    if corners.size == 0 and corners.shape in ((0,), (0, 4)):
-        return corners.reshape(0, 4)
-    if corners.ndim != 2 or corners.shape[1] != 4:
-        raise ValueError(f"boxes must be (N, 4) corners x1, y1, x2, y2, got {corners.shape}")
-    wrong = ~np.isfinite(corners).all(axis=1)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise ValueError(f"box {row} is not finite: {corners[row].tolist()}")
-    wrong = (corners[:, 2] < corners[:, 0]) | (corners[:, 3] < corners[:, 1])
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise ValueError(
-            f"box {row} ends before it begins, {corners[row].tolist()}: boxes are corners x1, y1, x2, y2, and not a corner "
-            "with width and height"
-        )
-    return corners
+    return corners_of(boxes)
 
 
 def of_one_type(pixels: list[Tensor]) -> Iterator[Tensor]:

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import torch
 
+from reid_lightning.config.resolve import instantiate
 from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
-from reid_lightning.experiments.checkpoint import build_read, read_checkpoint
+from reid_lightning.experiments.checkpoint import build_read, read_checkpoint, read_described
 from reid_lightning.experiments.model_folder import CARD, CONFIG, WEIGHTS
+from reid_lightning.inference.backends import ExportedBackend, TorchBackend
 from reid_lightning.inference.model import Model
 from reid_lightning.models.hub import download_from_hub
-from reid_lightning.results.card_facts import facts_beside
+from reid_lightning.results.card_facts import CardFacts, facts_beside
+from reid_lightning.runtime.sessions import is_exported, open_session
+from reid_lightning.systems.attributes.task import saved_form
 
 _HUB = re.compile(r"hf:/{1,2}(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?", re.ASCII)
 _OF_HUB = ("hf:", "https://huggingface.co/")
@@ -28,7 +32,8 @@ def load(
     """Return a trained model, ready to embed images.
 
     Args:
-        path: A checkpoint of a run, the folder of a saved model, or `hf://OWNER/REPO`, with `@REVISION` if wanted.
+        path: A checkpoint of a run, the folder of a saved model, an exported file (`.onnx`, or OpenVINO's `.xml`), or
+            `hf://OWNER/REPO`, with `@REVISION` if wanted.
         device: Where it works, such as "cpu", "cuda:1" or "mps"; None: a GPU (CUDA, or else Apple's) where there is one and
             the config's `trainer.accelerator` is not "cpu", and the CPU otherwise.
         trust: Packages of your own that its config may name, such as `["my_package"]`; their code is run.
@@ -38,10 +43,43 @@ def load(
         InputError: The model cannot be found or used, or names code outside reid-lightning and the trusted packages.
     """
     place = local_path(path)
+    if is_exported(place):
+        return load_exported(place, overrides)
     checkpoint, entry = read_checkpoint(place)
     module, config = build_read(checkpoint, place, overrides, trust)
     where = usable_device(device, config["trainer"]["accelerator"])
-    return Model(module, config, checkpoint[CHECKPOINT_KEY], facts_beside(place, entry), where)
+    facts = facts_beside(place, entry)
+    return Model(TorchBackend(module), config, checkpoint[CHECKPOINT_KEY], facts, where, module.calibration)
+
+
+def load_exported(path: Path, overrides: Sequence[str] = ()) -> Model:
+    """Return the model of a file that `reid export` has written.
+
+    Args:
+        path: A `.onnx` file, or the `.xml` of OpenVINO.
+        overrides: None is possible: what a vector depends on is a part of the file.
+
+    Raises:
+        InputError: The file cannot be used, or its engine is not installed.
+    """
+    if overrides:
+        raise InputError(
+            f"{path} was exported with its settings, so {overrides[0]} cannot be changed: override it in `reid export`"
+        )
+    session = open_session(path)
+    told = session.facts
+    entry, config, protocol, calibration = read_described(told.model, path)
+    schema = form = None
+    if told.attributes:
+        schema = instantiate((config["attributes"] or {}).get("schema"), "attributes.schema")
+        if schema is None or {one.name: list(one.classes) for one in schema} != told.attributes:
+            raise InputError(f"the attributes of {path} do not fit its config: export the model again")
+        form = saved_form(entry["tasks"].get("attributes", {}))
+    engine = ExportedBackend(session, protocol, schema, form)
+    config["data"] = config["data"] | {"image_size": list(told.image_size)}
+    return Model(
+        engine, config, entry, CardFacts.from_dict(entry.get("card")), torch.device("cpu"), calibration
+    )
 
 
 def usable_device(device: str | torch.device | None, accelerator: str = "auto") -> torch.device:

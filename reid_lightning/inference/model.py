@@ -18,6 +18,7 @@ from reid_lightning.data.decoding import resized
 from reid_lightning.engine.trained import TrainedModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.model_folder import own_memory, write_model_folder
+from reid_lightning.inference.backends import Answers, Backend, ExportedBackend, TorchBackend
 from reid_lightning.inference.images import (
     AnyImage,
     Channels,
@@ -31,7 +32,9 @@ from reid_lightning.inference.images import (
     one_by_one,
 )
 from reid_lightning.inference.preprocessing import Preprocessing
-from reid_lightning.results.card_facts import CardFacts, feed_of
+from reid_lightning.models.network import ReIDNetwork
+from reid_lightning.results.card_facts import CardFacts
+from reid_lightning.retrieval.calibration import Calibration
 
 if TYPE_CHECKING:
     from reid_lightning.inference.compare import Comparison
@@ -48,14 +51,14 @@ class Model:
     x2, y2 in pixels or an object that has them as `xyxy`; `inference.images.crops` says how they are cut.
 
     Args:
-        module: In evaluation mode, with the weights.
+        engine: What computes vectors and answers.
         config: That it was built from, plain containers.
         entry: Of its checkpoint: `version`, `config`, `identity_labels`, `tasks` and what else a run writes.
         facts: What its card says.
         device: Where it works.
 
     Attributes:
-        network: The network.
+        backend: "torch", "onnx" or "openvino".
         protocol: How its vectors are taken and compared.
         image_size: Height and width in pixels.
         preprocessing: How images come in; `print` shows it in one line.
@@ -75,19 +78,21 @@ class Model:
 
     def __init__(
         self,
-        module: TrainedModule,
+        engine: Backend,
         config: Mapping[str, Any],
         entry: Mapping[str, Any],
         facts: CardFacts,
         device: torch.device,
+        calibration: Calibration | None = None,
     ) -> None:
-        self.module = module.to(device).eval()
+        engine.to(device)
+        self._engine, self.backend, self.protocol = engine, engine.name, engine.protocol
         self.config, self._entry, self.facts, self.device = dict(config), dict(entry), facts, device
-        self.network, self.protocol, self.calibration = module.network, module.protocol, module.calibration
+        self.calibration = calibration
         height, width = config["data"]["image_size"]
         self.image_size = (int(height), int(width))
         self.batch_size = int(config["data"]["batch_size"])
-        self.feed = feed_of(module.network)
+        self.feed = dict(engine.feed)
         transform = config.get("test_transform")
         self.preprocessing = Preprocessing(
             self.image_size,
@@ -97,8 +102,7 @@ class Model:
             transform,
         )
         self.identity_labels: dict[str, int] = dict(entry["identity_labels"])
-        schema = (config.get("attributes") or {}).get("schema")
-        self.schema: AttributeSchema | None = instantiate(schema, "attributes.schema")
+        self.schema = engine.schema
         self._transform = instantiate(transform)
 
     def embed(self, images: Images, boxes: Any = None, *, channels: Channels = "rgb") -> Tensor:
@@ -143,19 +147,28 @@ class Model:
             InputError: A file is missing or cannot be decoded.
             ValueError: A value is not an image, or there are no images.
         """
-        from reid_lightning.systems.attributes.heads import probabilities
-
         vectors, answers = [], []
-        for batch in (batch for batches in self._batches(images) for batch in batches):
-            with torch.no_grad():
-                found, features = self.module.embed_with_features(batch)
-                vectors.append(found.float().cpu())
-                if self.schema is not None:
-                    stated = features.extra["attributes"].float()
-                    answers.append(probabilities(stated, self.schema.sizes).cpu())
+        for found in self.answer(images):
+            vectors.append(found.vectors.cpu())
+            if found.attributes is not None:
+                answers.append(found.attributes.cpu())
         if not vectors:
             raise ValueError("images must be one image or more, got none")
         return torch.cat(vectors), torch.cat(answers) if answers else None
+
+    def answer(self, images: Images) -> Iterator[Answers]:
+        """Yield all that the model says of images, a batch at a time: vectors, attributes and traits.
+
+        Args:
+            images: As of `embed`.
+
+        Raises:
+            InputError: A file is missing or cannot be decoded.
+            ValueError: A value is not an image.
+        """
+        for batches in self._batches(images):
+            for batch in batches:
+                yield self._engine.answer(batch)
 
     def stream(
         self,
@@ -185,8 +198,7 @@ class Model:
             ValueError: A value is not an image.
         """
         for batches in self._batches(images, channels, batch_size, damaged):
-            with torch.no_grad():
-                vectors = [self.module.embed(batch).float().cpu() for batch in batches]
+            vectors = [self._engine.embed(batch).cpu() for batch in batches]
             yield torch.cat(vectors) if vectors else torch.empty(0, self.vector_size)
 
     @cached_property
@@ -210,7 +222,7 @@ class Model:
 
         def described(several: Images, order: Channels) -> "Description":
             batches = (batch for batches in self._batches(several, order) for batch in batches)
-            return describe_batches(self.module, batches)
+            return describe_batches(self._engine, batches)
 
         if boxes is None:
             return described(images, channels)
@@ -234,7 +246,7 @@ class Model:
         position = 0
         with ThreadPoolExecutor() as pool:
             for chunk in chunks(one_by_one(images), batch_size or self.batch_size):
-                following = [pool.submit(self._pixels, image, channels) for image in chunk]
+                following = [pool.submit(self.pixels, image, channels) for image in chunk]
                 if waiting:
                     yield self._on_device(waiting, position, damaged)
                     position += len(waiting)
@@ -298,7 +310,7 @@ class Model:
         has_boxes = boxes_a is not None or boxes_b is not None
         return found.of_single() if not has_boxes and is_single(a) and is_single(b) else found
 
-    def _pixels(self, image: AnyImage, channels: Channels) -> Tensor:
+    def pixels(self, image: AnyImage, channels: Channels = "rgb") -> Tensor:
         """Return an image as the network takes it: (3, H, W) of the model's size, laid out with the channels last."""
         if isinstance(image, Tensor) and image.is_floating_point():
             if image.shape != (3, *self.image_size):
@@ -313,9 +325,34 @@ class Model:
             array = self._transform(image=array)["image"]
         return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)
 
+    @property
+    def engine(self) -> Backend:
+        """What computes its vectors."""
+        return self._engine
+
+    @property
+    def module(self) -> TrainedModule:
+        """The network of torch, with the tasks.
+
+        Raises:
+            InputError: The model was exported, and has none.
+        """
+        if not isinstance(self._engine, TorchBackend):
+            raise InputError(
+                f"an exported model ({self.backend}) has no network of torch: use the checkpoint that it comes from"
+            )
+        return self._engine.module
+
+    @property
+    def network(self) -> ReIDNetwork:
+        """The network of torch, see `module`."""
+        return self.module.network
+
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights as a saved model holds them."""
+        """SHA-256 of the weights as a saved model holds them; an exported float model has that of its weights, too."""
+        if isinstance(self._engine, ExportedBackend):
+            return self._engine.session.facts.fingerprint
         from safetensors.torch import save
 
         return hashlib.sha256(save(own_memory(self.module.state_dict()))).hexdigest()
@@ -326,11 +363,11 @@ class Model:
         return {
             "version": self._entry.get("version"),
             "backbone": self.config["backbone"],
-            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "backend": self.backend,
+            **self._engine.facts,
             "image_size": list(self.image_size),
             "preprocessing": self.preprocessing.as_dict(),
             "feed": dict(self.feed),
-            "embedding_size": self.network.embedding_size,
             "protocol": self.protocol.describe(),
             "distance": self.protocol.distance,
             "data": list(self.facts.data),
@@ -363,7 +400,26 @@ class Model:
         from reid_lightning.results.model_card import card_text
 
         folder = Path(folder)
-        entry = {
+        state = self.module.state_dict()
+        card = card_text(self.facts, self.config, self.feed, ".", license)
+        facts = {
+            "image_size": list(self.image_size),
+            "attributes": _classes(self.schema),
+            "protocol": self.protocol.describe(),
+        }
+        write_model_folder(folder, state, self.entry(with_labels), card, facts)
+        return folder
+
+    def entry(self, with_labels: bool = True) -> dict[str, Any]:
+        """Return what a saved or exported model carries beside its weights, as plain values.
+
+        Args:
+            with_labels: Whether the names of the training's people are kept; numbers stand for them otherwise.
+
+        Raises:
+            InputError: The model was exported, and is not written again.
+        """
+        return {
             "version": self._entry.get("version"),
             "config": self._entry["config"] | {"evaluation": self.config["evaluation"]},
             "identity_labels": self.identity_labels if with_labels else _numbered(self.identity_labels),
@@ -374,14 +430,6 @@ class Model:
             "feed": self.feed,
             "card": self.facts.as_dict(),
         }
-        card = card_text(self.facts, self.config, self.feed, ".", license)
-        facts = {
-            "image_size": list(self.image_size),
-            "attributes": _classes(self.schema),
-            "protocol": self.protocol.describe(),
-        }
-        write_model_folder(folder, self.module.state_dict(), entry, card, facts)
-        return folder
 
 
 def _classes(schema: AttributeSchema | None) -> dict[str, list[str]] | None:

@@ -61,7 +61,7 @@ def test_vectors_are_those_of_the_module_whatever_the_batch(checkpoint, tested):
     embedder = Embedder(checkpoint)
     pixels = np.stack(list(DecodedImages(paths, embedder.image_size)))
     with torch.no_grad():
-        expected = embedder.module.embed(
+        expected = embedder.model.module.embed(
             torch.from_numpy(pixels).permute(0, 3, 1, 2).to(embedder.device)
         ).cpu()
     embedder.batch_size = 4

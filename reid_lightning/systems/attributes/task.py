@@ -228,8 +228,12 @@ class AttributeTask(Task):
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Take up the form of the annotations that were trained on."""
-        if saved.get("form"):
-            self.form = AttributeForm(**saved["form"])
+        self.form = saved_form(saved) or self.form
+
+
+def saved_form(saved: Mapping[str, Any]) -> AttributeForm | None:
+    """Return the form of the annotations from what the task has saved; None where it is not known."""
+    return AttributeForm(**saved["form"]) if saved.get("form") else None
 
 
 def check_annotations(

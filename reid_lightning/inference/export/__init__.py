@@ -1,0 +1,1 @@
+"""A trained model as a file of ONNX, OpenVINO or torch.export."""

@@ -1,0 +1,202 @@
+"""The graph of a model in the form of each format, written by the format's own library."""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from reid_lightning.errors import InputError
+from reid_lightning.files import atomic_path
+from reid_lightning.inference.backends import ExportedBackend
+from reid_lightning.inference.export.graph import ExportGraph
+from reid_lightning.inference.load import load_exported
+from reid_lightning.inference.model import Model
+from reid_lightning.runtime.facts import INPUT, KEY, ExportFacts
+from reid_lightning.runtime.sessions import Outputs
+
+OPSET = 18  # read by onnxruntime from 1.14 on, and by what trackers pin
+_BATCH = "batch"
+
+
+def write_onnx(graph: ExportGraph, example: Tensor, path: Path) -> None:
+    """Write a graph with a free batch size as ONNX of the opset `OPSET`, without metadata.
+
+    Args:
+        graph: In evaluation mode.
+        example: (2, 3, H, W) of the type that the file takes.
+        path: Of the file.
+
+    Raises:
+        InputError: The packages are not installed, or the network cannot be expressed.
+    """
+    require("onnx", "onnxscript")
+    with _silently(), _explained("ONNX"):
+        program = torch.onnx.export(
+            graph,
+            (example,),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=graph.names,
+            dynamic_shapes=({0: torch.export.Dim(_BATCH)},),
+            opset_version=OPSET,
+            verbose=False,
+        )
+        assert program is not None
+        program.save(os.fspath(path))
+
+
+class Artifact(Protocol):
+    """The graph of a model in the form of a format."""
+
+    def write(self, target: Path, facts: ExportFacts) -> None:
+        """Write the file, with its metadata, whole or not at all."""
+
+    def opened(self, tried: Path, facts: ExportFacts, model: Model) -> Model:
+        """Return what the file will compute.
+
+        Args:
+            tried: Where it may be written for that.
+            facts: Its metadata.
+            model: That it is of.
+        """
+
+
+class OnnxArtifact:
+    """A file of ONNX without metadata, which are added.
+
+    Args:
+        graph: The file.
+    """
+
+    def __init__(self, graph: Path) -> None:
+        self.graph = graph
+
+    def write(self, target: Path, facts: ExportFacts) -> None:
+        """Write the file."""
+        import onnx
+
+        model = onnx.load(os.fspath(self.graph))
+        model.producer_name, model.doc_string = "reid-lightning", ""
+        graph = model.graph
+        for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+            del part.metadata_props[:]  # where in the code each was traced
+        for node in graph.node:
+            node.doc_string = ""
+        onnx.helper.set_model_props(model, {KEY: facts.as_json()})
+        with atomic_path(target) as temporary:
+            onnx.save(model, os.fspath(temporary))
+
+    def opened(self, tried: Path, facts: ExportFacts, model: Model) -> Model:
+        """Return the model of the written file."""
+        self.write(tried, facts)
+        return load_exported(tried)
+
+
+class OpenVinoArtifact(OnnxArtifact):
+    """A file of ONNX that becomes OpenVINO's `.xml` and `.bin` in full precision."""
+
+    def write(self, target: Path, facts: ExportFacts) -> None:
+        """Write both files, the weights first."""
+        import openvino
+
+        model = openvino.Core().read_model(os.fspath(self.graph))
+        model.set_rt_info(facts.as_json(), [KEY])
+        with tempfile.TemporaryDirectory(prefix="reid-openvino-", dir=target.parent) as folder:
+            openvino.save_model(model, os.path.join(folder, target.name), compress_to_fp16=False)
+            for file in (target.with_suffix(".bin"), target):
+                with atomic_path(file) as temporary:
+                    (Path(folder) / file.name).replace(temporary)
+
+
+class ProgramArtifact:
+    """A program of torch.export; its metadata are the extra file `reid_lightning.json`.
+
+    Args:
+        program: As `exported_program` returns it.
+    """
+
+    def __init__(self, program: Any) -> None:
+        self.program = program
+
+    def write(self, target: Path, facts: ExportFacts) -> None:
+        """Write the file."""
+        with atomic_path(target) as temporary, temporary.open("wb") as file, _silently():
+            torch.export.save(self.program, file, extra_files={f"{KEY}.json": facts.as_json()})
+
+    def opened(self, tried: Path, facts: ExportFacts, model: Model) -> Model:
+        """Return the model of the program; reading one from a file runs code, so that nothing is written."""
+        session = _ProgramSession(self.program.module(), facts)
+        engine = ExportedBackend(session, model.protocol, model.schema, model.engine.form)
+        return Model(engine, model.config, {"identity_labels": {}}, model.facts, model.device)
+
+
+class _ProgramSession:
+    """A program of torch.export at work."""
+
+    name = "torch_export"
+
+    def __init__(self, module: nn.Module, facts: ExportFacts) -> None:
+        self._module, self.facts = module, facts
+
+    def run(self, images: NDArray[Any]) -> Outputs:
+        """Return the outputs of (N, 3, H, W) images."""
+        with torch.no_grad():
+            found = self._module(torch.from_numpy(images))
+        return {name: part.numpy() for name, part in zip(self.facts.outputs, found, strict=True)}
+
+
+def exported_program(graph: ExportGraph, example: Tensor) -> Any:
+    """Return a graph with a free batch size as torch.export has it.
+
+    Raises:
+        InputError: The network cannot be expressed.
+    """
+    with _silently(), _explained("torch.export"):
+        program = torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim(_BATCH)},))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # where in the code each was traced
+    return program
+
+
+def require(*packages: str) -> None:
+    """Refuse to go on without packages.
+
+    Raises:
+        InputError: One is not installed.
+    """
+    from importlib.util import find_spec
+
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise InputError(
+            f"{' and '.join(missing)} must be installed to export: pip install {' '.join(missing)}"
+        )
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(
+            f"the network cannot be expressed in {what} ({reason[:200]}): use another format, or report it with the config"
+        ) from error
+
+
+@contextmanager
+def _silently() -> Iterator[None]:
+    """Keep what the exporter says of its steps from the terminal."""
+    with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        warnings.simplefilter("ignore")
+        yield
