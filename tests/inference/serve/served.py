@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from helpers import REPOSITORY
-from inference.untrained import write_small_checkpoint
 from PIL import Image
 from starlette.testclient import TestClient
+from untrained import write_small_checkpoint
 
 import reid_lightning
 from reid_lightning import Gallery, Model

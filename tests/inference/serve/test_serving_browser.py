@@ -6,8 +6,8 @@ import zlib
 
 import pytest
 from browser import NARROW, WIDE
-from inference.untrained import write_small_checkpoint
 from served import filled_gallery, png, server
+from untrained import write_small_checkpoint
 
 import reid_lightning
 from reid_lightning import Gallery

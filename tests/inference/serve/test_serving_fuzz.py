@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from inference.untrained import write_small_checkpoint
 from served import filled_gallery, server
+from untrained import write_small_checkpoint
 
 import reid_lightning
 from reid_lightning import Gallery

@@ -11,8 +11,8 @@ import httpx
 import numpy as np
 import pytest
 from helpers import command, wait_until
-from inference.untrained import write_small_checkpoint
 from served import filled_gallery, pixels, png, server
+from untrained import write_small_checkpoint
 
 import reid_lightning
 from reid_lightning import Gallery
