@@ -118,6 +118,23 @@ def test_a_calibrated_model_states_probabilities_and_verdicts(trained, tmp_path)
     assert (compared["same"], compared["false_accepts"], compared["prior"]) == (bool(direct.same), 0.01, 0.1)
 
 
+def test_an_exported_model_serves_the_gallery_of_its_checkpoint(exported, export_checkpoint, tmp_path):
+    import reid_lightning
+
+    original = reid_lightning.load(export_checkpoint)
+    gallery = filled_gallery(tmp_path / "people", original)
+    with client(reid_lightning.load(exported.path), gallery.folder) as api:
+        answer = api.post("/search", files=picture(5), data={"k": 3}).json()
+        described = api.post("/describe", files=picture(5)).json()
+    hits = gallery.search(original.embed(pixels(5)), 3)
+    assert [hit["id"] for hit in answer["found"]] == hits.ids[0].tolist()
+    assert [hit["distance"] for hit in answer["found"]] == pytest.approx(hits.distances[0].tolist(), abs=1e-4)
+    direct = original.describe(pixels(5)).rows()[0]
+    assert {name: each["class"] for name, each in described["attributes"].items()} == {
+        name: each["class"] for name, each in direct["attributes"].items()
+    }
+
+
 def test_who_is_enrolled_is_found_and_who_is_forgotten_is_gone(api, model, gallery):
     known = {"person_id": " Eve ", "camera_id": "c7", "frame_id": "12", "time": "2026-11-01T10:00:00+01:00"}
     answer = api.post("/enrol", files=picture(77, size=(60, 31)), data=known | {"more": '{"height": 1.8}'})

@@ -111,7 +111,7 @@
 
   const four = (distance) => (Math.abs(distance) < 5e-5 ? 0 : distance).toFixed(4);  // rounding may lead below 0
 
-  const percent = (share) => share > 0.9995 ? "over 99.9 %" : share < 0.0005 ? "under 0.1 %" : `${(100 * share).toFixed(1)} %`;
+  const percent = (share) => share > 0.9995 ? "> 99.9 %" : share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
 
   function card(hit) {
     const frame = make("div", { className: "frame" }, make("span", { className: "rank", textContent: hit.rank }));
