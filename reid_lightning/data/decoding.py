@@ -117,8 +117,12 @@ def _as_pillow(image: np.ndarray, image_size: tuple[int, int], interpolation: st
     return np.array(found)  # a copy that may be written to
 
 
-def read_regular(path: str) -> bytes:
+def read_regular(path: str, may_be_empty: bool = False) -> bytes:
     """Return the bytes of a regular file; nothing else is waited for, such as a pipe that nobody writes to.
+
+    Args:
+        path: The file.
+        may_be_empty: Whether a file of 0 bytes is as good as any: a list may be, an image may not.
 
     Raises:
         InputError: The file is missing, not a regular file, too large, or cannot be read.
@@ -127,7 +131,8 @@ def read_regular(path: str) -> bytes:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             status = os.fstat(handle)
-            if reason := irregular(status):
+            empty = stat.S_ISREG(status.st_mode) and status.st_size == 0
+            if (reason := irregular(status)) and not (empty and may_be_empty):
                 raise InputError(f"{path} is {reason}: replace it or remove it.")
             parts = []
             while part := os.read(handle, status.st_size + 1):  # one call, unless the file grows or is huge

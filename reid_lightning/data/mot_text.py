@@ -51,18 +51,19 @@ class MotBoxes(NamedTuple):
 def read_boxes(path: str | Path, tracks: bool = False) -> MotBoxes:
     """Read a file of boxes.
 
-    Coordinates of MOTChallenge count from 1: the left upper pixel of a frame is at 1, 1. They become corners from 0.
+    Coordinates of MOTChallenge count from 1: the left upper pixel of a frame is at 1, 1. They become corners from 0. A file
+    without a line is a sequence in which nobody was seen.
 
     Args:
         path: Text file, such as `gt/gt.txt` or `det/det.txt`.
         tracks: Whether every box must have an id, and every id at most one box in a frame.
 
     Raises:
-        InputError: The file cannot be read, or a line is none of a box; it is named.
+        InputError: The file cannot be read, or a line is not a box; it is named.
     """
     path = Path(path)
     try:
-        text = read_regular(str(path)).decode("utf-8-sig")
+        text = read_regular(str(path), may_be_empty=True).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not text in UTF-8: write the boxes as {', '.join(COLUMNS)}.") from None
     lines = text.splitlines()

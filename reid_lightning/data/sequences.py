@@ -11,9 +11,12 @@ from pathlib import Path
 
 from reid_lightning.data.readers.image_files import ImageFiles
 from reid_lightning.errors import InputError
+from reid_lightning.files import read_own
 
 FRAMES, INFO, TRUTH, DETECTIONS = "img1", "seqinfo.ini", "gt/gt.txt", "det/det.txt"
 RATE = 30.0
+LARGEST_FRAME = 2**31
+_LARGEST_INFO = 1_000_000  # bytes
 # MOT17 holds the same frames and ground truth three times, once for each of these detectors.
 _DETECTOR = re.compile(r"-(?:DPM|FRCNN|SDP)$")
 
@@ -67,6 +70,11 @@ def open_sequence(folder: str | Path) -> SequenceFolder:
         numbers = list(range(1, len(names) + 1))
     frames: dict[int, Path] = {}
     for number, name in sorted(zip(numbers, names, strict=True)):
+        if number >= LARGEST_FRAME:
+            raise InputError(
+                f"{where / name} would be frame {number}: number frames from 1, below {LARGEST_FRAME:,}, or use names that "
+                "are not numbers."
+            )
         if number in frames:
             raise InputError(f"{where} holds {frames[number].name} and {name}: both are frame {number}.")
         frames[number] = where / name
@@ -81,7 +89,7 @@ def _read_info(folder: Path) -> tuple[Path, float]:
         return default, RATE
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(path.read_text(encoding="utf-8"))
+        parser.read_string(read_own(path, _LARGEST_INFO).decode("utf-8-sig"))
         values = parser["Sequence"]
         rate = float(values.get("frameRate", str(RATE)))
     except (OSError, ValueError, KeyError, configparser.Error) as error:
@@ -92,7 +100,7 @@ def _read_info(folder: Path) -> tuple[Path, float]:
     if not (math.isfinite(rate) and rate > 0):
         raise InputError(f"{path}: frameRate is {rate:g}; write the frames a second.")
     inside = Path(values.get("imDir", FRAMES))
-    if inside.is_absolute() or ".." in inside.parts:
+    if inside.is_absolute() or ".." in inside.parts or "\0" in str(inside):
         raise InputError(
             f"{path}: imDir is {inside}; write a folder inside of the sequence, such as {FRAMES}."
         )

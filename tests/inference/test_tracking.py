@@ -1,6 +1,8 @@
 """People keep their ids: through crossings and absences, in a camera and across cameras."""
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -179,7 +181,7 @@ def test_files_that_are_written(scene, stub, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["camera2.mp4", "camera2.txt"]
     said = capsys.readouterr().err
     assert "camera2: 14 frames" in said
-    assert "people in 1 videos" in said
+    assert "people in 1 video:" in said
 
 
 def test_a_video_with_detections_of_its_own_by_the_command_line(tmp_path):
@@ -220,6 +222,46 @@ def test_sources_that_cannot_be_used(scene, stub, tmp_path):
     with pytest.raises(InputError, match="--threshold must be above 0"):
         command.track([scene], str(scene), tmp_path / "out", threshold=0)
     assert not (tmp_path / "out" / "camera1.txt").exists()
+
+
+def test_no_output_replaces_what_is_read(scene, stub, tmp_path):
+    boxes = tmp_path / "camera1.txt"
+    boxes.write_bytes((scene / "camera1" / "det" / "det.txt").read_bytes())
+    before = boxes.read_bytes()
+    with pytest.raises(InputError, match=r"camera1\.txt would be replaced, and the command reads it"):
+        command.track([scene / "camera1"], None, tmp_path, detections=[boxes])
+    assert boxes.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["camera1.txt"]
+    (video := tmp_path / "door.mp4").write_bytes(b"")
+    os.link(video, tmp_path / "camera1.mp4")
+    source = replace(open_sources([scene / "camera1"], [])[0], path=video)
+    with pytest.raises(InputError, match=r"camera1\.mp4 would be replaced"):
+        command._keep_inputs([source], tmp_path, [".mp4"])
+    command._keep_inputs([source], tmp_path, [])
+
+
+@pytest.mark.parametrize(
+    "option", [{"memory": float("inf")}, {"memory": -1}, {"min_confidence": float("nan")}]
+)
+def test_options_that_are_out_of_range(scene, tmp_path, option):
+    with pytest.raises(InputError, match="--memory must lie|--min-confidence must be a finite number"):
+        command.track([scene], None, tmp_path / "out", **option)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nobody_detected_is_an_empty_result(scene, tmp_path):
+    (tmp_path / "none.txt").touch()
+    found = command.track(
+        [scene / "camera1"], None, tmp_path / "out", detections=[tmp_path / "none.txt"], video=False
+    )
+    assert found == {"camera1": {}}
+    assert len(read_boxes(tmp_path / "out" / "camera1.txt", tracks=True).frames) == 0
+
+
+def test_a_pipe_is_not_a_video(scene, tmp_path):
+    os.mkfifo(pipe := tmp_path / "live.mp4")
+    with pytest.raises(InputError, match=r"live\.mp4 cannot be opened as a video: it is a pipe"):
+        open_sources([pipe], [scene / "camera1" / "det" / "det.txt"])
 
 
 def test_norfair_that_is_not_installed_is_one_sentence(monkeypatch):

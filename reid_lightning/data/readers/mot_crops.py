@@ -72,7 +72,7 @@ def cut_crops(sequence: SequenceFolder, settings: Cut) -> pd.DataFrame:
 def _digest(sequence: SequenceFolder, numbers: list[int], settings: Cut) -> str:
     """Return a name for all that the crops depend on, but for where the data lie."""
     digest = hashlib.sha256(repr((_VERSION, sorted(asdict(settings).items()))).encode())
-    digest.update(read_regular(str(sequence.folder / settings.tracks)))
+    digest.update(read_regular(str(sequence.folder / settings.tracks), may_be_empty=True))
     for number in numbers:
         status = sequence.frames[number].stat()
         digest.update(repr((number, status.st_size, status.st_mtime_ns)).encode())

@@ -1,5 +1,6 @@
 """What `reid track` does: follow the people of videos, and write who is where."""
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from reid_lightning.inference.tracking.source import Source, open_sources
 from reid_lightning.reporting.terminal import say
 
 _QUIET = 10.0  # seconds between two lines where there is no bar
+_LONGEST = 1e6  # seconds that somebody is remembered
 FALSE_ACCEPTS = 0.001  # of pairs of people; a track is compared with many others
 
 
@@ -60,9 +62,11 @@ def track(
         InputError: A video, its detections or the model cannot be used, or an option is out of range.
     """
     require_option("--threshold", threshold is None or threshold > 0, "be above 0", threshold)
-    require_option("--memory", memory >= 0, "not be negative", memory)
+    require_option("--memory", 0 <= memory <= _LONGEST, f"lie between 0 and {_LONGEST:.0f} seconds", memory)
+    require_option("--min-confidence", math.isfinite(min_confidence), "be a finite number", min_confidence)
     quiet()
     sources = open_sources([Path(path) for path in paths], [Path(path) for path in detections])
+    _keep_inputs(sources, output, [".txt", ".mp4"] if video else [".txt"])
     require_writable(output)
     loaded = None if model is None else load(model, trust=trust, overrides=overrides)
     settings = Settings(memory=memory) if loaded is None else _settings(loaded, threshold, memory)
@@ -75,8 +79,25 @@ def track(
         if video:
             _write_video(output / f"{source.name}.mp4", source, tracks, names)
     people = {name for names in ids for name in names}
-    say(f"{len(people)} people in {len(sources)} videos: {output}")
+    videos = "1 video" if len(sources) == 1 else f"{len(sources)} videos"
+    say(f"{len(people)} people in {videos}: {output}")
     return found
+
+
+def _keep_inputs(sources: Sequence[Source], output: Path, endings: Sequence[str]) -> None:
+    """Refuse outputs that would replace a video, a frame or a file of boxes which the command reads.
+
+    Raises:
+        InputError: One would.
+    """
+    read = [file for source in sources for file in (source.path, source.boxes_from)]
+    for source in sources:
+        for ending in endings:
+            written = output / f"{source.name}{ending}"
+            if any(written.exists() and file.exists() and written.samefile(file) for file in read):
+                raise InputError(
+                    f"{written} would be replaced, and the command reads it: choose another folder for --output."
+                )
 
 
 def _settings(model: Model, threshold: float | None, memory: float) -> Settings:

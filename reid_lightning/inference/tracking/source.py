@@ -11,6 +11,7 @@ from reid_lightning.data.decoding import decode_pixels
 from reid_lightning.data.mot_text import MotBoxes, read_boxes
 from reid_lightning.data.sequences import DETECTIONS, RATE, find_sequences, is_sequence, open_sequence
 from reid_lightning.errors import InputError
+from reid_lightning.files import require_regular
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Source:
         rate: Frames a second.
         count: Frames, as far as the video says.
         detections: Boxes in all frames.
+        boxes_from: The file that they were read from.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Source:
     rate: float
     count: int
     detections: MotBoxes
+    boxes_from: Path
 
     def frames(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield number, from 1, and pixels, (H, W, 3) uint8 BGR, of each frame.
@@ -104,7 +107,8 @@ def _open_source(path: Path, detections: Path | None) -> Source:
             f"{path} has no {DETECTIONS}: give the boxes of people in it with --detections FILE (frame, -1, left, top, "
             "width, height, confidence)."
         )
-    boxes = read_boxes(detections or inside)
+    origin = detections or inside
+    boxes = read_boxes(origin)
     if path.is_dir():
         sequence = open_sequence(path)
         name, files, rate, count = sequence.name, sequence.frames, sequence.rate, len(sequence.frames)
@@ -113,10 +117,14 @@ def _open_source(path: Path, detections: Path | None) -> Source:
         name, files, count = path.stem, {}, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         rate = float(capture.get(cv2.CAP_PROP_FPS))
         capture.release()
-    return Source(name, path, files, rate if 0 < rate < 1000 else RATE, max(count, 0), boxes)
+    return Source(name, path, files, rate if 0 < rate < 1000 else RATE, max(count, 0), boxes, origin)
 
 
 def _open(path: Path) -> cv2.VideoCapture:
+    try:
+        require_regular(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened as a video: {error.strerror}.") from None
     capture = cv2.VideoCapture(str(path))
     if not capture.isOpened():
         raise InputError(

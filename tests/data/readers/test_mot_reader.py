@@ -216,6 +216,17 @@ def test_a_bad_seqinfo_is_named(tmp_path, text, said):
         read_mot(tmp_path)
 
 
+def test_a_seqinfo_of_windows_is_read_and_a_frame_beyond_all_numbers_is_named(tmp_path):
+    folder = tmp_path / "a"
+    (folder / "img1").mkdir(parents=True)
+    (folder / "img1" / "000001.jpg").touch()
+    (folder / "seqinfo.ini").write_text("[Sequence]\nframeRate=12.5\n", encoding="utf-8-sig")
+    assert open_sequence(folder).rate == 12.5
+    (folder / "img1" / f"{2**63}.jpg").touch()
+    with pytest.raises(InputError, match=r"9223372036854775808\.jpg would be frame"):
+        open_sequence(folder)
+
+
 def test_folders_without_sequences(tmp_path):
     with pytest.raises(InputError, match="holds no sequence"):
         read_mot(tmp_path)
