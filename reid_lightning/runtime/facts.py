@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from reid_lightning.data.decoding import FILTERS
 from reid_lightning.errors import InputError
 
 KEY = "reid_lightning"  # of the file's metadata
@@ -132,10 +133,11 @@ def _facts(kind: type[ExportFacts], content: Mapping[str, Any]) -> ExportFacts:
         ("precision", ("float32", "int8")),
         ("preprocess", PREPROCESS),
         ("distance", DISTANCES),
+        ("interpolation", FILTERS),
     ):
         if known.get(name) not in choices:
             raise ValueError(f"its {name} is not one of {', '.join(choices)}")
-    for name in ("interpolation", "protocol", "fingerprint"):
+    for name in ("protocol", "fingerprint"):
         if not isinstance(known.get(name), str):
             raise ValueError(f"its {name} is not text")
     for name in ("verified", "source", "model", "thresholds", "attributes"):
@@ -172,7 +174,8 @@ def _facts(kind: type[ExportFacts], content: Mapping[str, Any]) -> ExportFacts:
 def _check_names(known: Mapping[str, Any], widths: Mapping[str, int]) -> None:
     attributes, traits = known.get("attributes", {}), known.get("traits", [])
     if not all(
-        isinstance(one, list) and all(isinstance(name, str) for name in one) for one in attributes.values()
+        isinstance(one, list) and one and all(isinstance(name, str) for name in one)
+        for one in attributes.values()
     ):
         raise ValueError("the classes of an attribute are not a list of names")
     if not isinstance(traits, list) or not all(isinstance(name, str) for name in traits):

@@ -1,5 +1,6 @@
 """An exported file, opened: batches of images go in, and its outputs come out."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.runtime.facts import INPUT, KEY, ExportFacts
 
 ENDINGS = {".onnx": "onnx", ".xml": "openvino"}
+WEIGHTS_KEY = f"{KEY}_weights"  # SHA-256 of the `.bin` that an `.xml` was written with
 Outputs = dict[str, NDArray[np.float32]]
 
 
@@ -70,6 +72,7 @@ class OnnxSession:
             raise InputError(
                 f"{path} needs onnxruntime, which is not installed: pip install onnxruntime"
             ) from None
+        self._path = path
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or 0
@@ -83,14 +86,20 @@ class OnnxSession:
         self.facts = ExportFacts.from_json(self._session.get_modelmeta().custom_metadata_map.get(KEY), path)
         self._outputs = list(self.facts.outputs)
         known = {one.name: one.shape[1:] for one in self._session.get_outputs()}
-        if any(known.get(name) != [width] for name, width in self.facts.outputs.items()) or [
-            one.name for one in self._session.get_inputs()
-        ] != [INPUT]:
+        taken = [(one.name, one.type, one.shape[1:]) for one in self._session.get_inputs()]
+        kind = "tensor(uint8)" if self.facts.preprocess == "inside" else "tensor(float)"
+        if any(known.get(name) != [width] for name, width in self.facts.outputs.items()) or taken != [
+            (INPUT, kind, [3, *self.facts.image_size])
+        ]:
             raise _damaged(path, "its graph is not the one that its metadata describe")
 
     def run(self, images: NDArray[Any]) -> Outputs:
         """Return the outputs of (N, 3, H, W) images."""
-        return dict(zip(self._outputs, self._session.run(self._outputs, {INPUT: images}), strict=True))
+        try:
+            found = self._session.run(self._outputs, {INPUT: images})
+        except Exception as error:
+            raise _failed(self._path, error) from None
+        return _of_each(self._path, dict(zip(self._outputs, found, strict=True)), len(images))
 
 
 class OpenVinoSession:
@@ -114,12 +123,17 @@ class OpenVinoSession:
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
+        self._path, core = path, openvino.Core()
         try:
             model = core.read_model(os.fspath(path))
-            text = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
+            text, weights = (
+                model.get_rt_info([key]).astype(str) if model.has_rt_info([key]) else None
+                for key in (KEY, WEIGHTS_KEY)
+            )
         except Exception as error:
             raise _damaged(path, error) from None
+        if weights is not None and weights != digest_of(path.with_suffix(".bin")):
+            raise _damaged(path, f"{path.with_suffix('.bin').name} holds the weights of another export")
         self.facts = ExportFacts.from_json(text, path)
         self._outputs = list(self.facts.outputs)
         try:
@@ -127,15 +141,43 @@ class OpenVinoSession:
             widths = {
                 name: self._compiled.output(name).partial_shape[1].get_length() for name in self._outputs
             }
+            given = self._compiled.input(INPUT)
+            size = tuple(side.get_length() for side in list(given.partial_shape)[1:])
+            kind = given.element_type.get_type_name()
         except Exception as error:
             raise _damaged(path, error) from None
-        if widths != self.facts.outputs:
+        wanted = "u8" if self.facts.preprocess == "inside" else "f32"
+        if widths != self.facts.outputs or size != (3, *self.facts.image_size) or kind != wanted:
             raise _damaged(path, "its graph is not the one that its metadata describe")
 
     def run(self, images: NDArray[Any]) -> Outputs:
         """Return the outputs of (N, 3, H, W) images."""
-        found = self._compiled({INPUT: images})
-        return {name: np.array(found[self._compiled.output(name)]) for name in self._outputs}
+        try:
+            found = self._compiled({INPUT: images})
+            rows = {name: np.array(found[self._compiled.output(name)]) for name in self._outputs}
+        except Exception as error:
+            raise _failed(self._path, error) from None
+        return _of_each(self._path, rows, len(images))
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _of_each(path: Path, outputs: Outputs, count: int) -> Outputs:
+    """Return outputs, which must have a row for each image."""
+    if any(len(rows) != count for rows in outputs.values()):
+        raise _damaged(path, f"it does not answer each of {count} images")
+    return outputs
+
+
+def _failed(path: Path, reason: object) -> InputError:
+    text = " ".join(str(reason).split())[:200]
+    return InputError(
+        f"{path} cannot be run on these images ({text}): give fewer at once, or export the model again"
+    )
 
 
 def _damaged(path: Path, reason: object) -> InputError:

@@ -1,7 +1,7 @@
 """The graph of a model in the form of each format, written by the format's own library."""
 
 import os
-import tempfile
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path
+from reid_lightning.files import atomic_path, beside, remove_leftovers
 from reid_lightning.inference.backends import ExportedBackend
 from reid_lightning.inference.export.graph import ExportGraph
 from reid_lightning.inference.load import load_exported
 from reid_lightning.inference.model import Model
 from reid_lightning.runtime.facts import INPUT, KEY, ExportFacts
-from reid_lightning.runtime.sessions import Outputs
+from reid_lightning.runtime.sessions import WEIGHTS_KEY, Outputs, digest_of
 
 OPSET = 18  # read by onnxruntime from 1.14 on, and by what trackers pin
 _BATCH = "batch"
@@ -104,16 +104,22 @@ class OpenVinoArtifact(OnnxArtifact):
     """A file of ONNX that becomes OpenVINO's `.xml` and `.bin` in full precision."""
 
     def write(self, target: Path, facts: ExportFacts) -> None:
-        """Write both files, the weights first."""
+        """Write both files, the weights first; the `.xml` names their digest, so that it is not run with others."""
         import openvino
 
         model = openvino.Core().read_model(os.fspath(self.graph))
         model.set_rt_info(facts.as_json(), [KEY])
-        with tempfile.TemporaryDirectory(prefix="reid-openvino-", dir=target.parent) as folder:
-            openvino.save_model(model, os.path.join(folder, target.name), compress_to_fp16=False)
+        remove_leftovers(target)
+        (folder := beside(target)).mkdir()  # a later export removes it where this one is killed
+        try:
+            for _ in range(2):  # the digest of the weights is known when they are written
+                openvino.save_model(model, folder / target.name, compress_to_fp16=False)
+                model.set_rt_info(digest_of((folder / target.name).with_suffix(".bin")), [WEIGHTS_KEY])
             for file in (target.with_suffix(".bin"), target):
                 with atomic_path(file) as temporary:
-                    (Path(folder) / file.name).replace(temporary)
+                    (folder / file.name).replace(temporary)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class ProgramArtifact:

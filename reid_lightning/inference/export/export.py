@@ -1,9 +1,10 @@
 """A trained model becomes a file that other programs run: what `reid export` does."""
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,7 +16,7 @@ from reid_lightning import __version__
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.model_folder import without_places
 from reid_lightning.experiments.quiet import quiet
-from reid_lightning.files import atomic_path, require_output
+from reid_lightning.files import atomic_path, cache_dir, file_lock, require_output
 from reid_lightning.inference.export.artifacts import (
     OPSET,
     Artifact,
@@ -101,6 +102,8 @@ def export(
     if preprocess not in PREPROCESS:
         raise InputError(f"--preprocess must be inside or outside, got {preprocess}")
     require_output(output, ENDINGS[kind])
+    for file in _further(output, kind):
+        require_output(file)
     require(*PACKAGES[kind])
     if int8 is not None or verify:
         require(*{"onnx": ("onnxruntime",), "openvino": ("onnxruntime",) if int8 else ()}.get(kind, ()))
@@ -137,10 +140,13 @@ def _format(output: Path, format: str | None, int8: Path | None) -> str:
     """Return the format of a file by its ending, or as stated."""
     if format is not None and format not in get_args(Format):
         raise InputError(f"--format {format} is not known; choose one of {', '.join(get_args(Format))}")
-    kind = format or next((name for name, endings in ENDINGS.items() if output.suffix in endings), None)
+    ending = output.suffix.lower()
+    kind = format or next((name for name, endings in ENDINGS.items() if ending in endings), None)
     if kind is None:
         known = ", ".join(f"{endings[0]} ({name})" for name, endings in ENDINGS.items())
         raise InputError(f"{output} must end in {known}, or give --format")
+    if output.suffix != ending:
+        raise InputError(f"{output} must end in {ending}, in small letters: rename it")
     if int8 is not None and kind == "torch_export":
         raise InputError("--int8 is for onnx and openvino; leave it out, or choose one of these formats")
     return kind
@@ -247,11 +253,24 @@ def _write(model: Model, facts: ExportFacts, output: Path, looked_at: _Looked, v
             parity = compare_models(model, exported, looked_at.compared, looked_at.of, labelled)
             check_parity(parity, facts.precision == "int8")
             facts = replace(facts, verified=parity.as_dict())
-        artifact.write(output, facts)
-    sidecar = output.with_name(f"{output.name}.json")
-    with atomic_path(sidecar) as temporary:
-        temporary.write_text(f"{facts.as_json()}\n", encoding="utf-8")
+        *_, sidecar = _further(output, facts.format)
+        with _alone(output):
+            artifact.write(output, facts)
+            with atomic_path(sidecar) as temporary:
+                temporary.write_text(f"{facts.as_json()}\n", encoding="utf-8")
     return Exported(output, sidecar, facts, parity)
+
+
+def _further(output: Path, kind: str) -> list[Path]:
+    """Return the files that are written beside an output; the last one holds its metadata."""
+    weights = [output.with_suffix(".bin")] if kind == "openvino" else []
+    return [*weights, output.with_name(f"{output.name}.json")]
+
+
+def _alone(output: Path) -> AbstractContextManager[None]:
+    """Wait until no other export writes this output: of two, one writes all its files after the other."""
+    name = hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:16]
+    return file_lock(cache_dir() / "exports" / f"{name}.lock", waiting=f"another export writes {output}")
 
 
 def _artifact(model: Model, facts: ExportFacts, folder: Path, calibrating: pd.DataFrame | None) -> Artifact:

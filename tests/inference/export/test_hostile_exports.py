@@ -1,12 +1,15 @@
 """Exported files that strangers wrote or that are damaged."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import onnx
 import pytest
 
 import reid_lightning
 from reid_lightning.errors import InputError
+from reid_lightning.inference.export.export import export
 from reid_lightning.runtime.facts import KEY, ExportFacts
 
 
@@ -55,11 +58,13 @@ def test_metadata_that_cannot_be_read(exported, tmp_path, text, said):
         ("std", [0, 1, 1], "its std is not three numbers"),
         ("preprocess", "none", "its preprocess is not one of inside, outside"),
         ("distance", "hamming", "its distance is not one of"),
-        ("interpolation", 3, "its interpolation is not text"),
+        ("interpolation", 3, "its interpolation is not one of area"),
+        ("interpolation", "evil", "its interpolation is not one of area"),
         ("outputs", {"embedding": -1}, "width of an output"),
         ("outputs", {"attributes": 3}, "its outputs are not known"),
         ("outputs", {"embedding": 512, "attributes": 3, "traits": 1}, "has 3 columns, and"),
         ("attributes", {"hat": "yes"}, "classes of an attribute"),
+        ("attributes", {"hat": []}, "classes of an attribute"),
         ("thresholds", {"0.1": "far"}, "a threshold is not a number"),
         ("model", [], "its model is not an object"),
         ("transform", "x", "its transform is not an object"),
@@ -76,8 +81,45 @@ def test_metadata_with_a_wrong_value(exported, tmp_path, name, value, said):
 def test_a_graph_that_is_not_the_one_described(exported, tmp_path):
     content = json.loads(exported.sidecar.read_text())
     outputs = content["outputs"] | {"embedding": content["outputs"]["embedding"] + 1}
-    with pytest.raises(InputError, match="its graph is not the one that its metadata describe"):
-        reid_lightning.load(changed(exported, tmp_path, outputs=outputs))
+    for values in ({"outputs": outputs}, {"image_size": [64, 32]}, {"preprocess": "outside"}):
+        with pytest.raises(InputError, match="its graph is not the one that its metadata describe"):
+            reid_lightning.load(changed(exported, tmp_path, **values))
+
+
+def test_a_graph_that_fails_or_answers_too_little_is_one_sentence(exported, tmp_path, monkeypatch):
+    model = reid_lightning.load(exported.path)
+    session, images = model.engine.session, np.zeros((2, 3, 32, 16), np.uint8)
+    with pytest.raises(InputError, match=r"model\.onnx cannot be run on these images"):
+        session.run(images.astype(np.float32))
+    engine = SimpleNamespace(run=lambda names, given: [np.zeros((1, 4))] * len(names))
+    monkeypatch.setattr(session, "_session", engine)
+    with pytest.raises(InputError, match="does not answer each of 2 images"):
+        session.run(images)
+
+
+def test_weights_of_another_export_are_not_run(export_checkpoint, tmp_path):
+    path = tmp_path / "m.xml"
+    export(export_checkpoint, path, verify=False)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["m.bin", "m.xml", "m.xml.json"]
+    reid_lightning.load(path)
+    weights = bytearray(path.with_suffix(".bin").read_bytes())
+    weights[-1] ^= 1
+    path.with_suffix(".bin").write_bytes(weights)
+    with pytest.raises(InputError, match=r"m\.bin holds the weights of another export"):
+        reid_lightning.load(path)
+
+
+@pytest.mark.parametrize(("name", "blocked"), [("m.onnx", "m.onnx.json"), ("m.xml", "m.bin")])
+def test_no_file_is_written_where_one_of_them_cannot_be(export_checkpoint, tmp_path, name, blocked):
+    (tmp_path / blocked).mkdir()
+    with pytest.raises(InputError, match=f"{blocked} is a folder"):
+        export(export_checkpoint, tmp_path / name, verify=False)
+    assert [one.name for one in tmp_path.iterdir()] == [blocked]
+
+
+def test_an_ending_in_capitals_is_refused(export_checkpoint, tmp_path):
+    with pytest.raises(InputError, match=r"m\.XML must end in \.xml, in small letters"):
+        export(export_checkpoint, tmp_path / "m.XML", verify=False)
 
 
 def test_code_that_a_config_names_is_not_run(exported, tmp_path):
