@@ -153,7 +153,7 @@ def _named(value: Any) -> tuple[str | None, str | None]:
     if isinstance(value, float | np.floating):
         number = float(value)
         if np.isinf(number):
-            return None, "is infinite"
+            return None, "is not finite"
         if number % 1 != 0:
             return str(value), None
         if abs(number) >= _exact_below(type(value)):

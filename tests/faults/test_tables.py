@@ -219,7 +219,7 @@ def test_names_have_one_type(values, column, seen):
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ([1.0, np.inf], "camera_id is infinite"),
+        ([1.0, np.inf], "camera_id is not finite"),
         ([2.0**60, 1.0], "more digits than a floating-point number holds"),
         (np.array([2**24 + 1, 1], np.float32), "row 1 .*more digits than a floating-point number holds"),
         (np.array([1, 2**11 + 1], np.float16), "row 2 .*more digits than a floating-point number holds"),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import MAXYEAR, MINYEAR, date
 from decimal import Decimal
 from numbers import Number
 from typing import Any
@@ -188,6 +188,15 @@ def _times(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
     times = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
     refuse(table, (_filled(table[name]) & times.isna()).to_numpy(bool), origin,
            f"{name} is not a time such as 2026-11-27T12:30:00", name)  # fmt: skip
+    # A zone may lead beyond the years of `datetime`, which could be written and not be read again.
+    beyond = times.notna() & ~times.dt.year.between(MINYEAR, MAXYEAR)
+    refuse(
+        table,
+        beyond.to_numpy(bool),
+        origin,
+        f"{name} is not within the years {MINYEAR} to {MAXYEAR} UTC",
+        name,
+    )
     return times.dt.as_unit("us")
 
 

@@ -63,7 +63,7 @@ def _speak(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
         said = error.detail if isinstance(error, Problem) else _SENTENCES.get(error.status_code)
-        return _said(error.status_code, said or f"{error.detail}.", error.headers)
+        return _said(error.status_code, said or f"{str(error.detail).rstrip('.')}.", error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def not_valid(request: Request, error: RequestValidationError) -> Response:

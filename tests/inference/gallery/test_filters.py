@@ -226,6 +226,8 @@ def test_kinds_of_columns_are_told_by_their_cells():
         ("added", ["2026-11-27"], "which every gallery has of its own"),
         ("time", ["soon"], "row 1 .*time is not a time such as"),
         ("time", [12], "time is not a time such as"),
+        ("time", ["9999-12-31T23:59:59-23:00"], "time is not within the years 1 to 9999 UTC"),
+        ("time", ["0001-01-01T00:00:00+23:00"], "time is not within the years 1 to 9999 UTC"),
         ("height", ["tall"], "height holds numbers in this gallery but 'tall'"),
         ("frame_id", [1.5], "frame_id is not an integer"),
     ],

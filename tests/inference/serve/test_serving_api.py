@@ -207,6 +207,8 @@ def test_many_enrol_at_once_and_each_gets_its_own_row(model, gallery):
         ({}, "person_id: field required"),
         ({"person_id": "a", "frame_id": "x"}, "frame_id"),
         ({"person_id": "a", "time": "yesterday"}, "time"),
+        ({"person_id": "a", "time": "9999-12-31T23:59:59-23:00"}, "time is not within the years"),
+        ({"person_id": "a", "time": "0001-01-01T00:00:00+23:00"}, "time is not within the years"),
         ({"person_id": "a", "more": "[1]"}, "more must be a JSON object"),
         ({"person_id": "a", "more": '{"height": NaN}'}, "more must be a JSON object"),
         ({"person_id": "a", "more": '{"height": "tall"}'}, "height holds numbers"),
