@@ -21,7 +21,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.inference.tracking import command
 from reid_lightning.inference.tracking.across import join_tracks
 from reid_lightning.inference.tracking.associate import Association, Settings, Track, overlaps
-from reid_lightning.inference.tracking.draw import color_of, draw_frame
+from reid_lightning.inference.tracking.draw import color_of, draw_frame, write_video
 from reid_lightning.inference.tracking.source import open_sources
 
 ANNA, BEN = torch.eye(4)[0], torch.eye(4)[1]
@@ -279,3 +279,29 @@ def test_a_drawn_frame_has_boxes_in_the_colors_of_the_ids():
     assert np.argmax(drawn[200, 100]) == np.argmax(color_of(3))
     assert not drawn[120:250, 110:150].any()
     assert len({color_of(k) for k in range(200)}) > 190
+
+
+def test_a_video_that_is_not_whole_is_refused(scene, tmp_path, monkeypatch):
+    (source,) = open_sources([scene / "camera1"], [])
+    monkeypatch.setattr("reid_lightning.inference.tracking.draw.cv2.VideoWriter", _Full)
+    with pytest.raises(InputError, match=r"camera1\.mp4 cannot be written whole"):
+        write_video(tmp_path / "camera1.mp4", source, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+class _Full:
+    """OpenCV's writer on a full disk: it writes nothing and says nothing."""
+
+    fourcc = staticmethod(lambda *letters: 0)
+
+    def __init__(self, path, *settings):
+        Path(path).write_bytes(b"ftyp")
+
+    def isOpened(self):
+        return True
+
+    def write(self, frame):
+        pass
+
+    def release(self):
+        pass

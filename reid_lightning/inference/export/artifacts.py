@@ -5,7 +5,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path, beside, remove_leftovers
+from reid_lightning.files import atomic_path, beside, remove_leftovers, writing
 from reid_lightning.inference.backends import ExportedBackend
 from reid_lightning.inference.export.graph import ExportGraph
 from reid_lightning.inference.load import load_exported
@@ -38,7 +38,7 @@ def write_onnx(graph: ExportGraph, example: Tensor, path: Path) -> None:
         InputError: The packages are not installed, or the network cannot be expressed.
     """
     require("onnx", "onnxscript")
-    with _silently(), _explained("ONNX"):
+    with writing(path), _silently(), _explained("ONNX"):
         program = torch.onnx.export(
             graph,
             (example,),
@@ -134,8 +134,11 @@ class ProgramArtifact:
 
     def write(self, target: Path, facts: ExportFacts) -> None:
         """Write the file."""
-        with atomic_path(target) as temporary, temporary.open("wb") as file, _silently():
-            torch.export.save(self.program, file, extra_files={f"{KEY}.json": facts.as_json()})
+        content = BytesIO()  # torch's own writer does not survive a full disk
+        with _silently():
+            torch.export.save(self.program, content, extra_files={f"{KEY}.json": facts.as_json()})
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(content.getbuffer())
 
     def opened(self, tried: Path, facts: ExportFacts, model: Model) -> Model:
         """Return the model of the program; reading one from a file runs code, so that nothing is written."""
@@ -191,7 +194,7 @@ def require(*packages: str) -> None:
 def _explained(what: str) -> Iterator[None]:
     try:
         yield
-    except InputError:
+    except (InputError, OSError):  # the disk is full
         raise
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -64,6 +64,9 @@ class Settings:
             "--timeout", 0 < self.timeout <= 3600, "be a number of seconds up to 3600", self.timeout
         )
         require_option("--wait", 0 <= self.wait_ms <= 10_000, "lie between 0 and 10,000", self.wait_ms)
+        require_option(
+            "--proxy", self.proxy is None or _is_address(self.proxy), "be an IP address", self.proxy
+        )
         if self.token is None and not is_loopback(self.host):
             raise InputError(
                 f"--host {self.host} lets other machines in, which needs a token: give --token-file FILE, or set "
@@ -89,6 +92,14 @@ class Settings:
     def most_requests(self) -> int:
         """Requests in progress, bodies that are still on their way included."""
         return 4 * self.queue
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

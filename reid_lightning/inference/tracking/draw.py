@@ -57,7 +57,7 @@ def write_video(path: Path, source: Source, people: Mapping[int, Mapping[int, np
         InputError: OpenCV cannot write such a video here.
     """
     with atomic_path(path) as temporary:
-        writer = None
+        writer, written = None, 0
         try:
             for number, frame in source.frames():
                 if writer is None:
@@ -67,7 +67,13 @@ def write_video(path: Path, source: Source, people: Mapping[int, Mapping[int, np
                     )
                     if not writer.isOpened():
                         raise InputError(f"OpenCV cannot write {path} here: use --no-video.")
+                written += 1
                 writer.write(draw_frame(frame, people.get(number, {})))
         finally:
             if writer is not None:
                 writer.release()
+        made = cv2.VideoCapture(str(temporary))
+        if int(made.get(cv2.CAP_PROP_FRAME_COUNT)) != written:  # OpenCV says nothing of a full disk
+            raise InputError(
+                f"{path} cannot be written whole: free some space on its disk, or use --no-video."
+            )

@@ -1,6 +1,8 @@
 """Exported files that strangers wrote or that are damaged."""
 
 import json
+import re
+import resource
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 import reid_lightning
 from reid_lightning.errors import InputError
+from reid_lightning.files import beside
 from reid_lightning.inference.export.export import export
 from reid_lightning.runtime.facts import KEY, ExportFacts
 
@@ -99,6 +102,8 @@ def test_a_graph_that_fails_or_answers_too_little_is_one_sentence(exported, tmp_
 
 def test_weights_of_another_export_are_not_run(export_checkpoint, tmp_path):
     path = tmp_path / "m.xml"
+    killed = tmp_path / re.sub(r"-\d+\.", "-99999999.", beside(path).name)  # what a killed export left
+    killed.mkdir()
     export(export_checkpoint, path, verify=False)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["m.bin", "m.xml", "m.xml.json"]
     reid_lightning.load(path)
@@ -156,3 +161,15 @@ def test_no_file(tmp_path, ending):
 
 def test_facts_survive_their_text(exported):
     assert ExportFacts.from_json(exported.facts.as_json(), "a") == exported.facts
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.pt2"])
+def test_a_full_disk_is_one_sentence(export_checkpoint, tmp_path, name):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
+    try:
+        with pytest.raises(InputError, match="is full: free some space"):
+            export(export_checkpoint, tmp_path / name, verify=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list(tmp_path.iterdir()) == []

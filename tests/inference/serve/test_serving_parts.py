@@ -255,3 +255,9 @@ def test_a_thumbnail_is_small_and_of_images_alone(tmp_path):
         assert (shown.format, shown.size) == ("JPEG", (64, 256))
     for path in (words, huge, tmp_path, tmp_path / "nowhere.jpg", "/etc/passwd", "/dev/zero"):
         assert pictures.thumbnail(str(path)) is None
+
+
+@pytest.mark.parametrize("proxy", ["*", "not an address", "10.0.0.1, 10.0.0.2"])
+def test_a_proxy_is_an_address(proxy):
+    with pytest.raises(InputError, match="--proxy must be an IP address"):
+        Settings(proxy=proxy)
