@@ -1,4 +1,4 @@
-"""Images as pictures show them: upright, in color, small, and a grey tile for what cannot be read any more."""
+"""Images as pictures show them: upright, in color, small, and a gray tile for what cannot be read any more."""
 
 import logging
 import stat
@@ -17,7 +17,7 @@ log = logging.getLogger("reid_lightning")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 LONGEST = 512  # pixels
 _LARGE = 1 << 24  # bytes of a file that is decoded at an eighth of its size where its format can
-_TILE = 200  # grey
+_TILE = 200  # gray
 
 Picture = NDArray[np.uint8]
 
@@ -57,7 +57,7 @@ def read_picture(path: str | Path, longest: int = LONGEST) -> Picture:
 
 
 def read_pictures(paths: Iterable[str | Path], longest: int = LONGEST) -> dict[str, Picture]:
-    """Return images by their path; one that cannot be read any more is a grey tile, of which one warning tells.
+    """Return images by their path; one that cannot be read any more is a gray tile, of which one warning tells.
 
     What a run has computed must not be lost because a picture of it cannot be drawn.
     """
@@ -70,7 +70,7 @@ def read_pictures(paths: Iterable[str | Path], longest: int = LONGEST) -> dict[s
             pictures[path] = np.full((64, 32, 3), _TILE, np.uint8)
     if unreadable:
         log.warning(
-            "Unreadable images drawn as grey tiles: %d; the first: %s", len(unreadable), unreadable[0]
+            "Unreadable images drawn as gray tiles: %d; the first: %s", len(unreadable), unreadable[0]
         )
     return pictures
 

@@ -17,7 +17,7 @@ LARGEST = 1 << 18  # vectors of segments that are joined
 
 
 def compacted(folder: Path, snapshot: Snapshot) -> dict[str, Any] | None:
-    """Write new segments in place of those that hold removed vectors, and of neighbours that fit into one.
+    """Write new segments in place of those that hold removed vectors, and of neighbors that fit into one.
 
     Args:
         folder: The gallery, which the caller holds for changes.
@@ -47,7 +47,7 @@ def compacted(folder: Path, snapshot: Snapshot) -> dict[str, Any] | None:
 
 
 def _groups(segments: list[Segment]) -> Iterator[list[Segment]]:
-    """Yield neighbours that become one segment."""
+    """Yield neighbors that become one segment."""
     group: list[Segment] = []
     for segment in segments:
         if group and sum(_left(other) for other in group) + _left(segment) > LARGEST:
