@@ -65,7 +65,7 @@ class Gallery:
 
     Examples:
         >>> import tempfile
-        >>> gallery = Gallery.create(Path(tempfile.mkdtemp()) / "people", dimension=2)
+        >>> gallery = Gallery.create(f"{tempfile.mkdtemp()}/people", dimension=2)
         >>> rows = pd.DataFrame({"path": ["a.jpg", "b.jpg", "c.jpg"], "person_id": ["Ada", "Ada", None]})
         >>> gallery.add(np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), rows).tolist()
         [0, 1, 2]
