@@ -3,6 +3,7 @@
 Locks are those of POSIX (`flock`), which the operating system frees when a process dies.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -138,6 +139,33 @@ def require_writable(folder: str | Path) -> None:
             probe.unlink(missing_ok=True)
 
 
+@contextmanager
+def folder_for(folder: str | Path) -> Iterator[None]:
+    """Require a folder that can be written to, for a block that writes into it; where the block fails, none is left empty.
+
+    Raises:
+        InputError: The system refuses to write there, or the disk is full.
+
+    Examples:
+        >>> import tempfile
+        >>> place = Path(tempfile.mkdtemp()) / "new" / "folder"
+        >>> with contextlib.suppress(ValueError), folder_for(place):
+        ...     raise ValueError("nothing to write")
+        >>> place.parent.exists()
+        False
+    """
+    folder = Path(folder)
+    made = [above for above in (folder, *folder.parents) if not above.exists()]
+    require_writable(folder)
+    try:
+        yield
+    except BaseException:
+        for empty in made:
+            with contextlib.suppress(OSError):  # something lies in it
+                empty.rmdir()
+        raise
+
+
 def require_output(path: str | Path, endings: Collection[str] = ()) -> None:
     """Refuse a file that cannot be written, before any work whose result would be lost; its folder is made.
 
@@ -198,6 +226,16 @@ def read_own(path: str | Path, most: int = 64_000_000) -> bytes:
         if status.st_size > most:
             raise OSError(errno.EFBIG, f"it has more than {most // 10**6} MB", str(path))
         return file.read(most)
+
+
+def require_regular(path: str | Path) -> None:
+    """Refuse what is not a file before another library opens it: opening a pipe waits for whoever writes to it.
+
+    Raises:
+        OSError: It is not there, or no file.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device and not a file", str(path))
 
 
 def remove_leftovers(path: str | Path) -> None:
@@ -272,11 +310,14 @@ def file_lock(path: str | Path, waiting: str | None = None, refusing: str | None
         refusing: The error where another process holds it; None waits.
 
     Raises:
-        InputError: Another process holds it, and `refusing` is given; or the folder cannot be written to.
+        InputError: Another process holds it, and `refusing` is given; something else lies in its place; or the folder cannot
+            be written to.
     """
     import fcntl
 
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a file, and holds no lock: remove it.")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("a")

@@ -1,11 +1,19 @@
-"""Arguments that several commands take."""
+"""Arguments that several commands take, and how settings are told from images."""
 
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Hydra overrides, such as data=market1501 data.root=DIR.")
+]
+ModelOverrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Hydra overrides of the model's config, such as evaluation.flip=true."),
 ]
 Trust = Annotated[
     list[str] | None,
@@ -14,3 +22,24 @@ Trust = Annotated[
         help="Package of your own that the checkpoint's config names; its code is run. May be repeated.",
     ),
 ]
+Override = Annotated[  # as earlier versions took settings where images may be several
+    list[str] | None, typer.Option("--override", metavar="KEY=VALUE", hidden=True)
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a model that the folder holds.")]
+
+_SETTING = re.compile(r"(\+{1,2}|~)?[A-Za-z_][\w./@-]*=.*", re.DOTALL)
+
+
+def apart(arguments: Sequence[str], override: Sequence[str] | None) -> tuple[list[Path], list[str]]:
+    """Return the files of a command line, and the settings: what is written KEY=VALUE and is not the name of a file.
+
+    Args:
+        arguments: Files and settings.
+        override: Further settings, of `--override`.
+
+    Examples:
+        >>> apart(["a.jpg", "evaluation.flip=true"], None)
+        ([PosixPath('a.jpg')], ['evaluation.flip=true'])
+    """
+    settings = [one for one in arguments if _SETTING.fullmatch(one) and not os.path.lexists(one)]
+    return [Path(one) for one in arguments if one not in settings], [*settings, *(override or [])]

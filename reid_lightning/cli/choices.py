@@ -10,6 +10,11 @@ from reid_lightning.cli.arguments import Overrides
 
 def train(overrides: Overrides = None) -> None:
     """Train and evaluate; the same as train.py. `reid train --help` lists groups and options."""
+    from reid_lightning.config.options import HELP_FLAGS, run_help
+
+    if HELP_FLAGS & set(overrides or []):
+        print(run_help())
+        return
     from reid_lightning.cli.train import main as train_main
 
     sys.argv = ["reid train", *(overrides or [])]

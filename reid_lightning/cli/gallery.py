@@ -6,12 +6,17 @@ from typing import Annotated
 
 import typer
 
-from reid_lightning.cli.arguments import Trust
+from reid_lightning.cli.arguments import ModelOverrides, Override, Trust, apart
 from reid_lightning.errors import InputError
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the gallery.")]
 Images = Annotated[
-    list[Path], typer.Argument(help="Images, folders, or tables with a column path (CSV, TSV, Parquet).")
+    list[str],
+    typer.Argument(
+        metavar="IMAGES, then OVERRIDES",
+        help="Images, folders, or tables with a column path (CSV, TSV, Parquet); then Hydra overrides, such as "
+        "evaluation.flip=true.",
+    ),
 ]
 Checkpoint = Annotated[
     Path, typer.Option("--model", help="checkpoints/best.ckpt of a run, or a saved model.")
@@ -23,12 +28,6 @@ Quality = Annotated[
 ]
 MinQuality = Annotated[
     float | None, typer.Option(help="Least quality of an image; the others are left out and named.")
-]
-Override = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="KEY=VALUE", help="Setting of the model, such as evaluation.flip=true. May be repeated."
-    ),
 ]
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(h|d|w|y)?", re.IGNORECASE)
 _DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "y": 365.25}
@@ -51,16 +50,17 @@ def build(
     """Make a gallery of images; people need no names."""
     from reid_lightning.inference.gallery.commands import build as build_gallery
 
+    paths, overrides = apart(images, override)
     build_gallery(
         folder,
-        images,
+        paths,
         model,
         dtype=dtype,
         people=people,
         batch=batch,
         quality=quality,
         min_quality=min_quality,
-        overrides=override or [],
+        overrides=overrides,
         trust=trust or [],
     )
 
@@ -79,15 +79,16 @@ def add(
     """Add images; files that are in the gallery already are passed over, so that the same command continues."""
     from reid_lightning.inference.gallery.commands import add as add_images
 
+    paths, overrides = apart(images, override)
     add_images(
         folder,
-        images,
+        paths,
         model,
         people=people,
         batch=batch,
         quality=quality,
         min_quality=min_quality,
-        overrides=override or [],
+        overrides=overrides,
         trust=trust or [],
     )
 
@@ -135,6 +136,7 @@ def rebuild(
         bool, typer.Option("--drop-missing", help="Remove images whose files are gone.")
     ] = False,
     batch: Batch = 4096,
+    overrides: ModelOverrides = None,
     override: Override = None,
     trust: Trust = None,
 ) -> None:
@@ -142,7 +144,12 @@ def rebuild(
     from reid_lightning.inference.gallery.rebuild import rebuild as rebuild_gallery
 
     rebuild_gallery(
-        folder, model, drop_missing=drop_missing, batch=batch, overrides=override or [], trust=trust or []
+        folder,
+        model,
+        drop_missing=drop_missing,
+        batch=batch,
+        overrides=[*(overrides or []), *(override or [])],
+        trust=trust or [],
     )
 
 
@@ -159,8 +166,11 @@ def index(
 def search(
     gallery: Folder,
     images: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Images, folders, or tables with a column path; none: --like is searched for."),
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGES, then OVERRIDES",
+            help="Images, folders, or tables with a column path (none: --like is searched for); then Hydra overrides.",
+        ),
     ] = None,
     model: Annotated[
         Path | None,
@@ -194,9 +204,10 @@ def search(
     """Find the images of a gallery that are nearest to images, that show people who look as wished, or both."""
     from reid_lightning.inference.gallery.search_command import search as search_gallery
 
+    paths, overrides = apart(images or [], override)
     search_gallery(
         gallery,
-        images or [],
+        paths,
         model,
         top=top,
         where=where,
@@ -209,6 +220,6 @@ def search(
         csv=csv,
         json=json,
         sheet=sheet,
-        overrides=override or [],
+        overrides=overrides,
         trust=trust or [],
     )

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from reid_lightning.cli.arguments import Overrides, Trust
+from reid_lightning.cli.arguments import ModelOverrides, Override, Overwrite, Trust, apart
+from reid_lightning.errors import InputError
 
 
 def evaluate(
@@ -62,7 +63,7 @@ def embed(
     output: Annotated[
         Path, typer.Argument(help="File for the vectors: .npz, or .parquet with all columns of a table.")
     ],
-    overrides: Overrides = None,
+    overrides: ModelOverrides = None,
     processes: Annotated[
         int, typer.Option(help="Processes, each with its share of the threads, or a GPU of its own.")
     ] = 1,
@@ -134,7 +135,7 @@ def enrol(
         Path, typer.Argument(help="Folder with a folder per person, or a table (path, person_id).")
     ],
     people: Annotated[Path, typer.Argument(help="File of enrolled people (.npz); made, or added to.")],
-    overrides: Overrides = None,
+    overrides: ModelOverrides = None,
     name: Annotated[str | None, typer.Option(help="Whom all images show.")] = None,
     min_quality: Annotated[
         float | None,
@@ -162,7 +163,7 @@ def identify(
     checkpoint: Annotated[Path, typer.Argument(help="The checkpoint with which the people were enrolled.")],
     people: Annotated[Path, typer.Argument(help="File of enrolled people (.npz).")],
     images: Annotated[Path, typer.Argument(help="An image, a folder, or a table with a column path.")],
-    overrides: Overrides = None,
+    overrides: ModelOverrides = None,
     k: Annotated[int, typer.Option(help="Nearest enrolled images that vote.")] = 5,
     threshold: Annotated[
         float | None, typer.Option(help="Largest distance at which a person is known.")
@@ -209,7 +210,7 @@ def compare(
     first: Annotated[Path, typer.Argument(help="An image, a folder, or a table with a column path.")],
     second: Annotated[Path, typer.Argument(help="Likewise; each is compared with each.")],
     model: Annotated[Path, typer.Option(help="checkpoints/best.ckpt of a run, or a saved model.")],
-    overrides: Overrides = None,
+    overrides: ModelOverrides = None,
     false_accepts: Annotated[
         float | None,
         typer.Option(help="Share of pairs of two people that may be taken for one person; default: 0.01."),
@@ -234,27 +235,33 @@ def compare(
 
 def calibrate(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
-    images: Annotated[
-        list[Path],
-        typer.Argument(help="Folders with a folder per person, or tables (path, person_id, camera_id)."),
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES, FOLDER, then OVERRIDES",
+            help="Folders with a folder per person, or tables (path, person_id, camera_id); the folder for the saved model; "
+            "then Hydra overrides of evaluation, such as evaluation.flip=true.",
+        ),
     ],
-    folder: Annotated[Path, typer.Argument(help="Folder for the saved model.")],
-    override: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Setting such as evaluation.flip=true. May be repeated."),
-    ] = None,
+    overwrite: Overwrite = False,
+    override: Override = None,
     trust: Trust = None,
 ) -> None:
     """Measure what distances mean on labelled images, and save the model with its probabilities and thresholds."""
     from reid_lightning.inference.calibrate import calibrate as calibrate_model
 
-    calibrate_model(checkpoint, images, folder, override or [], trust or [])
+    paths, overrides = apart(arguments, override)
+    if len(paths) < 2:
+        raise InputError(
+            "`reid calibrate` needs images of known people, and then a folder for the saved model."
+        )
+    calibrate_model(checkpoint, paths[:-1], paths[-1], overrides, trust or [], overwrite)
 
 
 def cluster(
     images: Annotated[Path, typer.Argument(help="A folder, or a table with a column path.")],
     model: Annotated[Path, typer.Option(help="checkpoints/best.ckpt of a run, or a saved model.")],
-    overrides: Overrides = None,
+    overrides: ModelOverrides = None,
     method: Annotated[str, typer.Option(help="agglomerative or dbscan.")] = "agglomerative",
     false_accepts: Annotated[
         float | None,
@@ -294,7 +301,7 @@ def cluster(
 def describe(
     images: Annotated[Path, typer.Argument(help="An image, a folder, or a table with a column path.")],
     model: Annotated[Path, typer.Option(help="checkpoints/best.ckpt of a run, or a saved model.")],
-    overrides: Overrides = None,
+    overrides: ModelOverrides = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -320,12 +327,13 @@ def save(
         str | None, typer.Option(help="For the card, such as cc-by-nc-4.0; default: not stated.")
     ] = None,
     labels: Annotated[bool, typer.Option(help="Keep the names of the people of the training.")] = True,
+    overwrite: Overwrite = False,
     trust: Trust = None,
 ) -> None:
     """Save a trained model as a folder to use, copy or publish: safetensors, JSON and a model card."""
     from reid_lightning.inference.save import save as save_model
 
-    save_model(checkpoint, folder, license, labels, trust or [])
+    save_model(checkpoint, folder, license, labels, trust or [], overwrite)
 
 
 def export(
@@ -334,7 +342,7 @@ def export(
         Path,
         typer.Argument(help="The file: .onnx, .xml (OpenVINO) or .pt2 (torch.export); JSON comes beside it."),
     ],
-    overrides: Overrides = None,
+    overrides: ModelOverrides = None,
     format: Annotated[
         str | None, typer.Option(help="onnx, openvino or torch_export; default: by the ending.")
     ] = None,

@@ -6,6 +6,7 @@ from typing import Any
 
 from reid_lightning.config.resolve import CONF
 
+_EXTRA = re.compile(r"unexpected extra arguments?(?:\(s\))? \(([\w.+~/@-]+=[^\s)]*)")
 _COMMAND = re.compile(r"No such command '(.*?)'")
 
 
@@ -20,17 +21,22 @@ def sentence(error: Any) -> str:
     if (found := _COMMAND.match(said)) and context is not None:
         near = _nearest_command(found[1], context)
         return f"there is no command {found[1]}; " + (f"did you mean {near}?" if near else shows)
+    if (found := _EXTRA.search(said)) and "overrides" not in _arguments(context):
+        return f"`{place}` takes no settings, and {found[1]} was given: leave it out"
     option = str(getattr(error, "option_name", ""))
     name = option.lstrip("-")
     if "." in name or (name and (CONF / name).is_dir()):
         return f"there is no option {option}; settings are written without dashes, as {name}=VALUE"
     arguments = _arguments(context)
-    if option == "--override" and arguments & {"overrides", "arguments"}:
+    is_override = difflib.get_close_matches(option, ["--override"], 1, 0.9)
+    if is_override and arguments & {"overrides", "arguments", "images"}:
         return f"there is no option {option} of `{place}`; settings are written without it, as KEY=VALUE after the arguments"
     if option in ("--model", "--checkpoint") and "checkpoint" in arguments:
         return f"there is no option {option} of `{place}`; the model is its first argument: {place} CHECKPOINT ..."
     if hasattr(error, "possibilities"):
-        known = [each for one in context.command.params for each in one.opts] if context else []
+        params = context.command.params if context else []
+        options = (one for one in params if one.param_type_name == "option" and not one.hidden)
+        known = [each for one in options for each in one.opts]
         near = _nearest(option, [*known, "--help"])
         return f"there is no option {option}; " + (f"did you mean {near}?" if near else shows)
     return f"{said}; {shows}"

@@ -17,8 +17,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from reid_lightning.config import options  # noqa: F401  the resolver of the help
 from reid_lightning.config.command_line import check_flags, readable, settled_per_job
+from reid_lightning.config.options import HELP_FLAGS, run_help
 from reid_lightning.config.refused import REFUSED, in_our_words
 from reid_lightning.config.resolve import CONF, plain
 from reid_lightning.errors import InputError
@@ -87,7 +87,10 @@ def main() -> None:
     given = sys.argv[1:]
     require_current_folder()
     with own_streams():
-        _run(given)
+        if HELP_FLAGS & set(given):
+            print(run_help())
+        else:
+            _run(given)
 
 
 def _run(given: list[str]) -> None:

@@ -20,6 +20,7 @@ OmegaConf.register_new_resolver("groups", lambda: help_text(), replace=True)  # 
 
 _SENTENCE = re.compile(r".+?[.?!](?=\s+[A-Z\"]|\s+[\w.]+=|\s+python |\s*$)")
 _WILD = set("*?[")
+HELP_FLAGS = {"--help", "-h"}
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,15 @@ def listing(group: str | None = None, pattern: str | None = None) -> str:
 def help_text() -> str:
     """Return a line per group, as `train.py --help` and `reid list` show them."""
     return "\n".join(f"  {name}: {says} ({len(options(name))})" for name, says in sorted(groups().items()))
+
+
+def run_help() -> str:
+    """Return what `train.py --help` shows: the template of conf/hydra/help, without the settings of a run.
+
+    Hydra would list each group several times for it, which takes more than a second.
+    """
+    shown = {"hydra": {"help": OmegaConf.load(CONF / "hydra" / "help" / "reid.yaml")}}
+    return str(OmegaConf.create(shown).hydra.help.template)
 
 
 def timm_models(pattern: str | None = None) -> list[str]:

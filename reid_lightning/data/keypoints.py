@@ -15,6 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from reid_lightning.errors import InputError
+from reid_lightning.files import require_regular
 
 IN_SIGHT, HIDDEN, OUTSIDE = 2, 1, 0
 
@@ -92,6 +93,7 @@ def _other_side(name: str) -> str:
 def _read(file: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Return a file's joints, and the points of each of its images by name."""
     try:
+        require_regular(file)
         with np.load(file, allow_pickle=False) as content:
             names, points = content["names"].astype(str), content["points"].astype(np.float32)
             joints = tuple(content["joints"].astype(str).tolist())

@@ -14,7 +14,7 @@ from reid_lightning.experiments.checkpoint import load_module
 from reid_lightning.experiments.checks import check_data
 from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.quiet import quiet
-from reid_lightning.files import require_output, require_writable
+from reid_lightning.files import folder_for, require_output
 from reid_lightning.results.data_facts import warn_of_images
 from reid_lightning.results.ranked_embeddings import embeddings_of
 from reid_lightning.results.rankings import NEAREST
@@ -49,15 +49,15 @@ def evaluate(
     quiet()
     if rankings is not None and rankings < 0:
         raise InputError(f"--rankings must not be negative, got {rankings}")
-    require_writable(output_dir)
-    if embeddings is not None:
-        require_output(embeddings, (".npz",))
     watch = Stopwatch()
-    module, config = load_module(path, overrides, trust)
-    config["output_dir"] = str(output_dir)
-    config["data"] = config["data"] | {"validation": None}  # nothing is trained
-    config["reports"] = _with_rankings(config["reports"] or {}, rankings)
-    require_sources(config["data"]["sources"])
+    with folder_for(output_dir):
+        if embeddings is not None:
+            require_output(embeddings, (".npz",))
+        module, config = load_module(path, overrides, trust)
+        config["output_dir"] = str(output_dir)
+        config["data"] = config["data"] | {"validation": None}  # nothing is trained
+        config["reports"] = _with_rankings(config["reports"] or {}, rankings)
+        require_sources(config["data"]["sources"])
     with watch.stage("data"):
         datamodule = build_datamodule(config)
         datamodule.setup("test")

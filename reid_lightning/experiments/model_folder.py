@@ -6,6 +6,7 @@ both files hold plain values, which pass the same checks as a checkpoint.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from reid_lightning import __version__
 from reid_lightning.config.schema import as_evaluated
 from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path, require_writable
+from reid_lightning.files import atomic_path, read_own, require_writable
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 LIBRARY, FORMAT = "reid-lightning", 1
@@ -60,6 +61,24 @@ def read_model_folder(folder: Path) -> dict[str, Any]:
 
 
 _OF_FOLDER = ("library", "format", "weights_sha256", "image_size", "attributes", "protocol")
+
+
+def require_no_model(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds a file which a saved model would replace.
+
+    Args:
+        folder: That the model is to be written into.
+        overwrite: Whether files are to be replaced.
+
+    Raises:
+        InputError: It holds such a file, and it is not to be replaced.
+    """
+    there = [name for name in (WEIGHTS, CONFIG, CARD) if os.path.lexists(folder / name)]
+    if there and not overwrite:
+        raise InputError(
+            f"{folder} holds {' and '.join(there)} already: choose another folder, or replace "
+            f"{'it' if len(there) == 1 else 'them'} with --overwrite."
+        )
 
 
 def write_model_folder(
@@ -148,10 +167,10 @@ def digest_of(path: Path) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     wanted = "save or download the model again"
-    if path.stat().st_size > _LARGEST:
-        raise InputError(f"{path} has more than {_LARGEST // 10**6} MB, which no saved model has; {wanted}")
     try:
-        content = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        content = json.loads(read_own(path, _LARGEST), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); {wanted}") from error
     except (ValueError, RecursionError) as error:  # bytes that are not UTF-8 among them
         raise InputError(f"{path} cannot be read as JSON ({_short(error)}); {wanted}") from error
     if not isinstance(content, dict):

@@ -1,5 +1,6 @@
 """Answers of a command: printed as JSON lines, or written as JSON lines or CSV."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,21 @@ import pandas as pd
 from reid_lightning.files import atomic_path
 from reid_lightning.reporting.cells import write_csv
 from reid_lightning.reporting.terminal import json_line
+
+
+def counted(count: int, one: str) -> str:
+    """Return a number of things in words.
+
+    Examples:
+        >>> counted(1, "image"), counted(2000, "group")
+        ('1 image', '2,000 groups')
+    """
+    return f"{count:,} {one}{'s' * (count != 1)}"
+
+
+def short_path(path: str) -> str:
+    """Return a file's path from the current folder where it lies in it: a whole path breaks over many lines."""
+    return path.removeprefix(f"{Path.cwd()}{os.sep}")
 
 
 def is_csv(output: Path | None) -> bool:

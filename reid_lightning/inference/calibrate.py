@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.model_folder import require_no_model
 from reid_lightning.experiments.quiet import quiet
-from reid_lightning.files import require_writable
+from reid_lightning.files import folder_for
 from reid_lightning.inference.gallery.images import image_rows
 from reid_lightning.inference.load import load
+from reid_lightning.inference.model import Model
 from reid_lightning.reporting.terminal import say
 from reid_lightning.retrieval.calibration import LEAST_SAME, Calibration
 from reid_lightning.retrieval.matches import Side
@@ -31,6 +33,7 @@ def calibrate(
     folder: Path,
     overrides: Sequence[str] = (),
     trust: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> Calibration:
     """Measure what a model's distances mean on images of known people, and save the model with it.
 
@@ -45,10 +48,11 @@ def calibrate(
         folder: For the saved model, see `Model.save_pretrained`.
         overrides: Hydra overrides of the checkpoint's `evaluation`, which are saved as well.
         trust: Packages of your own that the checkpoint's config may name; their code is run.
+        overwrite: Whether a model that the folder holds is replaced.
 
     Raises:
         InputError: An override is of another key, it is not known whom the images show, they have too few pairs, one cannot
-            be read, or the folder cannot be written to.
+            be read, or the folder holds a model already or cannot be written to.
     """
     for override in overrides:
         if not override.lstrip("+~").startswith("evaluation"):
@@ -56,32 +60,39 @@ def calibrate(
                 f"{override} would not be saved with the model: override keys of evaluation alone."
             )
     quiet()
+    require_no_model(folder, overwrite)
     table = _people(images)
-    require_writable(folder)
-    model = load(checkpoint, trust=trust, overrides=overrides)
-    _ = model.module  # an exported model is refused before the work
-    if model.protocol.tracklets is not None:
-        raise InputError(
-            "The vectors of pooled tracklets lie nearer than those of images: calibrate with evaluation.tracklets=null."
-        )
-    trained = sorted(_names(table) & {name.rpartition("/")[2] for name in model.identity_labels})
-    if trained:
-        shown = ", ".join(trained[:NAMED]) + (" ..." if len(trained) > NAMED else "")
-        say(
-            f"{len(trained)} of {len(_names(table))} people are called like people of the training ({shown}): if it is "
-            "they, the calibration is too confident",
-            "bold yellow",
-        )
-    vectors = model.embed(table["path"].tolist())
-    found = calibration_of_images(vectors, table, model.protocol)
-    model.calibration = found
-    model.save_pretrained(folder)
+    with folder_for(folder):
+        model = load(checkpoint, trust=trust, overrides=overrides)
+        _ = model.module  # an exported model is refused before the work
+        if model.protocol.tracklets is not None:
+            raise InputError(
+                "The vectors of pooled tracklets lie nearer than those of images: calibrate with "
+                "evaluation.tracklets=null."
+            )
+        _say_trained(table, model)
+        vectors = model.embed(table["path"].tolist())
+        model.calibration = found = calibration_of_images(vectors, table, model.protocol)
+        model.save_pretrained(folder)
     off = "" if found.error is None else f", off by {100 * found.error:.1f} % on average"
     say(
         f"{folder}: probabilities from {found.same_pairs:,} pairs of one person and {found.different_pairs:,} of two, of "
         f"{found.people:,} people{off}; use the folder in place of the checkpoint"
     )
     return found
+
+
+def _say_trained(table: pd.DataFrame, model: Model) -> None:
+    """Warn of people who may be those of the training."""
+    people = _names(table)
+    trained = sorted(people & {name.rpartition("/")[2] for name in model.identity_labels})
+    if trained:
+        shown = ", ".join(trained[:NAMED]) + (" ..." if len(trained) > NAMED else "")
+        say(
+            f"{len(trained)} of {len(people)} people are called like people of the training ({shown}): if it is they, the "
+            "calibration is too confident",
+            "bold yellow",
+        )
 
 
 def calibration_of_images(vectors: Tensor, table: pd.DataFrame, protocol: EvaluationProtocol) -> Calibration:

@@ -14,7 +14,7 @@ from torch import Tensor
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.files import require_output, require_writable, writing
-from reid_lightning.inference.answers import write_answers
+from reid_lightning.inference.answers import counted, write_answers
 from reid_lightning.inference.compare import UNCALIBRATED, check_rates
 from reid_lightning.inference.embed import Embedder, list_images
 from reid_lightning.inference.model import Model
@@ -115,8 +115,8 @@ def cluster_images(
     if sheet is not None:
         _draw(table["path"].tolist(), found, sheet)
     say(
-        f"{len(found):,} images in {len(sizes):,} groups, {int((sizes == 1).sum()):,} of them a single image; joined within "
-        f"{threshold:.4g}"
+        f"{counted(len(found), 'image')} in {counted(len(sizes), 'group')}, {int((sizes == 1).sum()):,} of them a single "
+        f"image; joined within {threshold:.4g}"
     )
     if names is not None and names.notna().any():
         known = names.notna().to_numpy(bool)

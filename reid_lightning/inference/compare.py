@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from reid_lightning.arguments import as_number
 from reid_lightning.distances import Distance, pairwise_distances
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.files import require_output
-from reid_lightning.inference.answers import write_answers
+from reid_lightning.inference.answers import short_path, write_answers
 from reid_lightning.inference.embed import Embedder, list_images
 from reid_lightning.inference.options import require_option
 from reid_lightning.reporting.terminal import as_it_is, say
@@ -84,11 +85,11 @@ def compare_vectors(
     """
     if false_accepts is not None and threshold is not None:
         raise InputError("Give a false accept rate or a threshold, not both.")
-    if threshold is not None and not threshold >= 0:  # NaN as well
+    if threshold is not None and not as_number(threshold, "A threshold") >= 0:  # NaN as well
         raise InputError(f"A threshold must be a distance from 0 on, got {threshold}.")
-    if not 0 < prior < 1:
+    if not 0 < as_number(prior, "The prior") < 1:
         raise InputError(f"The prior must lie between 0 and 1, got {prior}.")
-    if false_accepts is not None and calibration is None:
+    if false_accepts is not None and as_number(false_accepts, "A false accept rate") and calibration is None:
         raise InputError(f"A false accept rate needs a calibration, and {UNCALIBRATED}; give a threshold.")
     far = pairwise_distances(first.double(), second.double(), distance).numpy()
     rate = false_accepts
@@ -171,8 +172,8 @@ def _print(answers: Sequence[dict[str, Any]]) -> None:
     for answer in answers:
         probability, same = answer["probability"], answer["same"]
         page.add_row(
-            as_it_is(answer["first"]),
-            as_it_is(answer["second"]),
+            as_it_is(short_path(answer["first"])),
+            as_it_is(short_path(answer["second"])),
             f"{answer['distance']:.4f}",
             "" if probability is None else f"{100 * probability:.1f} %",
             {None: "", True: "yes", False: "no"}[same],

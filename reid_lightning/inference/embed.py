@@ -14,7 +14,6 @@ from reid_lightning.data.readers.table_file import read_columns
 from reid_lightning.data.table import UNKNOWN
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.model_folder import WEIGHTS
-from reid_lightning.inference.load import load, local_path
 from reid_lightning.reporting.cells import read_cell
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -33,6 +32,8 @@ class Embedder:
     def __init__(
         self, checkpoint: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()
     ) -> None:
+        from reid_lightning.inference.load import load, local_path  # a second of imports, for a model alone
+
         place = local_path(checkpoint)
         self.model = load(place, trust=trust, overrides=overrides)
         self.protocol = self.model.protocol

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from reid_lightning.arguments import shown
 from reid_lightning.data.boxes import Pixels, corners_of, cut
 from reid_lightning.data.decoding import decoded, read_regular
 from reid_lightning.errors import InputError
@@ -68,8 +69,8 @@ def as_array(image: Any, channels: Channels = "rgb") -> Pixels:
         InputError: A file or bytes cannot be read or decoded.
         ValueError: It is not an image.
     """
-    if channels not in get_args(Channels):
-        raise ValueError(f'channels must be "rgb" or "bgr", got {channels!r}')
+    if not isinstance(channels, str) or channels not in get_args(Channels):
+        raise ValueError(f'channels must be "rgb" or "bgr", got {shown(channels)}')
     if isinstance(image, str | os.PathLike):
         path = os.fspath(image)
         return decoded(read_regular(path), path, path)

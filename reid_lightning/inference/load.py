@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from reid_lightning.arguments import as_path, as_texts, shown
 from reid_lightning.config.resolve import instantiate
 from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
@@ -42,7 +43,7 @@ def load(
     Raises:
         InputError: The model cannot be found or used, or names code outside reid-lightning and the trusted packages.
     """
-    place = local_path(path)
+    place, overrides, trust = local_path(path), as_texts(overrides, "overrides"), as_texts(trust, "trust")
     if is_exported(place):
         return load_exported(place, overrides)
     checkpoint, entry = read_checkpoint(place)
@@ -101,8 +102,11 @@ def usable_device(device: str | torch.device | None, accelerator: str = "auto") 
             device = "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         where = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"device={device} is not a device; use one such as cpu, cuda or cuda:1") from error
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise InputError(
+            f"device={device if isinstance(device, str) else shown(device)} is not a device; use one such as cpu, cuda or "
+            "cuda:1"
+        ) from error
     try:
         torch.zeros(1, device=where)
     except (
@@ -122,7 +126,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: Hugging Face does not answer, or has no such model.
     """
-    text = os.fspath(path)
+    text = os.fspath(as_path(path, "The path of a model")) if not isinstance(path, str) or not path else path
     if not text.startswith(_OF_HUB):
         return Path(text).expanduser()
     found = _HUB.fullmatch(text)

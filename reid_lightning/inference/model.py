@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reid_lightning.arguments import as_flag, as_path, as_text, shown
 from reid_lightning.config.resolve import instantiate
 from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.data.decoding import resized
@@ -241,7 +242,11 @@ class Model:
     ) -> Iterator[list[Tensor]]:
         """Yield images as the network takes them, on its device: batches of one type that were one batch."""
         if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-            raise ValueError(f"batch_size must be a whole number, 1 or more, got {batch_size!r}")
+            raise ValueError(f"batch_size must be a whole number, 1 or more, got {shown(batch_size)}")
+        if damaged is not None and not isinstance(damaged, dict):
+            raise ValueError(
+                f"damaged must be a dictionary, which gets what cannot be read, got {shown(damaged)}"
+            )
         waiting: list[Future[Tensor]] = []
         position = 0
         with ThreadPoolExecutor() as pool:
@@ -399,7 +404,8 @@ class Model:
         """
         from reid_lightning.results.model_card import card_text
 
-        folder = Path(folder)
+        with_labels = as_flag(with_labels, "with_labels")
+        folder, license = as_path(folder, "folder"), None if license is None else as_text(license, "license")
         state = self.module.state_dict()
         card = card_text(self.facts, self.config, self.feed, ".", license)
         facts = {

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from reid_lightning.files import read_own
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 #: `area` averages the pixels of an area when it shrinks and is bilinear when it enlarges; the others are Pillow's filters.
@@ -197,10 +199,10 @@ def beside(file: Path) -> Feed | None:
     """
     config = file.with_name("config.json")
     try:
-        if file.suffix != ".safetensors" or config.stat().st_size > 1_000_000:
+        if file.suffix != ".safetensors":
             return None
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(read_own(config, 1_000_000))
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(content, dict):
         return None

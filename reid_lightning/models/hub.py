@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reid_lightning.errors import InputError
+from reid_lightning.files import read_own
 from reid_lightning.models.weights import reach
 
 _REPOSITORY = r"(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w.-]+))?"
@@ -110,7 +111,7 @@ def hub_model(name: str) -> tuple[str, Path]:
     )
     file, config = folder / "model.safetensors", folder / "config.json"
     try:
-        content = json.loads(config.read_bytes()) if config.stat().st_size <= _LARGEST else None
+        content = json.loads(read_own(config, _LARGEST))
     except (OSError, ValueError, RecursionError):
         content = None
     architecture = content.get("architecture") if isinstance(content, dict) else None

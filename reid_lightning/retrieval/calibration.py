@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reid_lightning.arguments import as_number, shown
 from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.curves import Curve, IsotonicCurve, LogisticCurve, at_prior, log_loss
@@ -146,9 +147,13 @@ class Calibration:
             prior: Share of pairs that show one person before anybody looks.
 
         Raises:
-            InputError: The prior is not between 0 and 1.
+            InputError: The prior is not between 0 and 1, or the distances are not numbers.
         """
-        return at_prior(self.curve.probability(np.asarray(distances, dtype=np.float64)), prior)
+        try:
+            numbers = np.asarray(distances, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(f"Distances must be numbers, got {shown(distances)}.") from None
+        return at_prior(self.curve.probability(numbers), prior)
 
     def threshold(self, false_accepts: float) -> float:
         """Return the largest distance at which two images are taken for one person.
@@ -161,6 +166,7 @@ class Calibration:
         Raises:
             InputError: The validation has too few pairs to show so small a rate, or the rate is not one.
         """
+        false_accepts = as_number(false_accepts, "A false accept rate")
         lowest = min(self.rates, default=1.0)
         if not lowest * (1 - 1e-9) <= false_accepts <= max(self.rates, default=0.0):
             measured = f"from {lowest:g} to {max(self.rates):g}" if self.rates else "none"

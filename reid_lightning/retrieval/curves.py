@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_lightning.arguments import as_number
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.verification import PairDistances
 
@@ -194,7 +195,7 @@ def at_prior(probabilities: Floats, prior: float) -> Floats:
     """
     from scipy.special import expit, logit
 
-    if not 0 < prior < 1:
+    if not 0 < as_number(prior, "The prior") < 1:
         raise InputError(f"The prior must lie between 0 and 1, got {prior}.")
     moved: Floats = expit(logit(probabilities) + logit(prior))
     return moved

@@ -10,6 +10,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from reid_lightning.arguments import as_choice, as_number, as_path, as_text, as_texts, as_whole, shown
 from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
 from reid_lightning.files import file_lock, require_output
@@ -57,11 +58,11 @@ class Enrolment:
         search: IndexKind = "exact",
         calibration: Calibration | None = None,
     ) -> None:
-        if distance not in get_args(Distance):
-            raise InputError(
-                f"Distance '{distance}' is unknown; choose one of {', '.join(get_args(Distance))}."
-            )
+        as_choice(distance, "distance", get_args(Distance))
+        as_text(model, "The mark of the model")
         check_index_kind(search)
+        if calibration is not None and not isinstance(calibration, Calibration):
+            raise InputError(f"The calibration must be that of a model, got {shown(calibration)}.")
         if calibration is not None and calibration.distance != distance:
             raise InputError(
                 f"The calibration is of the distance {calibration.distance} and not of {distance}; leave it out."
@@ -101,7 +102,8 @@ class Enrolment:
                 differ, or an image is enrolled already (by its name or its very vector).
         """
         rows = self._table(vectors)
-        labels = [""] * len(rows) if images is None else list(images)
+        names = as_texts(names, "The names of people")
+        labels = [""] * len(rows) if images is None else as_texts(images, "The names of images")
         if not len(names) == len(labels) == len(rows):
             raise InputError(
                 f"{len(rows)} vectors come with {len(names)} names and {len(labels)} image names; give one each."
@@ -122,11 +124,11 @@ class Enrolment:
         Raises:
             InputError: Nobody of this name is enrolled.
         """
-        name = unicodedata.normalize("NFC", name)
+        name = unicodedata.normalize("NFC", as_text(name, "The name of a person"))
         keep = [row for row, other in enumerate(self.names) if other != name]
         gone = len(self) - len(keep)
         if not gone:
-            raise InputError(f"{name} is not enrolled; {self._who()}.")
+            raise InputError(f"{name} is not enrolled; {self._who()}")
         self.vectors = self.vectors[keep]
         self.names = [self.names[row] for row in keep]
         self.images = [self.images[row] for row in keep]
@@ -164,16 +166,14 @@ class Enrolment:
         """
         if not len(self):
             raise InputError("Nobody is enrolled; add people before you identify queries.")
-        if per_person not in get_args(PerPerson):
-            raise InputError(
-                f"per_person '{per_person}' is unknown; choose one of {', '.join(get_args(PerPerson))}."
-            )
+        as_choice(per_person, "per_person", get_args(PerPerson))
+        k = as_whole(k, "k", 1)
         measured = True
         if threshold is None:
             threshold, measured = self.known_within(false_accepts, per_person)
         elif false_accepts is not None:
             raise InputError("Give a false accept rate or a threshold, not both.")
-        elif not threshold >= 0:  # NaN as well
+        elif not as_number(threshold, "A threshold") >= 0:  # NaN as well
             raise InputError(f"A threshold must be a distance from 0 on, got {threshold}.")
         queries = self._table(vectors)
         shown = self._shown()
@@ -211,6 +211,7 @@ class Enrolment:
         Raises:
             InputError: The rate is out of range, or needs a calibration that these people lack.
         """
+        as_choice(per_person, "per_person", get_args(PerPerson))
         people = len(self.people)
         images = len(self) / max(1, people)
         return known_within(self.calibration, people, images, false_accepts, per_person)
@@ -218,7 +219,7 @@ class Enrolment:
     def save(self, path: str | Path) -> None:
         """Write everything to one `.npz` file, whole or not at all."""
         write_people(
-            path,
+            as_path(path, "The file of enrolled people"),
             PeopleFile(self.vectors, self.names, self.images, self.distance, self.model, self.calibration),
         )
 
@@ -230,6 +231,7 @@ class Enrolment:
             InputError: The file is absent or is not one of enrolled people.
         """
         check_index_kind(search)
+        path = as_path(path, "The file of enrolled people")
         found = read_people(path)
         try:
             enrolment = cls(found.distance, found.model, search, found.calibration)
@@ -262,7 +264,8 @@ class Enrolment:
             >>> Enrolment.load(file).people
             ('Ada',)
         """
-        path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+        path = as_path(path, "The file of enrolled people")
+        path = Path(os.path.realpath(path)) if os.path.islink(path) else path
         if new is None and not path.is_file():
             cls.load(path)  # which says what is there instead
         require_output(path)
@@ -288,7 +291,20 @@ class Enrolment:
 
     def _table(self, vectors: Tensor | Sequence[Sequence[float]]) -> Tensor:
         """Return vectors as (n, D) float32 on the CPU, checked against those enrolled."""
-        rows = torch.as_tensor(vectors).detach().float().cpu()
+        try:
+            rows = torch.as_tensor(vectors).detach()
+            if rows.is_complex():
+                raise TypeError
+            rows = rows.float().cpu()
+        except (
+            TypeError,
+            ValueError,
+            RuntimeError,
+            OverflowError,
+        ):  # also NumPy's text and rows of unequal lengths
+            raise InputError(
+                f"Vectors must be a table of numbers with a row per image, got {shown(vectors)}."
+            ) from None
         if rows.ndim != 2:
             raise InputError(
                 f"Vectors have the shape {tuple(rows.shape)}; give a table with a row per image."
@@ -308,7 +324,7 @@ class Enrolment:
     def _who(self) -> str:
         people = self.people
         return (
-            f"enrolled are {', '.join(people[:5])}{' ...' if len(people) > 5 else ''}"
+            f"enrolled are {', '.join(people[:5])}{' and others' if len(people) > 5 else ''}."
             if people
-            else "nobody is"
+            else "nobody is."
         )

@@ -1,5 +1,6 @@
 """Within which distance a query is known: few strangers may come so near to the enrolled people."""
 
+from reid_lightning.arguments import as_number
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.calibration import FALSE_ACCEPTS, Calibration
 from reid_lightning.retrieval.enrolled import PerPerson
@@ -30,7 +31,7 @@ def known_within(
         InputError: The rate is out of range, or needs a calibration that is not there, or that is of an earlier version and
             knows no means.
     """
-    if false_accepts is not None and not 0 < false_accepts <= 1:
+    if false_accepts is not None and not 0 < as_number(false_accepts, "A false accept rate") <= 1:
         raise InputError(f"A false accept rate must lie above 0 and up to 1, got {false_accepts}.")
     strangers = None if calibration is None else calibration.strangers
     if false_accepts == 1 or (false_accepts is None and strangers is None):

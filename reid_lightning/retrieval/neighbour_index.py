@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reid_lightning.arguments import as_choice
 from reid_lightning.distances import Distance, unit_vectors
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.neighbours import Neighbours, nearest
@@ -60,8 +61,7 @@ def build_index(
 
 def check_index_kind(search: str) -> None:
     """Raise `InputError` where a search is unknown or needs what is not installed."""
-    if search not in get_args(IndexKind):
-        raise InputError(f"search={search} is unknown; choose one of {', '.join(get_args(IndexKind))}.")
+    as_choice(search, "search", get_args(IndexKind))
     if search != "exact":
         load_faiss(f"search={search}")
 

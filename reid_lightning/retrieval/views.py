@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor
-from torchvision.transforms.v2.functional import resize
 
 
 def views(images: Tensor, flip: bool, scales: Sequence[float]) -> Iterator[Tensor]:
@@ -25,7 +24,14 @@ def views(images: Tensor, flip: bool, scales: Sequence[float]) -> Iterator[Tenso
     height, width = images.shape[-2:]
     for scale in scales:
         size = [max(1, round(height * scale)), max(1, round(width * scale))]
-        scaled = images if size == [height, width] else resize(images, size, antialias=True)
+        scaled = images if size == [height, width] else _resized(images, size)
         yield scaled
         if flip:
             yield scaled.flip(-1)
+
+
+def _resized(images: Tensor, size: list[int]) -> Tensor:
+    from torchvision.transforms.v2.functional import resize  # a second of imports, for other scales alone
+
+    resized: Tensor = resize(images, size, antialias=True)
+    return resized

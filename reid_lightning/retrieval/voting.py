@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reid_lightning.arguments import as_choice
 from reid_lightning.distances import Distance
-from reid_lightning.errors import InputError
 
 Weighting = Literal["similarity", "uniform"]
 
@@ -55,10 +55,7 @@ def vote(
         >>> found.people.tolist(), found.shares.tolist()  # votes of 1, 0.75, 0.5 and 0.25
         ([[5, 3, 8]], [[0.5, 0.4, 0.1]])
     """
-    if weighting not in get_args(Weighting):
-        raise InputError(
-            f"The weighting '{weighting}' is unknown; choose one of {', '.join(get_args(Weighting))}."
-        )
+    as_choice(weighting, "weighting", get_args(Weighting))
     who, far = people.cpu().numpy(), distances.cpu().double().numpy()
     count = len(who)
     weights = _weights(far, distance) if weighting == "similarity" else np.ones_like(far)

@@ -1,8 +1,10 @@
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import command, run_python, write_plain_image
 
+from reid_lightning.cli.arguments import apart
 from reid_lightning.cli.main import main
 
 HEAVY = {"torch", "lightning", "wandb", "matplotlib", "pandas", "sklearn"}
@@ -87,7 +89,13 @@ def test_counting_a_data_set(tmp_path):
          "settings are written without it, as KEY=VALUE after the arguments"),
         ("evaluate --model m", "there is no option --model of `reid evaluate`; "
          "the model is its first argument: reid evaluate CHECKPOINT ..."),
-        ("search g a --overide x=y", "there is no option --overide; did you mean --override?"),
+        ("search g a --overide x=y", "there is no option --overide of `reid search`; "
+         "settings are written without it, as KEY=VALUE after the arguments"),
+        ("save a b --overwite", "there is no option --overwite; did you mean --overwrite?"),
+        ("embed a b c --overwrite", "there is no option --overwrite; `reid embed --help` shows what there is"),
+        ("calibrate a people/ evaluation.flip=true", "`reid calibrate` needs images of known people, and then a folder for "
+         "the saved model."),
+        ("save a b evaluation.flip=true", "`reid save` takes no settings, and evaluation.flip=true was given: leave it out"),
         ("embed a b", "Missing argument 'output'; `reid embed --help` shows what there is"),
     ],
 )  # fmt: skip
@@ -97,3 +105,11 @@ def test_a_slip_names_the_nearest_in_one_sentence(monkeypatch, capsys, line, sai
         main()
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"error: {said}\n"
+
+
+def test_settings_stand_after_the_files_and_are_told_from_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("seed=1").touch()
+    paths, settings = apart(["a.jpg", "seed=1", "seed=2", "+a.b=[1,2]", "~tasks.x=", "b=c.jpg/d"], ["late=1"])
+    assert paths == [Path("a.jpg"), Path("seed=1")]
+    assert settings == ["seed=2", "+a.b=[1,2]", "~tasks.x=", "b=c.jpg/d", "late=1"]

@@ -28,6 +28,10 @@ OURS = {
         "reid_lightning.reporting.page, reid_lightning.reporting.figures, reid_lightning.reporting.ranked_lists",
         USED_LATER | {"matplotlib", "lightning", "scipy"},
     ),
+    "galleries": (
+        "reid_lightning.inference.gallery.commands, reid_lightning.inference.gallery.search_command",
+        USED_LATER | {"matplotlib", "lightning", "torchmetrics", "torchvision", "albumentations"},
+    ),
     "retrieval": (
         "reid_lightning.retrieval.ranking, reid_lightning.losses.triplet",
         USED_LATER | {"matplotlib", "lightning", "scipy", "pandas"},
@@ -42,6 +46,16 @@ def test_help_lists_every_group_and_imports_nothing_heavy():
     imported = set(re.findall(r"\| +(\w+)\n", shown.stderr))
     assert "hydra" in imported
     assert not imported & HEAVY
+
+
+@pytest.mark.parametrize("command", ["", "train", "search", "gallery build", "evaluate", "data check"])
+def test_the_help_of_every_command_imports_nothing_heavy(command):
+    shown = run_python("-X", "importtime", "-m", "reid_lightning.cli", *command.split(), "--help")
+    imported = set(re.findall(r"\| +(\w+)\n", shown.stderr))
+    assert "typer" in imported
+    assert not imported & (HEAVY | {"hydra", "numpy"})
+    if command == "train":
+        assert shown.stdout == run_python("train.py", "-h").stdout
 
 
 @pytest.mark.slow

@@ -40,9 +40,7 @@ def uncalibrated(trained):
 
 
 def test_the_saved_model_says_what_its_distances_mean(uncalibrated, people, tmp_path):
-    shown = command(
-        "calibrate", uncalibrated, people, tmp_path / "model", "--override", "evaluation.flip=true"
-    )
+    shown = command("calibrate", uncalibrated, people, tmp_path / "model", "evaluation.flip=true")
     model = reid_lightning.load(tmp_path / "model")
     assert model.protocol.flip
     same = PEOPLE * IMAGES * (IMAGES - 1)
@@ -89,17 +87,22 @@ def test_what_cannot_be_calibrated_is_refused(trained, people, tmp_path):
     few.mkdir()
     for person in range(2):
         (few / f"p{person}").symlink_to(people / f"p{person}")
-    nobody = tmp_path / "nobody.csv"
+    nobody, alone = tmp_path / "nobody.csv", tmp_path / "alone.csv"
+    pair = [image for person in range(2) for image in sorted((people / f"p{person}").iterdir())[:2]]
+    pd.DataFrame({"path": pair, "person_id": ["a", "a", "b", "b"]}).to_csv(alone, index=False)
     pd.DataFrame({"path": sorted(map(str, people.rglob("*.png")))}).to_csv(nobody, index=False)
     for arguments, said in (
         ((nobody, tmp_path / "out"), "does not say whom its images show"),
         ((few / "p0", tmp_path / "out"), "lies in no person's folder"),
+        ((people, tmp_path / "out", "data.image_size=[8,8]"), "would not be saved"),
         ((people, tmp_path / "out", "--override", "data.image_size=[8,8]"), "would not be saved"),
-        ((people, tmp_path / "out", "--override", "evaluation.tracklets=pool"), "tracklets"),
+        ((people, tmp_path / "out", "evaluation.tracklets=pool"), "tracklets"),
+        ((alone, tmp_path / "new" / "out"), "too few pairs"),
     ):
         with pytest.raises(InputError, match=said):
             command("calibrate", trained, *arguments)
-        assert not (tmp_path / "out" / "model.safetensors").exists()
+        assert not (tmp_path / "out").exists()
+        assert not (tmp_path / "new").exists()
     with pytest.raises(InputError, match="too few pairs"):
         calibration_of_images(
             torch.eye(4), pd.DataFrame({"person_id": ["a", "a", "b", "b"]}), EvaluationProtocol()
@@ -117,3 +120,32 @@ def test_people_called_like_those_of_the_training_are_named(trained, people, tmp
     said = " ".join(command("calibrate", trained, file, tmp_path / "model").stderr.split())
     assert f"1 of {PEOPLE} people are called like people of the training ({name})" in said
     assert "1 images without a person are left out" in said
+
+
+def test_a_saved_model_is_replaced_only_where_it_is_asked_for(trained, people, tmp_path):
+    folder = tmp_path / "model"
+    command("save", trained, folder)
+    before = (folder / "config.json").read_bytes()
+    for line in (("save", trained, folder), ("calibrate", folder, people, folder)):
+        with pytest.raises(InputError, match=r"config\.json and README\.md already.*--overwrite"):
+            command(*line)
+        assert (folder / "config.json").read_bytes() == before
+    command("calibrate", folder, people, folder, "--overwrite")
+    assert reid_lightning.load(folder).calibration.people == PEOPLE
+    command("save", trained, folder, "--overwrite", "--license", "mit")
+    assert (folder / "config.json").read_bytes() == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("mine")
+    with pytest.raises(
+        InputError, match=r"holds README\.md already: choose another folder, or replace it with --overwrite"
+    ):
+        command("save", trained, tmp_path / "mine")
+    with pytest.raises(InputError, match="there is no checkpoint"):
+        command("save", tmp_path / "nothing.ckpt", tmp_path / "new" / "folder")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_evaluation_that_cannot_begin_leaves_no_folder(trained, tmp_path):
+    with pytest.raises(InputError, match="did you mean"):
+        command("evaluate", trained, "data=markt", "--output", tmp_path / "new" / "results")
+    assert not (tmp_path / "new").exists()

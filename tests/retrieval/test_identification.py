@@ -357,17 +357,17 @@ def test_bad_input_is_named_and_changes_nothing(tmp_path):
         enrolment.remove("Eve")
     with pytest.raises(InputError, match="of 3 numbers do not fit"):
         enrolment.identify(torch.ones(1, 3))
-    with pytest.raises(ValueError, match="k must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="k must be a whole number, 1 or more, got 0"):
         enrolment.identify(torch.eye(2), k=0)
-    with pytest.raises(InputError, match="weighting 'votes' is unknown"):
+    with pytest.raises(InputError, match="weighting votes is unknown"):
         enrolment.identify(torch.eye(2), weighting="votes")
-    with pytest.raises(InputError, match="per_person 'median' is unknown; choose one of all, mean"):
+    with pytest.raises(InputError, match="per_person median is unknown; choose one of all, mean"):
         enrolment.identify(torch.eye(2), per_person="median")
     with pytest.raises(InputError, match="A false accept rate must lie above 0 and up to 1, got 0"):
         enrolment.identify(torch.eye(2), false_accepts=0)
     with pytest.raises(InputError, match="Give a false accept rate or a threshold, not both"):
         enrolment.identify(torch.eye(2), threshold=0.1, false_accepts=0.1)
-    with pytest.raises(InputError, match="Distance 'manhattan' is unknown"):
+    with pytest.raises(InputError, match="distance manhattan is unknown"):
         Enrolment("manhattan")
     with pytest.raises(InputError, match="There is no file"):
         Enrolment.load(tmp_path / "nobody.npz")

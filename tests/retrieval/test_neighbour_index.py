@@ -105,7 +105,7 @@ def test_without_faiss_one_sentence_says_what_to_install(monkeypatch):
 
 def test_bad_input_is_named():
     vectors, _ = embeddings(5)
-    with pytest.raises(InputError, match="search=annoy is unknown; choose one of exact, faiss"):
+    with pytest.raises(InputError, match="search annoy is unknown; choose one of exact, faiss"):
         build_index(vectors, "cosine", "annoy")
     index = build_index(vectors, "cosine", "faiss")
     with pytest.raises(ValueError, match="k must be >= 1, got 0"):

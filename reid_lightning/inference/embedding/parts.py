@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path, read_own, remove_leftovers
+from reid_lightning.files import atomic_path, read_own, remove_leftovers, require_regular
 
 CHUNK = 1024  # images: what a kill can lose
 _WORK = "work.json"
@@ -144,6 +144,7 @@ class Parts:
             path, rows = self._vectors(chunk), self.rows(chunk)
             left_out = sum(row in damaged for row in range(rows.start, rows.stop))
             try:
+                require_regular(path)
                 vectors = np.load(path, allow_pickle=False)
                 wanted = (rows.stop - rows.start - left_out, size), np.dtype(dtype)
                 if (vectors.shape, vectors.dtype) != wanted or not np.isfinite(vectors).all():

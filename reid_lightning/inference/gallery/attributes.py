@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reid_lightning.arguments import as_number, as_text
 from reid_lightning.data.attributes import Attribute, AttributeSchema
 from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery.columns import PROBABILITIES
@@ -59,13 +60,15 @@ class Wish:
                 "The gallery holds no attributes: build it (or `reid gallery rebuild` it) with a model that was trained "
                 "with attributes."
             )
-        if not 0 <= weight < np.inf:
+        if not 0 <= as_number(weight, "The weight of attributes") < np.inf:
             raise InputError(f"The weight of attributes must be a number from 0 on, got {weight}.")
-        if least is not None and not 0 < least <= 1:
+        if least is not None and not 0 < as_number(least, "The least probability of attributes") <= 1:
             raise InputError(
                 f"The least probability of attributes must lie above 0 and up to 1, got {least}."
             )
-        return cls(parse_attributes(words, schema), schema, weight, least)
+        return cls(
+            parse_attributes(as_text(words, "What people are to look like"), schema), schema, weight, least
+        )
 
     def mask(self, table: pa.Table) -> Mask:
         """Return which rows have every wanted class with at least `least`; a row that was never asked has none."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reid_lightning.arguments import as_number, shown
 from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery import removal_log
 from reid_lightning.inference.gallery.conditions import All, Condition, older_than
@@ -28,10 +29,18 @@ def checked_vectors(vectors: Vectors, manifest: Manifest, folder: Path) -> NDArr
     Raises:
         InputError: They have another dimension than the gallery's, or one is not finite in the gallery's type.
     """
-    if isinstance(vectors, Tensor):
-        vectors = vectors.detach().cpu().float().numpy()
-    with np.errstate(over="ignore"):
-        rows = np.ascontiguousarray(vectors, np.float32)
+    try:
+        if isinstance(vectors, Tensor):
+            vectors = vectors.detach().cpu().float().numpy()
+        with np.errstate(over="ignore"):
+            given = np.asarray(vectors)
+            if given.dtype.kind not in "biufO":  # text and complex numbers would become numbers
+                raise TypeError
+            rows = np.ascontiguousarray(given, np.float32)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(
+            f"Vectors must be a table of numbers with a row per image, got {shown(vectors)}."
+        ) from None
     if rows.ndim != 2 or rows.shape[1] != manifest.dimension:
         raise InputError(
             f"Vectors have the shape {rows.shape}; {folder} holds vectors of {manifest.dimension} numbers, a row each."
@@ -44,6 +53,24 @@ def checked_vectors(vectors: Vectors, manifest: Manifest, folder: Path) -> NDArr
             "diverged, or the gallery needs float32."
         )
     return rows
+
+
+def as_ids(ids: Any) -> NDArray[np.int64]:
+    """Return ids of images as (n,).
+
+    Raises:
+        InputError: They are not whole numbers, in a list or an array of one dimension.
+    """
+    try:
+        found = np.asarray(ids.detach().cpu() if isinstance(ids, Tensor) else ids)
+    except (TypeError, ValueError):
+        found = np.empty((0, 0))
+    whole = found.dtype.kind in "iu" or not found.size
+    if found.ndim != 1 or not whole:
+        raise InputError(
+            f"Ids must be whole numbers, in a list or an array of one dimension, got {shown(ids)}."
+        )
+    return found.astype(np.int64)
 
 
 def chosen(
@@ -62,7 +89,7 @@ def chosen(
     """
     conditions = [] if condition is None else [condition]
     if older_than_days is not None:
-        if not 0 <= older_than_days < 100_000:
+        if not 0 <= as_number(older_than_days, "An age") < 100_000:
             raise InputError(f"An age must be a number of days from 0 to 100,000, got {older_than_days}.")
         conditions.append(older_than(datetime.now(UTC) - timedelta(days=older_than_days)))
     mask = snapshot.matching(All(tuple(conditions)) if conditions else None).copy()
@@ -74,7 +101,7 @@ def chosen(
 
 def _named(folder: Path, snapshot: Snapshot, column: str, wanted: list[Any]) -> NDArray[np.bool_]:
     """Return which positions have one of the wanted values, all of which must be there."""
-    values = snapshot.table[column].to_pandas()
+    values = snapshot.table[column].to_pandas().astype(object)  # its own type refuses what is not Unicode
     found = values.isin(wanted).to_numpy(bool)
     there = set(values[found & snapshot.alive])
     if absent := [value for value in wanted if value not in there]:

@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from numbers import Number
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from reid_lightning.data.cells import booleans, identifiers, integers, refuse, texts
+from reid_lightning.data.cells import booleans, identifiers, integers, is_unicode, refuse, texts
 from reid_lightning.data.column_names import meaning
 from reid_lightning.data.table import UNKNOWN
 from reid_lightning.errors import InputError
@@ -39,6 +42,20 @@ PROBABILITIES = "attribute_probabilities"
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|[+-]?\.\d+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 _TRUTH = {"true", "false"}
+_CELLS = (
+    str,
+    int,
+    float,
+    np.integer,
+    np.floating,
+    np.bool_,
+    date,
+    np.datetime64,
+    Decimal,
+    type(None),
+    type(pd.NA),
+    type(pd.NaT),
+)
 
 
 def to_arrow(table: pd.DataFrame, known: Mapping[str, str], origin: str) -> tuple[pa.Table, dict[str, str]]:
@@ -58,6 +75,7 @@ def to_arrow(table: pd.DataFrame, known: Mapping[str, str], origin: str) -> tupl
     """
     check_columns(table, origin)
     table = table.reset_index(drop=True)
+    _refuse_other_values(table, origin)
     known = FIXED | dict(known)
     if PROBABILITIES in table.columns and PROBABILITIES not in known:
         raise InputError(
@@ -86,6 +104,23 @@ def check_columns(table: pd.DataFrame, origin: str) -> None:
             raise InputError(f"{origin} has a column {name}, which looks like {meant}: rename it.")
         if name in OWN:
             raise InputError(f"{origin} has a column {name}, which every gallery has of its own: rename it.")
+
+
+def _refuse_other_values(table: pd.DataFrame, origin: str) -> None:
+    """Refuse cells that no column of a gallery holds, such as lists."""
+    for name in table.columns:
+        values = table[name]
+        if name == PROBABILITIES or values.dtype != object:
+            continue
+        others = [kind for kind in set(map(type, values)) if not issubclass(kind, _CELLS)]
+        wrong = values.map(type).isin(others) | values.map(_is_huge)
+        refuse(
+            table, wrong.to_numpy(bool), origin, f"{name} is neither text, a number, a time nor a truth", name
+        )
+
+
+def _is_huge(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) >= 2**63
 
 
 def full(table: pa.Table, kinds: Mapping[str, str]) -> pa.Table:
@@ -145,6 +180,11 @@ def _times(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
                f"{name} is not a time such as 2026-11-27T12:30:00", name)  # fmt: skip
     if not pd.api.types.is_datetime64_any_dtype(values):
         values = values.astype(object).where(_filled(values), None)
+        is_number = values.map(lambda value: isinstance(value, Number)).to_numpy(bool)
+        unreadable = values.map(lambda value: isinstance(value, str) and not is_unicode(value)).to_numpy(bool)
+        refuse(
+            table, is_number | unreadable, origin, f"{name} is not a time such as 2026-11-27T12:30:00", name
+        )
     times = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
     refuse(table, (_filled(table[name]) & times.isna()).to_numpy(bool), origin,
            f"{name} is not a time such as 2026-11-27T12:30:00", name)  # fmt: skip
@@ -153,4 +193,5 @@ def _times(table: pd.DataFrame, name: str, origin: str) -> pd.Series:
 
 def _filled(values: pd.Series) -> pd.Series:
     """Tell which cells hold something."""
-    return values.notna() & (values.astype(str).str.strip() != "")
+    empty = [isinstance(value, str) and not value.strip() for value in values.tolist()]
+    return values.notna() & ~np.array(empty, bool)

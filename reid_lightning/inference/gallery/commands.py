@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
-from reid_lightning.inference.embedding.rows import embedded
+from reid_lightning.inference.answers import counted
 from reid_lightning.inference.gallery.compact import LARGEST
 from reid_lightning.inference.gallery.gallery import Gallery
 from reid_lightning.inference.gallery.images import (
@@ -131,6 +131,8 @@ def _least(quality: bool, min_quality: float | None, table: pd.DataFrame) -> flo
 
 
 def _add(gallery: Gallery, model: Any, table: pd.DataFrame, batch: int, least: float | None) -> None:
+    from reid_lightning.inference.embedding.rows import embedded
+
     kind = gallery.manifest.kinds.get(QUALITY, "number")
     if least is not None and kind != "number":
         raise InputError(
@@ -156,7 +158,7 @@ def _add(gallery: Gallery, model: Any, table: pd.DataFrame, batch: int, least: f
     _index(gallery, "auto")
     say_left_out(left_out, len(fresh), least or 0.0)
     already = f" ({passed:,} were in it already)" if passed else ""
-    say(f"{gallery.folder}: added {added:,} images{already}; it holds {len(gallery):,}")
+    say(f"{gallery.folder}: added {counted(added, 'image')}{already}; it holds {len(gallery):,}")
 
 
 def _has_small(gallery: Gallery) -> bool:
@@ -185,7 +187,7 @@ def remove(
         older_than_days=older_than_days,
         where=where,
     )
-    say(f"{folder}: removed {count:,} images; it holds {len(gallery):,}")
+    say(f"{folder}: removed {counted(count, 'image')}; it holds {len(gallery):,}")
     return count
 
 
@@ -227,6 +229,7 @@ def index(folder: Path, kind: IndexChoice) -> None:
     Raises:
         InputError: FAISS is not installed, or the kind is unknown.
     """
+    require_choice("--kind", kind, get_args(IndexChoice))
     gallery = Gallery(folder)
     _index(gallery, kind)
     say(f"{folder}: search is {gallery.info['search']}")

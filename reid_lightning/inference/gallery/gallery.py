@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -13,13 +12,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reid_lightning.arguments import (
+    as_choice,
+    as_flag,
+    as_number,
+    as_path,
+    as_text,
+    as_texts,
+    as_whole,
+    shown,
+)
 from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
 from reid_lightning.files import file_lock, require_writable
 from reid_lightning.inference.gallery import removal_log
 from reid_lightning.inference.gallery.attributes import Wish, require_probabilities
-from reid_lightning.inference.gallery.changes import Vectors, checked_vectors, chosen, removed
+from reid_lightning.inference.gallery.changes import Vectors, as_ids, checked_vectors, chosen, removed
 from reid_lightning.inference.gallery.columns import FIXED, PROBABILITIES, to_arrow
 from reid_lightning.inference.gallery.compact import compacted, has_many_small, tail
 from reid_lightning.inference.gallery.conditions import Condition
@@ -68,7 +77,7 @@ class Gallery:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = as_path(folder, "The folder of a gallery").expanduser()
         self._snapshot = Snapshot.open(self.folder)
 
     @classmethod
@@ -98,12 +107,14 @@ class Gallery:
         Raises:
             InputError: The folder is not empty or cannot be written to, or a choice is unknown.
         """
-        folder = Path(folder).expanduser()
-        for name, value, choices in (("distance", distance, get_args(Distance)), ("dtype", dtype, DTYPES)):
-            if value not in choices:
-                raise InputError(f"{name} {value} is unknown; choose one of {', '.join(choices)}.")
-        if dimension < 1:
-            raise InputError(f"dimension must be 1 or more, got {dimension}.")
+        folder = as_path(folder, "The folder of a gallery").expanduser()
+        as_choice(distance, "distance", get_args(Distance))
+        as_choice(dtype, "dtype", DTYPES)
+        dimension = as_whole(dimension, "dimension", 1)
+        as_text(fingerprint, "fingerprint")
+        as_text(preprocessing, "preprocessing")
+        if attributes is not None and not isinstance(attributes, AttributeSchema):
+            raise InputError(f"attributes must be a schema, as of `Model.schema`, got {shown(attributes)}.")
         require_writable(folder)
         with file_lock(folder / LOCK):
             if (folder / MANIFEST).exists():
@@ -131,7 +142,12 @@ class Gallery:
             InputError: As of `create`.
         """
         from reid_lightning.inference.gallery.images import preprocessing_line
+        from reid_lightning.inference.model import Model
 
+        if not isinstance(model, Model):
+            raise InputError(
+                f"A gallery is made for a model, as of `reid_lightning.load`, got {shown(model)}."
+            )
         return cls.create(
             folder,
             model.vector_size,
@@ -197,7 +213,7 @@ class Gallery:
             ("model", fingerprint, self.manifest.fingerprint),
             ("preprocessing", preprocessing, self.manifest.preprocessing),
         ):
-            if theirs != own:
+            if as_text(theirs, f"The {name}") != own:
                 shown = [value[:12] if name == "model" else value for value in (own, theirs)]
                 raise InputError(
                     f"{self.folder} holds vectors of another {name} ({shown[0] or 'unknown'}, not {shown[1]}); use that "
@@ -221,6 +237,8 @@ class Gallery:
         """
         rows = self._checked(vectors)
         table = pd.DataFrame(index=range(len(rows))) if table is None else table
+        if not isinstance(table, pd.DataFrame):
+            raise InputError(f"What is known of the images must be a table of pandas, got {shown(table)}.")
         if len(table) != len(rows):
             raise InputError(
                 f"{len(rows)} vectors come with {len(table)} rows of a table; give one row each."
@@ -276,17 +294,17 @@ class Gallery:
         Raises:
             InputError: No condition is given, one cannot be read, or a person, id or file is not in the gallery.
         """
+        ids = None if ids is None else as_ids(ids).tolist()
+        paths = None if paths is None else as_texts(paths, "paths")
         given = {
-            "person_id": person,
+            "person_id": None if person is None else as_text(person, "person"),
             "ids": ids,
             "paths": paths,
-            "older_than_days": older_than_days,
-            "where": where,
+            "older_than_days": None if older_than_days is None else as_number(older_than_days, "An age"),
+            "where": None if where is None else as_text(where, "where"),
         }
-        ids = None if ids is None else [int(number) for number in ids]
-        given["ids"] = ids
-        rule = {name: value if isinstance(value, str | float | int) else list(value) for name, value in given.items()
-                if value is not None}  # fmt: skip
+        rule = {name: value for name, value in given.items() if value is not None}
+        compact = as_flag(compact, "compact")
         if not rule:
             raise InputError("Nothing says what to remove; give a person, ids, files, an age or a condition.")
         with self.changing():
@@ -358,8 +376,8 @@ class Gallery:
         Raises:
             InputError: The vectors do not fit, the condition or the attributes cannot be read, or there is no index.
         """
-        wish = self.wish(like) if isinstance(like, str) else like
-        condition = self.condition(where)
+        wish = like if like is None or isinstance(like, Wish) else self.wish(like)
+        condition, rerank = self.condition(where), as_flag(rerank, "rerank")
         if vectors is None:
             return search_by_attributes(self._snapshot, top, condition, wish)
         queries = self._checked(vectors)
@@ -384,7 +402,7 @@ class Gallery:
         Raises:
             InputError: An id is not in the gallery.
         """
-        wanted = np.asarray(ids, np.int64)
+        wanted = as_ids(ids)
         positions = self._snapshot.positions_of(wanted)
         if (positions < 0).any():
             raise InputError(f"{self.folder} holds no image with the id {wanted[positions < 0][0]}.")
@@ -393,7 +411,7 @@ class Gallery:
     def looks(self, ids: Sequence[int] | NDArray[np.int64]) -> pa.Table:
         """Return `rows` in Arrow's types, with the probabilities of the attributes."""
         self.rows(ids)  # for its check
-        return self._snapshot.table.take(pa.array(self._snapshot.positions_of(np.asarray(ids, np.int64))))
+        return self._snapshot.table.take(pa.array(self._snapshot.positions_of(as_ids(ids))))
 
     def table(self, where: str | None = None) -> pd.DataFrame:
         """Return what is known of all images that fulfil a condition, in the order of their ids."""
@@ -406,11 +424,11 @@ class Gallery:
     def vectors(self, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the (n, D) vectors of some images, in float32."""
         self.rows(ids)  # for its check
-        return self._snapshot.vectors(self._snapshot.positions_of(np.asarray(ids, np.int64)))
+        return self._snapshot.vectors(self._snapshot.positions_of(as_ids(ids)))
 
     def condition(self, where: str | None) -> Condition | None:
         """Return a condition in words as one on the gallery's columns."""
-        return None if where is None else parse_condition(where, self.manifest.asked)
+        return None if where is None else parse_condition(as_text(where, "where"), self.manifest.asked)
 
     def check(self) -> None:
         """Compare every file with what was written.

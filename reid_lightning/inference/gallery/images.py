@@ -2,24 +2,28 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from reid_lightning.errors import InputError
 from reid_lightning.inference.embed import TABLES, list_images
 from reid_lightning.inference.gallery.columns import check_columns
-from reid_lightning.inference.load import load
-from reid_lightning.inference.model import Model
+
+if TYPE_CHECKING:
+    from reid_lightning.inference.model import Model
 
 BATCH = 4096  # images that are embedded and then added at once: what a kill can lose
 
 
-def load_model(checkpoint: Path, overrides: Sequence[str], trust: Sequence[str]) -> Model:
+def load_model(checkpoint: Path, overrides: Sequence[str], trust: Sequence[str]) -> "Model":
     """Return the model of a checkpoint, a saved folder or Hugging Face; see `reid_lightning.load`."""
+    from reid_lightning.inference.load import load
+
     return load(checkpoint, overrides=overrides, trust=trust)
 
 
-def preprocessing_line(model: Model) -> str:
+def preprocessing_line(model: "Model") -> str:
     """Say in one line how a model turns images into vectors: models that differ in it cannot share a gallery.
 
     Vectors of two models of the same weights and the same line may be compared.

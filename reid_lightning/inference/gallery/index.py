@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reid_lightning.arguments import as_choice
 from reid_lightning.distances import unit_vectors
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
@@ -53,8 +54,7 @@ def write_index(folder: Path, snapshot: Snapshot, kind: IndexChoice, number: int
     Raises:
         InputError: The kind is unknown, or FAISS is not installed.
     """
-    if kind not in get_args(IndexChoice):
-        raise InputError(f"kind={kind} is unknown; choose one of {', '.join(get_args(IndexChoice))}.")
+    as_choice(kind, "kind", get_args(IndexChoice))
     before = snapshot.manifest.index
     count = len(snapshot)
     if kind == "auto":
@@ -112,7 +112,9 @@ def read_index(folder: Path, entry: IndexEntry) -> Any:
         reason = "its content is not what was written"
     except FileNotFoundError:
         reason = "it is missing"
-    except (RuntimeError, OSError) as error:
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except RuntimeError as error:
         reason = " ".join(str(error).split())
     raise InputError(
         f"{path} cannot be used ({reason}); build it anew with `reid gallery index`, or search with --search exact."

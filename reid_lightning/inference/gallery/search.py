@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reid_lightning.arguments import as_choice, as_whole
 from reid_lightning.distances import pairwise_distances
 from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery.attributes import Wish, pushed_back, reordered
@@ -56,8 +57,7 @@ def search_snapshot(
         InputError: An option is out of range, or there is no index.
     """
     _check_top(top)
-    if search not in get_args(Search):
-        raise InputError(f"search={search} is unknown; choose one of {', '.join(get_args(Search))}.")
+    as_choice(search, "search", get_args(Search))
     entry = snapshot.manifest.index
     if search == "index" and entry is None:
         raise InputError(f"{folder} has no index; build one with `reid gallery index`, or search exactly.")
@@ -112,8 +112,7 @@ def search_by_attributes(
 
 
 def _check_top(top: int) -> None:
-    if top < 1:
-        raise InputError(f"top must be 1 or more, got {top}.")
+    as_whole(top, "top", 1)
 
 
 def _exact(

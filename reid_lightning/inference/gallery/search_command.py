@@ -1,6 +1,5 @@
 """What `reid search` does: rank a gallery for images, as a table, CSV, JSON lines and a picture."""
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.files import atomic_path, require_output
-from reid_lightning.inference.answers import is_csv
+from reid_lightning.inference.answers import counted, is_csv, short_path
 from reid_lightning.inference.gallery.attributes import Wish, agreements
 from reid_lightning.inference.gallery.gallery import Gallery
 from reid_lightning.inference.gallery.images import image_rows, load_model, preprocessing_line
@@ -115,7 +114,7 @@ def search(
             parts.append(answers(gallery, paths, hits, wish, looks))
             said = hits.how
     found = pd.concat(parts, ignore_index=True)
-    say(f"{folder}: {len(gallery):,} images, search: {said}", "dim")
+    say(f"{folder}: {counted(len(gallery), 'image')}, search: {said}", "dim")
     if found.empty:
         limits = {"--where": where, "--like-least": like_least}
         given = " and ".join(f"{name} {value}" for name, value in limits.items() if value is not None)
@@ -129,7 +128,7 @@ def search(
             _write_lines(queries["path"].tolist(), found, file)
     if sheet is not None:
         _draw(queries, found, sheet, bool(images))
-    if output is None and csv is None and json is None:
+    if output is None and csv is None and json is None and not found.empty:
         _print(found, wish is not None)
     return found
 
@@ -227,16 +226,11 @@ def _print(found: pd.DataFrame, wished: bool) -> None:
             name, justify="right" if name in ("rank", "distance", "id") else "left", overflow="fold"
         )
     for query, rows in found.groupby("query", sort=False):
-        page.add_row(*[""] * (len(shown) - 1), as_it_is(f"{_short(str(query))}:", "bold"))
+        page.add_row(*[""] * (len(shown) - 1), as_it_is(f"{short_path(str(query))}:", "bold"))
         for row in rows.to_dict("records"):
-            row["path"] = _short(str(row["path"]))
+            row["path"] = short_path(str(row["path"]))
             page.add_row(*(as_it_is(_cell(row[name])) for name in shown))
     Console(file=sys.stdout).print(page)
-
-
-def _short(path: str) -> str:
-    """Return a file's path from the current folder where it lies in it: a whole path breaks over many lines."""
-    return path.removeprefix(f"{Path.cwd()}{os.sep}")
 
 
 def _cell(value: Any) -> str:

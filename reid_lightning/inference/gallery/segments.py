@@ -12,7 +12,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path, writing
+from reid_lightning.files import atomic_path, require_regular, writing
 from reid_lightning.inference.gallery.columns import KINDS
 from reid_lightning.inference.gallery.manifest import Manifest, SegmentEntry
 from reid_lightning.retrieval.blocks import Block, squared_lengths
@@ -74,6 +74,7 @@ class Segment:
 
     def _open(self, path: Path) -> Any:
         try:
+            require_regular(path)
             parquet = pq.ParquetFile(path, memory_map=True)
         except FileNotFoundError:
             raise
@@ -138,7 +139,12 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """Return the xxh3 of a file."""
+    """Return the xxh3 of a file.
+
+    Raises:
+        OSError: It is not there, no file, or cannot be read.
+    """
+    require_regular(path)
     digest = xxhash.xxh3_128()
     with writing(path), path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -150,12 +156,17 @@ def changed_files(folder: Path, entry: SegmentEntry) -> Iterator[Path]:
     """Yield the files of a segment whose content is not what was written."""
     for ending in entry.endings:
         path = entry.path(folder, ending)
-        if entry.digests.get(ending) != file_digest(path):
+        try:
+            same = entry.digests.get(ending) == file_digest(path)
+        except OSError:
+            same = False
+        if not same:
             yield path
 
 
 def _array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], mapped: bool = False) -> NDArray[Any]:
     try:
+        require_regular(path)
         # "c": nothing is written, but torch takes only arrays that could be.
         array = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
     except FileNotFoundError:
@@ -168,6 +179,7 @@ def _array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], mapped: boo
 
 
 def _damaged(path: Path, reason: object) -> InputError:
+    reason = (reason.strerror if isinstance(reason, OSError) else None) or reason
     said = " ".join(str(reason).split()).rstrip(".")
     return InputError(
         f"{path} is damaged or foreign ({said}); restore it from a copy, or build the gallery again from its images."

@@ -227,7 +227,7 @@ def test_bad_input_is_named(gallery, tmp_path):
         Gallery(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"is not a gallery: it has no gallery\.json"):
         Gallery(tmp_path / "full")
-    with pytest.raises(InputError, match="top must be 1 or more"):
+    with pytest.raises(InputError, match="top must be a whole number, 1 or more, got 0"):
         gallery.search(vectors(1), 0)
     with pytest.raises(InputError, match="has no index"):
         gallery.search(vectors(1), search="index")

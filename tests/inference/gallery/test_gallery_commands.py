@@ -128,7 +128,11 @@ def test_another_model_is_refused_and_rebuild_takes_it(checkpoint, people, tmp_p
         with pytest.raises(InputError, match=r"another model .*`reid gallery rebuild`"):
             command(*arguments, "--model", other)
         with pytest.raises(InputError, match=r"another preprocessing .*mirror"):
-            command(*arguments, "--model", checkpoint, "--override", "evaluation.flip=true")
+            command(*arguments, "--model", checkpoint, "evaluation.flip=true")
+        with pytest.raises(InputError, match=r"another preprocessing .*mirror"):
+            command(
+                *arguments, "--model", checkpoint, "--override", "evaluation.flip=true"
+            )  # of earlier versions
     saved = reid_lightning.load(checkpoint).save_pretrained(tmp_path / "saved")
     command("search", gallery, people, "--model", saved)  # the same weights
 
@@ -186,7 +190,7 @@ def test_bad_use_is_one_sentence(checkpoint, people, tmp_path):
         (("gallery", "remove", gallery), "Nothing says what to remove"),
         (("gallery", "remove", gallery, "--older-than", "soon"), "--older-than soon is not an age"),
         (("gallery", "remove", gallery, "--person", "eve"), "holds no image with the person_id eve"),
-        (("gallery", "index", gallery, "--kind", "tree"), "kind=tree is unknown"),
+        (("gallery", "index", gallery, "--kind", "tree"), "--kind tree is unknown"),
         (("search", gallery, people, *with_model, "--where", "camra = 3"), "--where: camra at character 1 is not a column"),
         (("search", gallery, people, *with_model, "--top", 0), "--top must be 1 or more"),
         (("search", gallery, people, *with_model, "--search", "indx"), "the nearest is index"),
