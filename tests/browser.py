@@ -15,16 +15,23 @@ WIDE, NARROW = 1280, 390
 
 @dataclass
 class Opened:
-    """A page in the browser."""
+    """A page in the browser.
+
+    Attributes:
+        page: Of Playwright.
+        home: What the addresses begin with that it may ask for.
+        complaints: Errors and warnings of its console.
+        asked: Every address that it has asked for.
+    """
 
     page: Any
-    folder: Path
+    home: str
     complaints: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
     def outside(self) -> list[str]:
-        """Return what was asked for outside of the page's folder."""
-        return [url for url in self.asked if not url.startswith((self.folder.as_uri(), "data:"))]
+        """Return what was asked for outside of the page's folder or server."""
+        return [url for url in self.asked if not url.startswith((self.home, "data:", "blob:"))]
 
     def overflow(self) -> int:
         """Return by how many pixels the page is wider than the window."""
@@ -34,25 +41,29 @@ class Opened:
 
 
 class Browser:
-    """Opens pages from disk."""
+    """Opens pages from disk or of a server."""
 
     def __init__(self, chromium: Any) -> None:
         self._chromium = chromium
 
     def open(self, path: Path, width: int = WIDE, dark: bool = False, height: int = 900) -> Opened:
-        """Open a page in a window of its own."""
+        """Open a page from disk in a window of its own."""
+        return self.visit(path.resolve().as_uri(), path.parent.resolve().as_uri(), width, dark, height)
+
+    def visit(self, url: str, home: str, width: int = WIDE, dark: bool = False, height: int = 900) -> Opened:
+        """Open an address in a window of its own; it may ask for what begins with `home`."""
         context = self._chromium.new_context(
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
         )
         page = context.new_page()
-        opened = Opened(page, path.parent.resolve())
+        opened = Opened(page, home)
         page.on(
             "console",
             lambda said: opened.complaints.append(said.text) if said.type in ("error", "warning") else None,
         )
         page.on("pageerror", lambda error: opened.complaints.append(str(error)))
         page.on("request", lambda request: opened.asked.append(request.url))
-        page.goto(path.resolve().as_uri())
+        page.goto(url)
         return opened
 
 

@@ -44,7 +44,7 @@ def test_the_guide_shows_the_examples(name):
 
 def test_there_are_no_other_examples():
     assert {path.name for path in (REPOSITORY / "examples").glob("*.py")} == {
-        *EXAMPLES, "own_task.py", "whole_way.py"
+        *EXAMPLES, "own_task.py", "whole_way.py", "without_torch.py"
     }  # fmt: skip
 
 
@@ -80,3 +80,16 @@ def test_the_task_of_ones_own_is_trained_and_reported(compose, tiny, tmp_path, m
     assert 0 <= result.reports["camera"]["accuracy"] <= 1
     logged = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"train/camera", "val/camera/accuracy", "test/camera/accuracy"} <= set(logged)
+
+
+@pytest.mark.slow
+def test_an_environment_without_torch_finds_the_same_people(tmp_path):
+    shown = subprocess.run(
+        [sys.executable, REPOSITORY / "examples" / "without_torch.py", "30", "1"],
+        capture_output=True, text=True, timeout=1800, cwd=tmp_path,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    result = json.loads(shown.stdout[shown.stdout.rindex("{") :])
+    assert result["imported"] == []
+    assert result["largest_difference"] < 1e-4
+    assert result["same_lists"] >= 0.99 * result["queries"] > 0  # equal distances may change places

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from reid_lightning.cli import choices, data, gallery, model, report
+from reid_lightning.cli import choices, data, gallery, model, report, serve, tracking
 from reid_lightning.cli.slips import sentence
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.malloc import keep_freed_memory
@@ -40,10 +40,13 @@ for command in (
     app.command(command.__name__)(command)
 app.command("import")(model.import_model)
 app.command("search")(gallery.search)
+app.command("serve")(serve.serve)
+app.command("track")(tracking.track)
 data_app, report_app = _group("Look at data sets before training."), _group("Look at finished runs.")
 data_app.command("check")(data.check)
 data_app.command("sheet")(data.sheet)
 data_app.command("show")(data.show)
+data_app.command("scene")(data.scene)
 report_app.command("map")(report.embedding_map)
 report_app.command("sweep")(report.sweep)
 report_app.command("run")(report.run)

@@ -29,6 +29,9 @@ def run(
     trust: Trust = None,
 ) -> None:
     """Write a run's page again, with every query to look into; a job of a sweep has a brief one until then."""
+    from reid_lightning.experiments.finished_run import require_run
+
+    require_run(folder)  # before what takes seconds to import
     from reid_lightning.experiments.report_run import report_run
 
     report_run(folder, overrides or [], trust or [])
@@ -42,6 +45,9 @@ def compare(
     ] = Path("comparison"),
 ) -> None:
     """Compare two runs query by query: what one gets right and the other wrong, their lists side by side."""
+    from reid_lightning.experiments.finished_run import require_two
+
+    require_two((first, second), output)  # before what takes seconds to import
     from reid_lightning.experiments.compare_runs import compare_runs
 
     compare_runs(first, second, output)
@@ -68,7 +74,10 @@ def sweep(
         ),
     ] = None,
 ) -> None:
-    """Summarize a sweep over its seeds and say what is better than what; --multirun does the same at its end."""
+    """Summarise a sweep over its seeds and say what is better than what; --multirun does the same at its end."""
+    from reid_lightning.sweeps.job_files import job_files
+
+    job_files(folder)  # before what takes seconds to import
     from reid_lightning.sweeps.report import report_sweep as report
 
     report(folder, baseline)

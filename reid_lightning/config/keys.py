@@ -302,6 +302,12 @@ KEYS = (
     _key("data.epochs", "Epochs that suit the data.", hint=True, takes=whole(1)),
     _key("data.lr", "Learning rate that suits the data.", hint=True, takes=number(above=0)),
     _key("data.split", "Which of several random splits.", hint=True, repeats=True, takes=whole(0)),
+    _key(
+        "data.min_visibility",
+        "Least share of a tracked person's box that is in sight.",
+        hint=True,
+        takes=number(0, 1),
+    ),
     _key("data.tracklets", "How tracklets of the data are compared.", hint=True, takes=_TRACKLETS),
     _key("data.single_shot", "Draws of a single-shot gallery that suit the data.", hint=True, takes=_DRAWS),
     _key("backbone.weights", "Weights that the backbone starts from.", raw=True, takes=text(null=True)),

@@ -1,19 +1,34 @@
 """Two runs compared query by query, as a page."""
 
+import logging
 import os
-import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from reid_lightning.errors import InputError
+import numpy as np
+
+from reid_lightning.errors import printable
+from reid_lightning.experiments.finished_run import require_two
 from reid_lightning.experiments.report_run import report_run
-from reid_lightning.files import require_writable
+from reid_lightning.files import file_lock, read_own, require_writable
+from reid_lightning.folders import replaced, require_own
 from reid_lightning.reporting.charts import Line, line_chart
 from reid_lightning.reporting.render import write_page
 from reid_lightning.reporting.terminal import say
+from reid_lightning.reporting.thumbnails import HEIGHT, write_thumbnail
 from reid_lightning.results.browsing.compare import Compared, compared, joined
-from reid_lightning.results.browsing.content import DATA, read_data, write_data
-from reid_lightning.results.browsing.folder import FOLDER, replaced
+from reid_lightning.results.browsing.content import DATA, write_data
+from reid_lightning.results.browsing.differences import differences
+from reid_lightning.results.browsing.folder import FOLDER
+from reid_lightning.results.browsing.read import read_data
+
+log = logging.getLogger("reid_lightning")
+
+LONGEST_NAME = 20
+"""Characters of a run's name in tables and filters; longer ones are A and B there."""
+LOCK = ".lock"
+_JPEG = b"\xff\xd8\xff"
 
 
 def compare_runs(first: str | Path, second: str | Path, output: str | Path = "comparison") -> Path:
@@ -32,52 +47,93 @@ def compare_runs(first: str | Path, second: str | Path, output: str | Path = "co
     Raises:
         InputError: A folder holds no finished run, the runs share no query, or the page cannot be written.
     """
-    folders = [Path(first), Path(second)]
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"{folder} is not a folder: name the folder of a finished run.")
-    if folders[0].resolve() == folders[1].resolve():
-        raise InputError(f"{first} and {second} are one run: name two.")
-    output = Path(output)
-    if output.resolve() in [folder.resolve() for folder in folders]:
-        raise InputError(f"{output} is the folder of a run: name another with --output.")
+    folders, output = [Path(first), Path(second)], Path(output)
+    require_two(folders, output)
     require_writable(output)
+    require_own(output / FOLDER, DATA)
     for folder in folders:
         if not (folder / FOLDER / DATA).is_file():
             say(f"{folder}: its page has no queries yet, so it is written again")
             report_run(folder)
     pages = [read_data(folder / FOLDER) for folder in folders]
-    try:
-        for folder, own in zip(folders, pages, strict=True):
-            own["runs"][0]["name"] = folder.resolve().name
-        data, origin = joined(*pages)
-        found = compared(data)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"the data of a page in {folders[0]} or {folders[1]} are damaged: write both again with `reid report run DIR`."
-        ) from error
-    with replaced(output / FOLDER) as part:
-        (part / "images").mkdir()
-        for number, (side, image) in enumerate(origin):
-            shutil.copyfile(
-                folders[side] / FOLDER / "images" / f"{image}.jpg", part / "images" / f"{number}.jpg"
-            )
-        write_data(data, part)
-    names = [run["name"] for run in data["runs"]]
-    page = write_page(
-        "compare.html.j2",
-        output / "compare.html",
-        title=f"{names[0]} and {names[1]}",
-        names=names,
-        links=[f"{Path(os.path.relpath(folder, output)).as_posix()}/report.html" for folder in folders],
-        found=found,
-        notes=_notes(pages, found),
-        cmc=_cmc(data),
-        protocols=[page["protocol"] for page in pages],
-        data=FOLDER,
-    )
+    names, short = names_of(folders)
+    for name, own in zip(short, pages, strict=True):
+        own["runs"][0]["name"] = name
+    data, origin = joined(*pages)
+    found = compared(data)
+    with (
+        file_lock(output / LOCK, f"another process writes {output}: waiting for it"),
+        replaced(output / FOLDER, DATA) as part,
+    ):
+        _copy_images(folders, origin, part / "images")
+        mark = write_data(data, part)
+        page = write_page(
+            "compare.html.j2",
+            output / "compare.html",
+            title=f"{names[0]} and {names[1]}" if names == short else "Two runs, A and B",
+            names=short,
+            long=names,
+            links=[_link(folder, output) for folder in folders],
+            differences=differences(*folders),
+            found=found,
+            notes=_notes(pages, found),
+            cmc=_cmc(data),
+            protocols=[page["protocol"] for page in pages],
+            data=FOLDER,
+            mark=mark,
+        )
     say(f"report: {page}")
     return page
+
+
+def names_of(folders: list[Path]) -> tuple[list[str], list[str]]:
+    """Return what two runs are called, and what they are called where space is short: A and B, if one name is long.
+
+    Examples:
+        >>> names_of([Path("x/run"), Path("y/run")])
+        (['x/run', 'y/run'], ['A', 'B'])
+    """
+    places = [folder.resolve() for folder in folders]
+    names = [place.name for place in places]
+    if names[0] == names[1]:
+        names = [f"{place.parent.name}/{place.name}" for place in places]
+    names = [printable(name) for name in names]
+    alike = names[0] == names[1] or len({place.name for place in places}) == 1
+    return names, ["A", "B"] if alike or max(map(len, names)) > LONGEST_NAME else names
+
+
+def _link(folder: Path, output: Path) -> str:
+    path = f"{Path(os.path.relpath(folder.resolve(), output.resolve())).as_posix()}/report.html"
+    return quote(path, errors="surrogateescape")
+
+
+def _copy_images(folders: list[Path], origin: list[tuple[int, int]], target: Path) -> None:
+    """Copy the small images of two pages into one folder, a gray tile for what is not there or is no such image."""
+    target.mkdir()
+    missing = [0, 0]
+    for number, (side, image) in enumerate(origin):
+        file, copy = folders[side] / FOLDER / "images" / f"{image}.jpg", target / f"{number}.jpg"
+        content = _own_image(file)
+        if content is None:
+            missing[side] += 1
+            write_thumbnail(np.full((HEIGHT, HEIGHT // 2, 3), 200, np.uint8), copy)
+        else:
+            copy.write_bytes(content)
+    for folder, count in zip(folders, missing, strict=True):
+        if count:
+            log.warning(
+                "%s of the small images of %s are missing, and gray on the page; `reid report run %s` writes them again",
+                f"{count:,}", folder, folder,
+            )  # fmt: skip
+
+
+def _own_image(file: Path) -> bytes | None:
+    """Return a small image of a page; None of a link, which may lead anywhere, and of anything else."""
+    try:
+        content = None if file.is_symlink() else read_own(file, 1_000_000)
+    except OSError:
+        return None
+    return content if content is not None and content.startswith(_JPEG) else None
 
 
 def _notes(pages: list[dict[str, Any]], found: Compared) -> list[str]:

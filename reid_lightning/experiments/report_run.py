@@ -1,6 +1,7 @@
 """A run's page written again, from its checkpoint, its numbers and its data."""
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,17 @@ from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import load_module
 from reid_lightning.experiments.evaluate import evaluating, require_sources
 from reid_lightning.experiments.factory import build_datamodule
+from reid_lightning.experiments.finished_run import CARD, PLACES, require_run, without_checkpoint
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.experiments.run_folder import alone_in
+from reid_lightning.folders import require_own
 from reid_lightning.reporting.terminal import say
-from reid_lightning.results.card_facts import FACTS, read_facts
+from reid_lightning.results.browsing.content import DATA
+from reid_lightning.results.browsing.folder import FOLDER
+from reid_lightning.results.card_facts import read_facts
 from reid_lightning.results.run_result import measured_by, run_of, write_page_of
 from reid_lightning.results.summary import METRICS, RunResult, Stopwatch
+from reid_lightning.systems.task import Report
 
 log = logging.getLogger("reid_lightning")
 
@@ -40,11 +46,8 @@ def report_run(folder: str | Path, overrides: Sequence[str] = (), trust: Sequenc
     """
     quiet()
     folder = Path(folder)
-    if not (folder / METRICS).exists() and next(folder.glob(f"*/{METRICS}"), None) is not None:
-        raise InputError(
-            f"{folder} holds several runs: name one of them, or use `reid report sweep {folder}`."
-        )
-    result = RunResult.read(folder)
+    result = require_run(folder)
+    require_own(folder / FOLDER, DATA)
     checkpoint = checkpoint_of(folder)
     module, config = load_module(checkpoint, overrides, trust)
     config |= {"output_dir": str(folder), "page": "full"}
@@ -66,7 +69,9 @@ def report_run(folder: str | Path, overrides: Sequence[str] = (), trust: Sequenc
         if run.ranking is not None:
             numbers = run.ranking.summary(run.protocol.ranks)
             _check_numbers(folder, numbers, result.test if datamodule.has_test else result.validation)
-        write_page_of(result, run, measured_by(run, module), list(config.get("loss") or {}), [])
+        reports = measured_by(run, module)
+        _check_reports(folder, result, reports)
+        write_page_of(result, run, reports, list(config.get("loss") or {}), [], again=True)
     page = folder / "report.html"
     say(f"report: {page}")
     return page
@@ -78,13 +83,27 @@ def checkpoint_of(folder: Path) -> Path:
     Raises:
         InputError: There is none.
     """
-    for part in (folder / "refit" / "checkpoints", folder / "checkpoints"):
-        facts = read_facts(part / FACTS)
-        if facts.finished and (file := part / Path(facts.checkpoint).name).is_file():
+    for place in PLACES:
+        facts = read_facts(folder / place / CARD)
+        if facts.finished and (file := folder / place / Path(facts.checkpoint).name).is_file():
             return file
-    raise InputError(
-        f"{folder} holds no checkpoint of a finished run: name the folder of a run, with checkpoints/{FACTS} in it."
-    )
+    raise InputError(without_checkpoint(folder))
+
+
+def _check_reports(folder: Path, result: RunResult, reports: Sequence[Report]) -> None:
+    """Refuse numbers of tasks and reports that these have not written.
+
+    Raises:
+        InputError: Something is missing or no number.
+    """
+    for report in reports:
+        try:
+            report.line(result.reports.get(report.name, {}))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"{folder / METRICS} does not hold the numbers of {report.name} ({type(error).__name__}): name the folder "
+                "of a finished run."
+            ) from error
 
 
 def _check_numbers(folder: Path, now: dict[str, float], then: dict[str, float]) -> None:
@@ -94,7 +113,8 @@ def _check_numbers(folder: Path, now: dict[str, float], then: dict[str, float]) 
         InputError: A number differs.
     """
     for name, value in then.items():
-        if name in now and name != "queries" and abs(now[name] - value) > CLOSE * max(1.0, abs(value)):
+        close = name not in now or math.isclose(now[name], value, rel_tol=CLOSE, abs_tol=CLOSE)
+        if name != "queries" and not close and not (math.isnan(now[name]) and math.isnan(value)):
             raise InputError(
                 f"{folder / 'metrics.json'} says {name} {100 * value:.2f}, and the run's data rank with "
                 f"{100 * now[name]:.2f} now: they are not the data of the run; name their place, as with data.root=DIR."

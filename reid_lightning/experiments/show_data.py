@@ -21,8 +21,9 @@ from reid_lightning.experiments.compose import compose
 from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.inspect_data import read_config_table
 from reid_lightning.files import atomic_path, require_output
+from reid_lightning.folders import require_own
 from reid_lightning.reporting.cells import write_csv
-from reid_lightning.results.data_page import PAGE, Validation, write_data_page
+from reid_lightning.results.data_page import FILES, PAGE, SHEET, Validation, write_data_page
 
 ENDINGS = (".csv", ".parquet")
 
@@ -47,6 +48,7 @@ def show_data(overrides: Sequence[str], output: str | Path, table_file: str | Pa
     if table_file is not None:
         require_output(table_file, ENDINGS)
     require_output(page)
+    require_own(page.parent / FILES, SHEET)
     config = compose(overrides, "none")
     table, schema = read_config_table(config)
     console = Console(stderr=True, highlight=False, soft_wrap=True)

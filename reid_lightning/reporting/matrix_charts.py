@@ -35,8 +35,8 @@ def heat_map(
         path: Picture file.
     """
     shown = np.array([[100 * values.get((model, data), np.nan) for data in sets] for model in models])
-    left = 0.2 + 0.07 * max(len(_short(model)) for model in models)
-    column = max(0.8, 0.2 + 0.07 * max(len(_short(name)) for name in sets))  # inches
+    left = 0.2 + 0.07 * max(len(short_name(model)) for model in models)
+    column = max(0.8, 0.2 + 0.07 * max(len(short_name(name)) for name in sets))  # inches
     width, height = left + column * len(sets) + 0.1, 0.4 + 0.45 * len(models)
     figure = new_figure(width, height)
     axes = figure.add_axes((left / width, 0.1 / height, 1 - (left + 0.1) / width, 1 - 0.4 / height))
@@ -50,8 +50,8 @@ def heat_map(
                 color="white" if known and value > 55 else INK,
             )  # fmt: skip
     axes.xaxis.tick_top()
-    axes.set_xticks(range(len(sets)), [_short(name) for name in sets], fontsize=8, color=INK)
-    axes.set_yticks(range(len(models)), [_short(name) for name in models], fontsize=8, color=INK)
+    axes.set_xticks(range(len(sets)), [short_name(name) for name in sets], fontsize=8, color=INK)
+    axes.set_yticks(range(len(models)), [short_name(name) for name in models], fontsize=8, color=INK)
     axes.tick_params(length=0)
     as_they_are([*axes.get_xticklabels(), *axes.get_yticklabels()])
     axes.set_xticks(np.arange(len(sets) + 1) - 0.5, minor=True)
@@ -82,7 +82,14 @@ def map_over_latency(points: Sequence[Timed], path: Path) -> None:
         )
         color = COLORS[place % len(COLORS)]
         axes.errorbar(
-            x, y, yerr=[below, above], fmt="o", color=color, markersize=5, elinewidth=1, label=_short(data)
+            x,
+            y,
+            yerr=[below, above],
+            fmt="o",
+            color=color,
+            markersize=5,
+            elinewidth=1,
+            label=short_name(data),
         )
     tops: dict[str, Timed] = {}
     for point in points:  # a name stands once, at its highest point
@@ -92,7 +99,7 @@ def map_over_latency(points: Sequence[Timed], path: Path) -> None:
     for point in tops.values():
         to_the_left = point.milliseconds > end / 2  # so that the name ends within the picture
         name = axes.annotate(
-            _short(point.model), (point.milliseconds, 100 * point.mean_ap), xytext=(-7 if to_the_left else 7, 4),
+            short_name(point.model), (point.milliseconds, 100 * point.mean_ap), xytext=(-7 if to_the_left else 7, 4),
             textcoords="offset points", fontsize=8, color=INK, ha="right" if to_the_left else "left",
         )  # fmt: skip
         as_they_are([name])
@@ -108,5 +115,6 @@ def map_over_latency(points: Sequence[Timed], path: Path) -> None:
     save(figure, path)
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
+    """Return a name as a picture has room for it."""
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

@@ -41,6 +41,7 @@ def write_report(
     intervals: Mapping[str, Sequence[float]] | None = None,
     sections: Any = None,
     data: str | None = None,
+    mark: str = "",
     brief: str = "",
     links: Mapping[str, str] | None = None,
 ) -> Path:
@@ -59,6 +60,7 @@ def write_report(
         intervals: 95 % interval of the mAP by stage.
         sections: Charts and tables (`results.browsing.sections.Sections`); None for none.
         data: Name of the folder beside the page that holds every query; None: there is none.
+        mark: What the data in that folder are known by: a page shows no others.
         brief: What the page says in place of the queries where there are none.
         links: Files beside the page, and what they are called.
 
@@ -82,6 +84,7 @@ def write_report(
         config=config,
         sections=sections,
         data=data,
+        mark=mark,
         brief=brief,
         links=links or {},
     )

@@ -1,5 +1,6 @@
 """Images as pictures show them: upright, in color, small, and a gray tile for what cannot be read any more."""
 
+import io
 import logging
 import stat
 from collections.abc import Iterable
@@ -8,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path, require_output
@@ -16,6 +18,8 @@ log = logging.getLogger("reid_lightning")
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 LONGEST = 512  # pixels
+MOST_PIXELS = 200_000_000
+_SMALL = 200_000  # bytes: a JPEG file of fewer cannot have so many pixels
 _LARGE = 1 << 24  # bytes of a file that is decoded at an eighth of its size where its format can
 _TILE = 200  # gray
 
@@ -41,7 +45,12 @@ def read_picture(path: str | Path, longest: int = LONGEST) -> Picture:
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
             raise InputError(f"{path} cannot be read as an image: it is not a file.")
         large = status.st_size > _LARGE
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        content = path.read_bytes()
+        if _pixels(content) > MOST_PIXELS:
+            raise InputError(
+                f"{path} cannot be shown: it has more than {MOST_PIXELS // 10**6} million pixels."
+            )
+        data = np.frombuffer(content, np.uint8)
         image = cv2.imdecode(data, cv2.IMREAD_REDUCED_COLOR_8 if large else cv2.IMREAD_COLOR)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
@@ -54,6 +63,21 @@ def read_picture(path: str | Path, longest: int = LONGEST) -> Picture:
         height, width = (max(1, round(scale * side)) for side in image.shape[:2])
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(image[..., ::-1])
+
+
+def _pixels(content: bytes) -> int:
+    """Return how many pixels an image has by its header: a small file may claim more than memory holds; 0 if unknown."""
+    if content.startswith(b"\x89PNG"):
+        return int.from_bytes(content[16:20]) * int.from_bytes(content[20:24])
+    if content.startswith(b"\xff\xd8") and len(content) < _SMALL:
+        return 0
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            return opened.width * opened.height
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return MOST_PIXELS + 1
+    except Exception:  # a damaged header raises anything; OpenCV decides
+        return 0
 
 
 def read_pictures(paths: Iterable[str | Path], longest: int = LONGEST) -> dict[str, Picture]:

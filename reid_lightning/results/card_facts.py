@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from reid_lightning import __version__
+from reid_lightning.config.plain_file import read_mapping, read_plain
 from reid_lightning.data.table import camera_keys, identity_keys
 from reid_lightning.errors import printable
-from reid_lightning.files import atomic_path, read_own
+from reid_lightning.files import atomic_path
 from reid_lightning.models.network import ReIDNetwork
 
 FACTS = "card.json"
 _PACKAGES = ("torch", "lightning", "timm", "torchvision", "albumentations")
-_LARGEST = 10_000_000  # bytes
 _HUGE = 1e12  # no number of a card; neither is one that is not finite
 
 
@@ -107,9 +106,8 @@ def write_facts(facts: CardFacts, folder: Path) -> None:
 
 def read_facts(file: Path) -> CardFacts:
     """Return the facts of a file; empty ones where it is missing, too large or damaged."""
-    with suppress(OSError, ValueError, RecursionError):
-        return CardFacts.from_dict(json.loads(read_own(file, _LARGEST)))
-    return CardFacts()
+    content = read_mapping(file)
+    return CardFacts.from_dict(content) if content else CardFacts()
 
 
 def facts_beside(checkpoint: Path, entry: Mapping[str, Any]) -> CardFacts:
@@ -164,13 +162,11 @@ def counts(table: pd.DataFrame) -> list[dict[str, Any]]:
 def of_hydra(output_dir: Path) -> tuple[list[str], dict[str, str]]:
     """Return the overrides of a run and the chosen options, from what Hydra has written into the run's folder."""
     folder, command, choices = output_dir / ".hydra", [], {}
-    with suppress(OSError, ValueError, yaml.YAMLError):
-        read = yaml.safe_load(read_own(folder / "overrides.yaml"))
-        command = (
-            [without_place(item) for item in read if isinstance(item, str)] if isinstance(read, list) else []
-        )
-        settings = yaml.safe_load(read_own(folder / "hydra.yaml"))
-        chosen = settings["hydra"]["runtime"]["choices"] if isinstance(settings, dict) else {}
+    read = read_plain(folder / "overrides.yaml")
+    if isinstance(read, list):
+        command = [without_place(item) for item in read if isinstance(item, str)]
+    with suppress(AttributeError, KeyError, TypeError):
+        chosen = read_mapping(folder / "hydra.yaml")["hydra"]["runtime"]["choices"]
         listed = {name: ", ".join(map(str, o)) if isinstance(o, list) else o for name, o in chosen.items()}
         choices = {
             name: option for name, option in listed.items() if not name.startswith("hydra/") and option

@@ -1,5 +1,6 @@
 """The page of a data set: what a run would see, before it is trained on."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -20,14 +21,17 @@ from reid_lightning.data.published import compare_published
 from reid_lightning.data.table import describe_protocols, describe_table, identity_keys
 from reid_lightning.data.table_checks import remarks
 from reid_lightning.errors import printable
-from reid_lightning.files import atomic_path, writing
+from reid_lightning.folders import replaced
 from reid_lightning.reporting.render import write_page
 from reid_lightning.reporting.strips import write_strip
 from reid_lightning.results.data_charts import attribute_table, camera_table, charts, pair_table
 
 PAGE = "index.html"
+FILES = "index_files"
+"""Folder beside the page."""
+SHEET = "people.js"
 PEOPLE, FOUND = "people", "found"
-"""Folders of thumbnails beside the page."""
+"""What it holds: what the page's script reads, and folders of thumbnails."""
 NOBODIES = 16  # distractors that are shown
 SAMPLE = 4  # people of the validation that are shown
 _CELL = 48  # width of a cell, pixels
@@ -61,10 +65,12 @@ def write_data_page(
     command: str,
     advance: Advance = lambda pictures: None,
 ) -> None:
-    """Write `index.html`, `people.js` and thumbnails into a folder.
+    """Write `index.html`, and beside it a folder of thumbnails and of what the page's script reads.
+
+    Both take the place of those of an earlier page when they are whole.
 
     Args:
-        folder: Receives the page; thumbnails of an earlier page are removed.
+        folder: Receives the page.
         table: Sources put together, N rows.
         schema: The attributes.
         facts: Of the same rows.
@@ -77,15 +83,31 @@ def write_data_page(
     Raises:
         InputError: The folder cannot be written.
     """
+    with replaced(folder / FILES, SHEET) as part:
+        _write(folder, part, table, schema, facts, findings, validation, image_size, command, advance)
+
+
+def _write(
+    folder: Path,
+    part: Path,
+    table: pd.DataFrame,
+    schema: AttributeSchema,
+    facts: ImageFacts,
+    findings: Sequence[Finding],
+    validation: Validation,
+    image_size: Sequence[int],
+    command: str,
+    advance: Advance,
+) -> None:
+    """Write the page of `write_data_page`, and what stands beside it into `part`."""
     people = choose_people(table, facts)
     for name in (PEOPLE, FOUND):
-        _empty(folder / name)
+        (part / name).mkdir()
     paths = table["path"].tolist()
-    sheet = _write_people(folder, people, table, validation, paths, advance)
-    with writing(folder / "people.js"), atomic_path(folder / "people.js") as temporary:
-        temporary.write_text(
-            f"const PEOPLE = {json.dumps(sheet, separators=(',', ':'))};\n", encoding="utf-8"
-        )
+    sheet = _write_people(part, people, table, validation, paths, advance)
+    said = json.dumps(sheet, separators=(",", ":"))
+    mark = hashlib.blake2b(said.encode("ascii"), digest_size=8).hexdigest()
+    (part / SHEET).write_text(f'const PEOPLE = {said};\nconst MARK = "{mark}";\n', encoding="ascii")
     seen = overview(table, schema)
     sources = [str(source) for source in table["source"].unique()]
     nobodies = np.flatnonzero(table["distractor"].to_numpy(bool))
@@ -104,13 +126,15 @@ def write_data_page(
         pairs=_printable(pair_table(seen, len(sources) == 1)),
         attributes=_printable(attribute_table(seen)),
         tracklets=len(seen.tracklets),
-        findings=_shown(folder, findings, facts, paths),
+        findings=_shown(part, findings, facts, paths),
         validation=validation,
         sample=[person for person in sheet if person["role"] == "validation"][:SAMPLE],
         shown=len(sheet),
         most=MOST_PEOPLE,
         distractors=len(nobodies),
-        nobodies=_nobodies(folder, nobodies, facts, paths),
+        nobodies=_nobodies(part, nobodies, facts, paths),
+        script=f"{FILES}/{SHEET}",
+        mark=mark,
     )
 
 
@@ -127,17 +151,8 @@ def _source(rows: pd.DataFrame, source: str) -> dict[str, Any]:
     }
 
 
-def _empty(folder: Path) -> None:
-    """Make a folder, or remove the numbered thumbnails of an earlier page from it."""
-    with writing(folder / "0.jpg"):
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in folder.glob("*.jpg"):
-            if file.stem.isdigit() and not file.is_dir():
-                file.unlink()
-
-
 def _write_people(
-    folder: Path,
+    part: Path,
     people: Sequence[Shown],
     table: pd.DataFrame,
     validation: Validation,
@@ -150,7 +165,7 @@ def _write_people(
     def write(place: int) -> dict[str, Any]:
         person = people[place]
         file = f"{PEOPLE}/{place:05}.jpg"
-        width, height = write_strip([paths[row] for row in person.rows], folder / file)
+        width, height = write_strip([paths[row] for row in person.rows], part / file)
         held = person.name in validation.people
         splits = {"train" if held is False and split[row] == "val" else split[row] for row in person.rows}
         role = "validation" if held else "test" if splits & {"query", "gallery"} else "training"
@@ -158,7 +173,7 @@ def _write_people(
             "name": printable(person.name),
             "role": role,
             "images": person.images,
-            "file": file,
+            "file": f"{FILES}/{file}",
             "size": [width * len(person.rows), height],
             "cameras": [printable(camera[row]) for row in person.rows],
             "alike": person.alike,
@@ -173,7 +188,7 @@ def _write_people(
 
 
 def _shown(
-    folder: Path, findings: Iterable[Finding], facts: ImageFacts, paths: Sequence[str]
+    part: Path, findings: Iterable[Finding], facts: ImageFacts, paths: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Write the thumbnails of findings."""
     shown, number = [], 0
@@ -184,11 +199,11 @@ def _shown(
             file, width = "", 0
             if readable:
                 file = f"{FOUND}/{number:04}.jpg"
-                width, _ = write_strip([paths[row] for row in readable], folder / file, 128)
+                width, _ = write_strip([paths[row] for row in readable], part / file, 128)
                 number += 1
             examples.append(
                 {
-                    "file": file,
+                    "file": file and f"{FILES}/{file}",
                     "width": width * len(readable),
                     "text": printable(example.text),
                     "paths": [printable(paths[row]) for row in example.rows],
@@ -198,14 +213,14 @@ def _shown(
     return shown
 
 
-def _nobodies(folder: Path, rows: np.ndarray, facts: ImageFacts, paths: Sequence[str]) -> list[str]:
+def _nobodies(part: Path, rows: np.ndarray, facts: ImageFacts, paths: Sequence[str]) -> list[str]:
     """Write some distractors, evenly spaced, and return the files."""
     readable = [int(row) for row in rows if int(row) not in facts.damaged]
     chosen = readable[:: -(-len(readable) // NOBODIES) or 1]
     files = [f"{FOUND}/{9000 + place}.jpg" for place in range(len(chosen))]
     for row, file in zip(chosen, files, strict=True):
-        write_strip([paths[row]], folder / file, cell=_CELL)
-    return files
+        write_strip([paths[row]], part / file, cell=_CELL)
+    return [f"{FILES}/{file}" for file in files]
 
 
 def _printable(value: Any) -> Any:

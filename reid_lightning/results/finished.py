@@ -6,7 +6,8 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning import __version__
-from reid_lightning.files import atomic_path, read_own
+from reid_lightning.config.plain_file import read_mapping
+from reid_lightning.files import atomic_path
 
 MARK = "run.json"
 
@@ -23,7 +24,6 @@ def is_finished(folder: Path) -> bool:
 
     Runs of earlier versions have no mark; one that has numbers and the page, which was written last, is finished.
     """
-    try:
-        return bool(json.loads(read_own(folder / MARK))["finished"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return (folder / "metrics.json").is_file() and (folder / "report.html").is_file()
+    if isinstance(finished := read_mapping(folder / MARK).get("finished"), bool):
+        return finished
+    return (folder / "metrics.json").is_file() and (folder / "report.html").is_file()

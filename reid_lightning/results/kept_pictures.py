@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from reid_lightning.files import atomic_path, read_own
+from reid_lightning.config.plain_file import read_plain
+from reid_lightning.files import atomic_path
 from reid_lightning.reporting.page import Picture
 
 
@@ -27,8 +28,13 @@ def kept_pictures(folder: Path, name: str) -> list[Picture]:
                 str(kept["caption"]),
                 float(kept["width"]),
             )
-            for kept in json.loads(read_own(folder / name))
+            for kept in read_plain(folder / name, [])
         ]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return []
-    return [picture for picture in pictures if picture.path.is_file()]
+    return [picture for picture in pictures if picture.path.suffix == ".png" and _is_own(picture.path)]
+
+
+def _is_own(file: Path) -> bool:
+    """Tell whether a file lies in the folder itself: what a link leads to is not put on a page."""
+    return file.is_file() and not file.is_symlink()

@@ -15,7 +15,6 @@ from reid_lightning.files import atomic_path
 from reid_lightning.reporting.cells import write_csv
 from reid_lightning.reporting.matrix_charts import Timed, heat_map, map_over_latency
 from reid_lightning.reporting.matrix_page import write_matrix_page
-from reid_lightning.reporting.page import Picture
 from reid_lightning.reporting.terminal import as_it_is, say
 
 
@@ -90,7 +89,9 @@ def write_matrix(
     with atomic_path(output_dir / "matrix.json") as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_csv(pd.DataFrame([_row(cell, by_model[cell.model]) for cell in cells]), output_dir / "matrix.csv")
-    pictures = _draw(costs, cells, output_dir)
+    timed = _draw(costs, cells, output_dir)
+    sets = list(dict.fromkeys(cell.data for cell in cells))
+    values = {(cell.model, cell.data): cell.scores["mAP"] for cell in cells if cell.scores}
     write_matrix_page(
         output_dir / "report.html",
         title=_title(costs, cells),
@@ -99,7 +100,11 @@ def write_matrix(
         links=[cell.folder if cell.scores or cell.note else "" for cell in cells],
         notes=_notes(cells),
         facts=_facts(costs, cells, overrides),
-        pictures=pictures,
+        sets=sets,
+        heat=[(cost.model, [values.get((cost.model, data)) for data in sets]) for cost in costs]
+        if values
+        else [],
+        timed=timed,
     )
     _print(cells, by_model, output_dir)
 
@@ -181,7 +186,8 @@ def _title(costs: Sequence[ModelCost], cells: Sequence[Cell]) -> str:
     return f"{models} on {f'{len(sets)} data sets' if len(sets) > 1 else sets[0]}"
 
 
-def _draw(costs: Sequence[ModelCost], cells: Sequence[Cell], output_dir: Path) -> list[Picture]:
+def _draw(costs: Sequence[ModelCost], cells: Sequence[Cell], output_dir: Path) -> list[Timed]:
+    """Draw the pictures, and return the points of mAP over time where several models have some."""
     models, sets = [cost.model for cost in costs], list(dict.fromkeys(cell.data for cell in cells))
     scored = [cell for cell in cells if cell.scores]
     if not scored:
@@ -189,19 +195,16 @@ def _draw(costs: Sequence[ModelCost], cells: Sequence[Cell], output_dir: Path) -
     values = {(cell.model, cell.data): cell.scores["mAP"] for cell in scored}
     file = output_dir / "heat_map.png"
     heat_map(models, sets, values, file)
-    pictures = [Picture("mAP", file, "Percent; a gray cell has no score.", width=14 + 7 * min(len(sets), 6))]
     times = {cost.model: cost.milliseconds for cost in costs}
     timed = [
         Timed(cell.model, cell.data, time, cell.scores["mAP"], cell.interval)
         for cell in scored
         if (time := times[cell.model]) is not None
     ]
-    if len({point.model for point in timed}) > 1:
-        file = output_dir / "map_over_latency.png"
-        map_over_latency(timed, file)
-        caption = "Milliseconds for the vector of one image alone; bars are the 95 % interval of the mAP over people."
-        pictures.append(Picture("mAP over latency", file, caption, width=46))
-    return pictures
+    if len({point.model for point in timed}) < 2:
+        return []
+    map_over_latency(timed, output_dir / "map_over_latency.png")
+    return timed
 
 
 def _print(cells: Sequence[Cell], costs: Mapping[str, ModelCost], output_dir: Path) -> None:

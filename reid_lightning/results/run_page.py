@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from reid_lightning.errors import InputError
 from reid_lightning.reporting.figures import cmc_curve, learning_curves
 from reid_lightning.reporting.page import Picture, write_report
 from reid_lightning.reporting.ranked_lists import RankedImage, RankedList, choose_queries, ranked_lists
+from reid_lightning.results.browsing.content import DATA
 from reid_lightning.results.browsing.page import FOLDER, browse
-from reid_lightning.results.browsing.sections import Sections, history_of
+from reid_lightning.results.browsing.sections import Sections, history_of, read_history
 from reid_lightning.results.page_header import header_of, links_of
 from reid_lightning.results.summary import RunResult
 from reid_lightning.retrieval.camera_pairs import CameraPairs
@@ -66,9 +67,10 @@ def draw_pictures(
     if ranking is not None:
         cmc_curve(ranking.cmc_curve(), cmc)
         pictures.append(Picture("Cumulative matching characteristic", cmc, width=34))
-    if (output_dir / "metrics.csv").is_file():
+    history = read_history(output_dir)
+    if history is not None:
         with suppress(InputError):  # a run shorter than the interval of logging has no curve
-            learning_curves(pd.read_csv(output_dir / "metrics.csv"), curves)
+            learning_curves(history, curves)
             pictures.append(Picture("Learning curves", curves))
     return pictures
 
@@ -122,8 +124,11 @@ def write_page(
     facts: Mapping[str, str],
     pictures: Sequence[Picture],
     pairs: CameraPairs | None = None,
+    again: bool = False,
 ) -> Path:
     """Write `report.html`: the run on one page, with every query in the folder beside it unless `page=brief`.
+
+    Page and folder change places with the earlier ones when both are whole.
 
     Args:
         run: After its last evaluation.
@@ -131,37 +136,44 @@ def write_page(
         facts: What else is worth a line.
         pictures: Of the run, its tasks and its reports, in the order of the page.
         pairs: Scores of camera pairs, where there are any.
+        again: Whether the run has had its page; the earlier one stays where the queries cannot be written.
+
+    Raises:
+        InputError: The page cannot be written.
     """
     config, folder = run.config, run.output_dir / FOLDER
     full = is_full(config)
-    sections, written = (
-        browse(run, folder, _title(config), result.protocol, pairs, full)
-        if run.rows is not None
-        else (Sections(history=history_of(run.output_dir)), False)
-    )
-    if not written:
+    with ExitStack() as page:
+        sections, mark = (
+            browse(run, folder, _title(config), result.protocol, pairs, full, page, again)
+            if run.rows is not None
+            else (Sections(history=history_of(run.output_dir)), "")
+        )
+        replaced = DRAWN if mark else DRAWN - {"ranked_lists"}
+        how = (
+            "`reid report run FOLDER`, with the folder of this page, writes the page with every query."
+            if run.rows is not None
+            else ""
+        )
+        path = write_report(
+            run.output_dir,
+            title=_title(config),
+            protocol=result.protocol,
+            scores={"validation": result.validation, "test": result.test},
+            intervals=result.intervals,
+            facts=facts,
+            pictures=[picture for picture in pictures if picture.path.stem not in replaced],
+            config=yaml.safe_dump(dict(config), sort_keys=False),
+            header=header_of(run),
+            sections=sections,
+            data=FOLDER if mark else None,
+            mark=mark,
+            brief="" if full else how,
+            links=links_of(run.output_dir),
+        )
+    if not mark and (folder / DATA).is_file():
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier evaluation
-    replaced = DRAWN if written else DRAWN - {"ranked_lists"}
-    again = (
-        "`reid report run FOLDER`, with the folder of this page, writes the page with every query."
-        if run.rows is not None
-        else ""
-    )
-    return write_report(
-        run.output_dir,
-        title=_title(config),
-        protocol=result.protocol,
-        scores={"validation": result.validation, "test": result.test},
-        intervals=result.intervals,
-        facts=facts,
-        pictures=[picture for picture in pictures if picture.path.stem not in replaced],
-        config=yaml.safe_dump(dict(config), sort_keys=False),
-        header=header_of(run),
-        sections=sections,
-        data=FOLDER if written else None,
-        brief="" if full else again,
-        links=links_of(run.output_dir),
-    )
+    return path
 
 
 def _title(config: Mapping[str, Any]) -> str:

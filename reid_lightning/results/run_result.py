@@ -176,7 +176,12 @@ def lines_of(result: RunResult, reports: Sequence[Report]) -> list[str]:
 
 
 def write_page_of(
-    result: RunResult, run: Run, reports: Sequence[Report], terms: Sequence[str], loggers: Sequence[Logger]
+    result: RunResult,
+    run: Run,
+    reports: Sequence[Report],
+    terms: Sequence[str],
+    loggers: Sequence[Logger],
+    again: bool = False,
 ) -> None:
     """Write a row per query, the files and pictures of tasks and reports, and the page.
 
@@ -186,6 +191,10 @@ def write_page_of(
         reports: Its tasks and reports.
         terms: Of its loss.
         loggers: Receive the pictures.
+        again: Whether the run has had its page, which stays where a whole one cannot be written.
+
+    Raises:
+        InputError: A file cannot be written.
     """
     pictures: list[Picture] = []
     pairs = None
@@ -215,7 +224,7 @@ def write_page_of(
     facts["Repeated images"] = run.datamodule.content.describe()
     if left_out := describe_left_out(run.datamodule):
         facts["Left out"] = left_out
-    write_page(run, result, facts, pictures, pairs)
+    write_page(run, result, facts, pictures, pairs, again)
 
 
 def _outcome(

@@ -1,8 +1,9 @@
 """The numbers of a run."""
 
 import json
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.files import read_own
 
 METRICS = "metrics.json"
+LARGEST = 10**15  # whole number of a run
 
 
 @dataclass
@@ -84,12 +86,10 @@ class RunResult:
                 for name in ("people", "data", "intervals", "note", "epoch")
                 if name in content
             }
-            numbers = [known["validation"], known["test"], known["cost"], known["cost"]["seconds"]]
-            if not all(isinstance(values, dict) for values in numbers) or "parameters" not in known["cost"]:
-                raise ValueError
+            _check(known | optional)
         except OSError as error:
             raise InputError(f"{file} cannot be read: name the folder of a finished run.") from error
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{file} does not hold the numbers of a run: name the folder of a finished run."
             ) from error
@@ -98,3 +98,37 @@ class RunResult:
             name: content[name] for name in content if name in others and isinstance(content[name], dict)
         }
         return cls(**known, **optional, reports=reports)
+
+
+def _check(content: Mapping[str, Any]) -> None:
+    """Refuse what a run has not written.
+
+    Raises:
+        ValueError: A value is of another kind, or no number that is as small as any of a run.
+        KeyError: One is missing.
+    """
+    cost = content["cost"]
+    _require(_is_number(content["score"]) or content["score"] is None)
+    _require(isinstance(content["protocol"], str) and isinstance(content.get("note", ""), str))
+    epoch = content.get("epoch")
+    _require(epoch is None or isinstance(epoch, int))
+    for values in (content["validation"], content["test"], cost["seconds"], content.get("people", {})):
+        _require(isinstance(values, dict) and all(map(_is_number, values.values())))
+    for values in (content["validation"], content["test"]):
+        _require(all(math.isfinite(value) for name, value in values.items() if name.startswith("queries")))
+    _require(isinstance(content.get("data", {}), dict) and _is_number(cost["parameters"]))
+    _require(
+        all(_is_number(value) for name, value in cost.items() if name != "seconds" and value is not None)
+    )
+    for pair in content.get("intervals", {}).values():
+        _require(isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)))
+
+
+def _require(holds: bool) -> None:
+    if not holds:
+        raise ValueError
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether a value is a number: also none (NaN) and infinity, which JSON of Python knows, and no huge one."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < LARGEST)

@@ -4,14 +4,12 @@ import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import yaml
 
+from reid_lightning.config.plain_file import read_mapping, read_plain
 from reid_lightning.config.schema import repetitions
 from reid_lightning.errors import printable
-from reid_lightning.files import read_own
 from reid_lightning.results.card_facts import without_place
 
 PROGRAM = "python train.py"
@@ -21,8 +19,8 @@ OWN = ("hydra.mode=", "hydra.sweep.dir=", "hydra.job.config.override_dirname.exc
 
 def command_of_sweep(folder: Path) -> str:
     """Return the command that a sweep was last started with, without folders of its machine; empty where it is not known."""
-    with suppress(OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        settings = yaml.safe_load(read_own(folder / "multirun.yaml"))
+    with suppress(AttributeError, KeyError, TypeError):
+        settings = read_mapping(folder / "multirun.yaml")
         overrides = settings["hydra"]["overrides"]
         params = settings["hydra"]["sweeper"].get("params") or {}
         own = [line for line in overrides["hydra"] if not line.startswith(OWN)]
@@ -78,7 +76,5 @@ def _key(override: str) -> str:
 
 def _overrides(folder: Path) -> list[str]:
     """Return the overrides of a job, none where they cannot be read."""
-    read: Any = None
-    with suppress(OSError, ValueError, yaml.YAMLError):
-        read = yaml.safe_load(read_own(folder / ".hydra" / "overrides.yaml"))
+    read = read_plain(folder / ".hydra" / "overrides.yaml")
     return [str(line) for line in read] if isinstance(read, list) else []

@@ -1,5 +1,6 @@
 """Curves of a sweep's jobs: validation over epochs, and how often a match is among the first k."""
 
+import io
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from reid_lightning.files import read_own
 from reid_lightning.reporting.sweep_charts import Curve
 from reid_lightning.sweeps.leaderboard import LOGGED
 
 LENGTH = 20
 """Ranks of a cumulative matching characteristic."""
+LARGEST = 1e12  # of a number in a table
 CLOSE = 1e-6  # of a Rank-1 to the one that the job reports
 
 
@@ -57,6 +60,7 @@ def matching_curves(folder: Path, jobs: pd.DataFrame, part: str, options: Collec
 def _columns(file: Path, names: Sequence[str]) -> pd.DataFrame:
     """Return the rows of a table that have numbers in some columns; none where the table or a column is missing."""
     with suppress(OSError, ValueError):
-        table = pd.read_csv(file, usecols=list(names))
-        return table.apply(pd.to_numeric, errors="coerce").dropna()
+        table = pd.read_csv(io.BytesIO(read_own(file)), usecols=list(names))
+        numbers = table.apply(pd.to_numeric, errors="coerce")
+        return numbers.where(numbers.abs() < LARGEST).dropna()
     return pd.DataFrame(columns=list(names))

@@ -1,15 +1,13 @@
 """What stands above a sweep's page: how many jobs, when, by which code, on what machines."""
 
-import json
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from reid_lightning.files import read_own
+from reid_lightning.config.plain_file import read_mapping
 from reid_lightning.results.card_facts import FACTS, read_facts
 
 SHOWN = 4
@@ -44,10 +42,7 @@ def header_of(folder: Path, jobs: pd.DataFrame) -> list[str]:
 
 def _facts(job: Path) -> dict[str, str]:
     """Return the versions, commit and machine of a job, empty where they are not known."""
-    identity: Any = {}
-    with suppress(OSError, ValueError, RecursionError):
-        identity = json.loads(read_own(job / "identity.json"))
-    identity = identity if isinstance(identity, dict) else {}
+    identity = read_mapping(job / "identity.json")
     found = {key: str(identity.get(key) or "") for key in ("commit", "machine")}
     versions = read_facts(job / "checkpoints" / FACTS).versions
     if not versions and "version" in identity:

@@ -20,11 +20,12 @@ from hydra.core.hydra_config import HydraConfig
 
 from reid_lightning import __version__
 from reid_lightning.config.choices import swept_keys
+from reid_lightning.config.plain_file import read_mapping
 from reid_lightning.config.resolve import plain
 from reid_lightning.distributed.ddp_launcher import is_first_process
 from reid_lightning.experiments.run_folder import LOCK
 from reid_lightning.experiments.source_tables import TABLES
-from reid_lightning.files import atomic_path, file_lock, read_own
+from reid_lightning.files import atomic_path, file_lock
 from reid_lightning.results.finished import is_finished, mark
 from reid_lightning.results.page_header import commit, machine
 from reid_lightning.sweeps.fingerprint import JobFingerprint, fingerprint
@@ -56,7 +57,7 @@ def run_in_sweep(config: Any) -> float | None:
         state = _state(folder, job)
         if state["finished"]:
             log.info("%s: finished already, its result is taken", folder)
-            return _content(folder / "metrics.json")["score"]
+            return read_mapping(folder / "metrics.json")["score"]
         mark(folder, finished=False)  # before the folder becomes this job's
         settled = plain(config)
         if is_first_process():
@@ -71,18 +72,10 @@ def run_in_sweep(config: Any) -> float | None:
 
 def _state(folder: Path, job: JobFingerprint) -> dict[str, bool]:
     """Return whether a folder is known as this job's, and whether the job is finished."""
-    content = _content(folder / IDENTITY)
+    content = read_mapping(folder / IDENTITY)
     known = content.get("identity") == job.name
-    finished = known and is_finished(folder) and "score" in _content(folder / "metrics.json")
+    finished = known and is_finished(folder) and "score" in read_mapping(folder / "metrics.json")
     return {"known": known, "finished": finished}
-
-
-def _content(file: Path) -> dict[str, Any]:
-    """Return what a JSON file holds, nothing where it is missing or broken."""
-    try:
-        return dict(json.loads(read_own(file)))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def _write_identity(folder: Path, job: JobFingerprint, swept: Sequence[str], device: torch.device) -> None:

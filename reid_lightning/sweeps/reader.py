@@ -1,6 +1,5 @@
 """What a sweep has found: its job folders as a table, and its summary on every way out."""
 
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -8,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
+from reid_lightning.config.plain_file import read_mapping, read_plain
 from reid_lightning.config.schema import changes_result, repetitions
 from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path, read_own
 from reid_lightning.sweeps.fingerprint import settings
+from reid_lightning.sweeps.job_files import job_files
 
 log = logging.getLogger("reid_lightning")
 
 SEED, SPLIT = repetitions()  # results are averaged over both
-MOST_VALUES = 1_000_000  # of a file in a job's folder
 LARGEST = 1e100  # of a number in metrics.json
+MOST_SAID = 2000  # characters of a reason
 FAILURE = "failure.txt"  # in a job's folder: why the job has no result
 
 
@@ -55,9 +55,7 @@ def read_sweep(folder: str | Path) -> pd.DataFrame:
         InputError: There is no job below the folder.
     """
     folder = Path(folder)
-    found = sorted(folder.rglob(".hydra/overrides.yaml"), key=lambda path: _natural(path.relative_to(folder)))
-    if not found:
-        raise InputError(f"{folder} holds no jobs of a sweep; name the folder that --multirun has written")
+    found = sorted(job_files(folder), key=lambda path: _natural(path.relative_to(folder)))
     rows, facts = zip(
         *(_read_job(path.parent.parent, folder) for path in _last_asked_for(found)), strict=True
     )
@@ -71,15 +69,15 @@ def _last_asked_for(found: list[Path]) -> list[Path]:
     last: dict[tuple[Path, str], Path] = {}
     for path in sorted(found, key=lambda path: path.stat().st_mtime_ns):
         if (path.parents[1] / "identity.json").is_file():
-            last[path.parents[2], path.read_text()] = path
+            last[path.parents[2], repr(read_plain(path))] = path
     kept = set(last.values())
     return [path for path in found if path in kept or not (path.parents[1] / "identity.json").is_file()]
 
 
 def _read_job(folder: Path, sweep: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a job's row, and what its result follows from beside its seed."""
-    identity = _mapping(folder / "identity.json")
-    lines = _read(folder / ".hydra/overrides.yaml", None)
+    identity = read_mapping(folder / "identity.json")
+    lines = read_plain(folder / ".hydra/overrides.yaml")
     if not isinstance(lines, list):
         raise InputError(
             f"{folder / '.hydra/overrides.yaml'} holds no list of overrides; remove the job's folder, or repeat the job"
@@ -95,7 +93,7 @@ def _read_job(folder: Path, sweep: Path) -> tuple[dict[str, Any], dict[str, Any]
     )
     row |= {"failure": None}
     row |= {f"override/{key}": value for key, value in overrides.items() if key not in left_out}
-    config = _mapping(folder / "config.yaml")
+    config = read_mapping(folder / "config.yaml")
     if "seed" in config:
         row["seed"] = str(config["seed"])
     facts = settings(config, swept or ())
@@ -111,10 +109,10 @@ def _results(folder: Path) -> dict[str, Any]:
     """Return the numbers of a job, or why there are none."""
     metrics, failure = folder / "metrics.json", folder / FAILURE
     if failure.is_file():
-        return {"failure": failure.read_text(encoding="utf-8", errors="backslashreplace").strip()}
+        return {"failure": _reason(failure)}
     if not metrics.is_file():
         return {"failure": "no metrics.json: still running, or ended from outside"}
-    written = _read(metrics, None)
+    written = read_plain(metrics)
     if not isinstance(written, dict) or not {"validation", "test"} & set(written):
         return {"failure": "metrics.json is broken: the sweep's command trains the job again"}
     protocol = written.get("protocol")
@@ -130,38 +128,16 @@ def _results(folder: Path) -> dict[str, Any]:
     return row
 
 
+def _reason(file: Path) -> str:
+    try:
+        return read_own(file).decode(errors="backslashreplace").strip()[:MOST_SAID]
+    except OSError:
+        return f"{FAILURE} cannot be read"
+
+
 def _is_number(value: Any) -> bool:
     """Return whether a value is a number that tables and JSON can hold: no infinity, no whole number above all floats."""
     return isinstance(value, int | float) and abs(value) < LARGEST
-
-
-def _mapping(file: Path) -> dict[str, Any]:
-    """Return the mapping that a YAML or JSON file holds, an empty one where it holds none."""
-    content = _read(file, {})
-    return content if isinstance(content, dict) else {}
-
-
-def _read(file: Path, otherwise: Any) -> Any:
-    """Return what a YAML or JSON file holds; something else where it is missing, broken or endless."""
-    try:
-        text = read_own(file).decode()
-        content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return otherwise
-    return content if _is_small(content) else otherwise
-
-
-def _is_small(content: Any) -> bool:
-    """Return whether content has an end: references in YAML let a small file stand for more than any memory holds."""
-    count, waiting = 0, [content]
-    while waiting:
-        value = waiting.pop()
-        count += 1
-        if count > MOST_VALUES:
-            return False
-        if isinstance(value, dict | list):
-            waiting += value.values() if isinstance(value, dict) else value
-    return True
 
 
 def _split(override: str) -> tuple[str, str]:

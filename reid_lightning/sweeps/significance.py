@@ -1,5 +1,6 @@
 """What is better than what in a sweep: options against one of them, and the effect of each choice."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from reid_lightning.errors import InputError
+from reid_lightning.files import read_own
 from reid_lightning.reporting.cells import read_cell
 from reid_lightning.retrieval.statistics import (
     Difference,
@@ -23,6 +25,7 @@ from reid_lightning.retrieval.statistics import (
 LEVEL = 0.95  # of the intervals and, after Holm, of the words
 COMPARED = {"test/mAP": "average_precision", "test/rank1": "first_match_rank"}
 RESULTS = ("difference", "low", "high", "p", "word")
+NUMBERS = ["average_precision", "first_match_rank", "num_matches"]
 DEFAULT = "default"  # an option's value of a key that it does not override
 
 
@@ -186,9 +189,12 @@ def _read_queries(file: Path) -> pd.DataFrame:
     """Return a job's scores by query; a query is its person, camera and file's name, wherever the data lies."""
     try:
         texts = ["person_id", "camera_id", "source", "path"]
-        table = pd.read_csv(file, dtype=dict.fromkeys(texts, str))
+        table = pd.read_csv(io.BytesIO(read_own(file)), dtype=dict.fromkeys(texts, str))
         table[texts] = table[texts].map(read_cell)
+        table[NUMBERS] = table[NUMBERS].apply(pd.to_numeric)
         table = table[table["num_matches"] > 0]
+        if not np.isfinite(table[NUMBERS]).all(axis=None):
+            raise ValueError("numbers are missing")
         names = table["path"].str.replace(r".*[/\\]", "", regex=True)
         keys = pd.DataFrame(
             {
@@ -199,7 +205,7 @@ def _read_queries(file: Path) -> pd.DataFrame:
         )
         keys["copy"] = keys.groupby(["person", "camera", "name"]).cumcount()
         return table.set_axis(pd.MultiIndex.from_frame(keys))[["average_precision", "first_match_rank"]]
-    except (KeyError, ValueError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise InputError(
             f"{file} is not a run's table of queries ({error}); remove the job, or repeat it"
         ) from error

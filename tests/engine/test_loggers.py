@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -54,6 +56,12 @@ def test_a_run_of_an_agent_keeps_the_name_that_the_agent_gave_it(tmp_path, monke
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
     assert identity_of(tmp_path / "run") == "fromagent"
     assert sweep_name() == "sweep1"
+
+
+@pytest.mark.parametrize("text", ["", "\n", "a/b", "../x", "\x1b[2J", "x" * 2000, "a:b"])
+def test_a_damaged_identity_is_replaced(tmp_path, text):
+    (tmp_path / "wandb_id").write_text(text)
+    assert re.fullmatch("[0-9a-f]{8}", identity_of(tmp_path))
 
 
 def identity_of(folder):

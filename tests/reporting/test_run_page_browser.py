@@ -132,6 +132,81 @@ def test_the_keyboard_opens_steps_and_closes(page):
     assert page.page.evaluate("document.activeElement.className") == "who"
 
 
+def test_filters_stand_in_the_address(runs, browser, page):
+    page.page.select_option("#query-camera", label="2")
+    page.page.select_option("#sort", "best")
+    page.page.fill("#words", "jpg c2")
+    address = page.page.url
+    assert {"camera=2", "sort=best", "words=jpg+c2"} <= set(address.partition("#")[2].split("&"))
+    wanted = all_shown(page)
+    again = browser.open(runs / "run1" / "report.html")
+    again.page.goto(address)
+    again.page.reload()
+    assert all_shown(again) == wanted
+    page.page.click("button[type=reset]")
+    page.page.wait_for_function("!location.hash")
+    again.page.goto(
+        page.page.url + "#camera=99&error=zz&sort=x&q=100000&words="
+    )  # of another run, or by hand
+    again.page.reload()
+    assert all_shown(again) == all_shown(page)
+    assert again.complaints == []
+
+
+def test_back_closes_the_query(page):
+    page.page.select_option("#sort", "best")
+    entries = page.page.evaluate("history.length")
+    page.page.click(".query .who")
+    page.page.keyboard.press("ArrowRight")
+    assert "q=" in page.page.url
+    assert page.page.evaluate("history.length") == entries + 1
+    page.page.go_back()
+    page.page.wait_for_function("!document.querySelector('dialog').open")
+    assert page.page.url.endswith("#sort=best")
+    page.page.go_forward()
+    page.page.wait_for_function("document.querySelector('dialog').open")
+    page.page.keyboard.press("Escape")
+    page.page.wait_for_function("!location.hash.includes('q=')")
+    assert page.page.url.endswith("#sort=best")
+    assert not page.page.locator("dialog").is_visible()
+    page.page.click("nav a[href='#run']")  # a section keeps the filters
+    assert page.page.input_value("#sort") == "best"
+
+
+def test_a_query_is_closed_where_there_is_nothing_to_go_back_to(runs, browser):
+    opened = browser.open(runs / "run1" / "report.html")
+    opened.page.goto(opened.page.url + "#q=1")
+    opened.page.reload()
+    assert opened.page.locator("dialog").is_visible()
+    opened.page.keyboard.press("Escape")
+    assert opened.page.url.endswith("report.html")
+    assert opened.complaints == []
+
+
+def test_a_page_and_a_folder_of_two_writings_are_not_shown_together(runs, browser, tmp_path):
+    shutil.copytree(runs / "run1", tmp_path / "run")
+    shutil.copyfile(runs / "run2" / "report" / "data.js", tmp_path / "run" / "report" / "data.js")
+    opened = browser.open(tmp_path / "run" / "report.html")
+    assert "were not written together" in opened.page.inner_text("#how")
+    assert shown(opened) == []
+    assert opened.complaints == []
+
+
+def test_a_page_that_cannot_be_written_leaves_the_earlier_one(runs, tmp_path, monkeypatch):
+    shutil.copytree(runs / "run1", tmp_path / "run")
+    before = {file: file.read_bytes() for file in (tmp_path / "run" / "report").rglob("*") if file.is_file()}
+    page = (tmp_path / "run" / "report.html").read_bytes()
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("reid_lightning.results.browsing.folder.write_data", full)
+    with pytest.raises(InputError, match=r"disk of .* is full"):
+        command("report", "run", tmp_path / "run")
+    assert {f: f.read_bytes() for f in (tmp_path / "run" / "report").rglob("*") if f.is_file()} == before
+    assert (tmp_path / "run" / "report.html").read_bytes() == page
+
+
 def test_the_whole_list_has_maps_attributes_and_every_match(runs, page):
     queries = pd.read_csv(runs / "run1" / "queries.csv")
     number = all_shown(page)[0]
@@ -200,5 +275,6 @@ def test_two_runs_side_by_side(runs, browser, tmp_path):
             assert sorted(all_shown(opened)) == mask.index[mask].tolist()
     assert opened.complaints == []
     assert opened.outside() == []
+    assert "Only the seed differs" in opened.page.inner_text(".differs")
     narrow = browser.open(tmp_path / "both" / "compare.html", NARROW)
     assert narrow.overflow() <= 0

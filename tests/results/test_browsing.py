@@ -11,8 +11,9 @@ from reid_lightning.data.attributes import attribute_schema
 from reid_lightning.data.table import validate_table
 from reid_lightning.errors import InputError
 from reid_lightning.results.browsing.compare import compared, joined
-from reid_lightning.results.browsing.content import content_of, read_data, write_data
+from reid_lightning.results.browsing.content import content_of, write_data
 from reid_lightning.results.browsing.lists import choose, error_kinds, ranked_lists_of
+from reid_lightning.results.browsing.read import read_data
 from reid_lightning.results.browsing.slices import attribute_slices, mistaken_people
 from reid_lightning.retrieval.camera_pairs import camera_pairs
 from reid_lightning.retrieval.evaluation import EvaluationRows, rank_rows

@@ -40,8 +40,8 @@ def text_of(page):
 
 
 def people_of(page):
-    said = (page.parent / "people.js").read_text(encoding="utf-8")
-    return json.loads(said.removeprefix("const PEOPLE = ").rstrip().removesuffix(";"))
+    said = (page.parent / "index_files" / "people.js").read_text(encoding="utf-8")
+    return json.loads(said.splitlines()[0].removeprefix("const PEOPLE = ").removesuffix(";"))
 
 
 def test_numbers_are_those_counted_by_hand(tmp_path):
@@ -112,13 +112,15 @@ def test_thousands_of_cameras(tmp_path):
 def test_an_earlier_page_leaves_nothing(tmp_path):
     options = write_set(tmp_path)
     show_data(options, tmp_path / "page")
-    (tmp_path / "page" / "people" / "mine.jpg").write_bytes(b"kept")
+    (tmp_path / "page" / "mine.jpg").write_bytes(b"kept")
     rows = pd.read_csv(tmp_path / "own.csv")
     rows[rows["person_id"].isin(["p0", "p1"])].to_csv(tmp_path / "own.csv", index=False)
     show_data(options, tmp_path / "page")
-    assert sorted(file.name for file in (tmp_path / "page" / "people").iterdir()) == [
-        "00000.jpg",
-        "00001.jpg",
+    people = tmp_path / "page" / "index_files" / "people"
+    assert sorted(file.name for file in people.iterdir()) == ["00000.jpg", "00001.jpg"]
+    assert sorted(file.name for file in (tmp_path / "page").iterdir()) == [
+        "index.html",
+        "index_files",
         "mine.jpg",
     ]
 

@@ -54,7 +54,7 @@ def test_reassociation_asks_within_a_recording_and_distractors_are_wrong_answers
     report = ReassociationReport([1, 100])
     bare = run.datamodule.table.assign(frame_id=pd.array([pd.NA] * 240, dtype="Int64"))
     assert report.scores(replace(run, datamodule=SimpleNamespace(table=bare, has_test=True))) == {}
-    assert "give a table the columns camera_id and frame_id" in caplog.text
+    assert "give a table the columns camera_id (or sequence_id) and frame_id" in caplog.text
     row = np.arange(240)
     table = run.datamodule.table.assign(
         camera_id=pd.array((row % 4).astype(str), dtype="string"),
@@ -73,6 +73,8 @@ def test_reassociation_asks_within_a_recording_and_distractors_are_wrong_answers
     for one in expected:
         assert scores[f"found_from_{one.first}"] == one.rate
         assert scores[f"questions_from_{one.first}"] == one.questions > 0
+    unknown = table.assign(camera_id=table["sequence_id"], sequence_id=table["camera_id"])
+    assert report.scores(replace(run, datamodule=SimpleNamespace(table=unknown, has_test=True))) == scores
     assert report.line(scores).startswith(
         f"found again: {100 * expected[0].rate:.1f} after 1 to 99 frames (by chance"
     )

@@ -307,8 +307,12 @@ def test_a_split_that_one_option_lacks_is_left_out(random_splits):
     assert none["loss=circle"]["test/mAP/word"] == "unknown"
 
 
-def test_a_broken_table_of_queries_is_named(sweep):
-    (sweep / "deep" / "circle-1" / "queries.csv").write_text("a,b\n1,2\n")
+@pytest.mark.parametrize("change", ["a,b\n1,2\n", "text", "inf", "nan", "1e400", "=cmd"])
+def test_a_broken_table_of_queries_is_named(sweep, change):
+    file = sweep / "deep" / "circle-1" / "queries.csv"
+    table = pd.read_csv(file).astype({"first_match_rank": object})
+    table.loc[table.index[table["num_matches"] > 0][0], "first_match_rank"] = change
+    file.write_text(change if "," in change else table.to_csv(index=False))
     with pytest.raises(InputError, match=r"circle-1/queries\.csv is not a run's table of queries"):
         report_sweep(sweep)
 

@@ -119,7 +119,7 @@ def test_ranks_that_are_not_those_of_the_reported_score_are_not_drawn(tmp_path):
 
 def test_learning_curves_count_epochs_from_one(sweep):
     (sweep / "circle 1" / "metrics.csv").write_text(
-        "epoch,step,train/loss,val/mAP\n0,1,3,\n0,2,,0.2\n1,4,,0.4\n"
+        "epoch,step,train/loss,val/mAP\n0,1,3,\n0,2,,0.2\n1,4,,0.4\ninf,5,,0.5\n1e300,5,,0.5\n2,6,,-inf\n"
     )
     (sweep / "circle 2" / "metrics.csv").write_text("\n")
     (sweep / "triplet 1" / "metrics.csv").write_text("epoch,step\n0,1\n")

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning.config.choices import chosen_options, chosen_words
 from reid_lightning.engine.loggers.outcome import Outcome, flat, log_earlier, record
-from reid_lightning.files import atomic_path
+from reid_lightning.files import atomic_path, read_own
 from reid_lightning.reporting.tables import Curve, Image, Table
 from reid_lightning.reporting.thumbnails import read_thumbnail
 
@@ -90,9 +90,10 @@ def wandb_logger(
     if offline is None:
         offline = not logged_in()
     identity = folder / "wandb_id"
-    if not identity.is_file():
+    if (known := _identity(identity)) is None:
+        known = _named_by_agent() or uuid4().hex[:8]
         with atomic_path(identity) as temporary:
-            temporary.write_text(_named_by_agent() or uuid4().hex[:8])
+            temporary.write_text(known)
     sweep = sweep_name()
     logger = RecordingWandbLogger(
         artifact=artifact,
@@ -106,12 +107,21 @@ def wandb_logger(
         save_dir=str(folder),
         offline=offline,
         mode="offline" if offline else "online",
-        id=identity.read_text().strip(),
+        id=known,
         resume=None if offline else "allow",
         **_quiet(),
     )
     logger._wandb_init.pop("anonymous", None)  # Lightning passes it on, and W&B warns of it
     return logger
+
+
+def _identity(file: Path) -> str | None:
+    """Return the identity in a run's folder; None where there is none that W&B takes, such as in an empty file."""
+    try:
+        text = read_own(file, 1000).decode("ascii").strip()
+    except (OSError, ValueError):
+        return None
+    return text if re.fullmatch(r"[\w.-]{1,128}", text) else None
 
 
 def _quiet() -> dict[str, Any]:

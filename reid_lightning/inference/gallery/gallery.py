@@ -30,7 +30,7 @@ from reid_lightning.inference.gallery import removal_log
 from reid_lightning.inference.gallery.attributes import Wish, require_probabilities
 from reid_lightning.inference.gallery.changes import Vectors, as_ids, checked_vectors, chosen, removed
 from reid_lightning.inference.gallery.columns import FIXED, PROBABILITIES, to_arrow
-from reid_lightning.inference.gallery.compact import compacted
+from reid_lightning.inference.gallery.compact import compacted, has_many_small, tail
 from reid_lightning.inference.gallery.conditions import Condition
 from reid_lightning.inference.gallery.filters import parse_condition
 from reid_lightning.inference.gallery.index import IndexChoice, described, write_index
@@ -65,7 +65,7 @@ class Gallery:
 
     Examples:
         >>> import tempfile
-        >>> gallery = Gallery.create(Path(tempfile.mkdtemp()) / "people", dimension=2)
+        >>> gallery = Gallery.create(f"{tempfile.mkdtemp()}/people", dimension=2)
         >>> rows = pd.DataFrame({"path": ["a.jpg", "b.jpg", "c.jpg"], "person_id": ["Ada", "Ada", None]})
         >>> gallery.add(np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), rows).tolist()
         [0, 1, 2]
@@ -323,6 +323,16 @@ class Gallery:
         with self.changing():
             self._compact()
 
+    def join_small(self) -> None:
+        """Join the newest small segments once there are many, as single images that are added one after the other leave.
+
+        A segment is joined with those after it only where they hold as many images together, so that an image is written
+        again a few times in all, however large the gallery grows. Removed vectors stay in segments that are not joined.
+        """
+        if has_many_small(self.manifest.segments):
+            with self.changing():
+                self._compact(tail(self.manifest.segments))
+
     def index(self, kind: IndexChoice = "auto") -> str | None:
         """Build an index of FAISS for approximate search, or remove it.
 
@@ -447,8 +457,8 @@ class Gallery:
         self.refresh()
         remove_strays(self.folder, self.manifest)
 
-    def _compact(self) -> None:
-        values = compacted(self.folder, self._snapshot)
+    def _compact(self, first: int = 0) -> None:
+        values = compacted(self.folder, self._snapshot, first)
         if values:
             self.commit(**values)
 

@@ -1,15 +1,14 @@
 "use strict";
 
 /* Shows the queries of `window.REID` (see data.js): one run, or several side by side. */
-function browse(folder) {
+function browse(folder, mark) {
   const data = window.REID;
-  if (!data) {
-    document.querySelector("#how").textContent = "The file " + folder + "/data.js is missing: it belongs beside this page.";
-    return;
-  }
+  const refuse = (said) => { document.querySelector("#how").textContent = said; document.querySelector("#how").className = "worse"; };
+  if (!data) return refuse("The file " + folder + "/data.js is missing: it belongs beside this page.");
+  if (data.mark !== mark) return refuse("The folder " + folder + " and this page were not written together, because the writing was cut off or files were copied one by one: write the page again.");
   const images = data.images, runs = data.runs, first = runs[0], several = runs.length > 1;
   const find = (name) => document.querySelector(name);
-  const FIRST = 8, STEP = 20, SHOWN = 13;
+  const FIRST = 8, STEP = 20, SHOWN = 13, FIRST_ORDER = several ? "gains" : "worst";
 
   function make(tag, attributes, ...children) {
     const node = document.createElement(tag);
@@ -63,8 +62,8 @@ function browse(folder) {
   const hasKind = (number, kind) => (several ? twoKind(number) === kind : (first.kinds[number] || "").includes(kind));
   const everyNumber = data.queries.map((_, number) => number);
 
-  function option(select, value, text) {
-    find(select).append(make("option", { value: value }, text));
+  function option(select, value, text, word) {
+    find(select).append(make("option", { value: value, "data-word": word ?? value }, text));
   }
   if (data.known) {
     for (const [kind, text] of Object.entries(kinds)) {
@@ -75,13 +74,13 @@ function browse(folder) {
   const cameraOrder = data.cameras.map((_, place) => place).filter((place) => data.cameras[place] !== "");
   cameraOrder.sort((a, b) => data.cameras[a].localeCompare(data.cameras[b], "en", { numeric: true }));
   for (const place of cameraOrder) {
-    if (data.queries.some((image) => images.camera[image] === place)) option("#query-camera", String(place), data.cameras[place]);
-    if (first.pair_cameras && first.pair_cameras.includes(place)) option("#match-camera", String(place), data.cameras[place]);
+    if (data.queries.some((image) => images.camera[image] === place)) option("#query-camera", String(place), data.cameras[place], data.cameras[place]);
+    if (first.pair_cameras && first.pair_cameras.includes(place)) option("#match-camera", String(place), data.cameras[place], data.cameras[place]);
   }
   data.attributes.forEach((attribute, place) => {
     attribute.classes.forEach((name, number) => {
       const count = data.queries.filter((image) => code(image, place) === number).length;
-      if (count) option("#attribute", place + "=" + number, attribute.title + ": " + name + " (" + count.toLocaleString("en") + ")");
+      if (count) option("#attribute", place + "=" + number, attribute.title + ": " + name + " (" + count.toLocaleString("en") + ")", attribute.title + ": " + name);
     });
   });
   for (const name of ["#kind", "#query-camera", "#match-camera", "#attribute"]) {
@@ -93,6 +92,7 @@ function browse(folder) {
     sort.prepend(make("option", { value: "loses" }, "second run loses most"), make("option", { value: "gains" }, "second run gains most"));
     sort.value = "gains";
   }
+  for (const one of find("#sort").options) one.dataset.word = one.value;
 
   /* Average precision of a query: among the images of the chosen camera if there is one. */
   function precision(number, run) {
@@ -102,7 +102,7 @@ function browse(folder) {
     return column < 0 ? null : run.pairs[number][column];
   }
 
-  let numbers = [], drawn = 0;
+  let numbers = [], drawn = 0, listed = null;
 
   function select() {
     const kind = find("#kind").value, asked = find("#query-camera").value, among = find("#match-camera").value;
@@ -126,6 +126,7 @@ function browse(folder) {
     const key = new Map(numbers.map((number) => [number, keys[sort](number)]));
     numbers.sort((a, b) => key.get(a) - key.get(b) || a - b);
     drawn = 0;
+    listed = String(chosen());
     find("#list").replaceChildren();
     find("#shown").textContent = numbers.length.toLocaleString("en") + " of " + everyNumber.length.toLocaleString("en") + " queries" + mean();
     more();
@@ -174,7 +175,7 @@ function browse(folder) {
 
   function row(number) {
     const query = data.queries[number];
-    const open = (image) => show(number, image);
+    const open = (image) => show(number, image, "push");
     const score = data.known ? runs.map((run) => percent(precision(number, run))).join(" → ") : "";
     const chosen = find("#match-camera").value;
     const among = chosen === "" ? "" : " in camera " + data.cameras[Number(chosen)];
@@ -206,7 +207,8 @@ function browse(folder) {
   const detail = find("#detail");
   let current = null;
 
-  function show(number, image) {
+  /* Shows a query; `entry` is what becomes of the address: a new entry of the history, or the present one changed. */
+  function show(number, image, entry) {
     current = number;
     const query = data.queries[number];
     const chosen = image ?? (first.lists[number].length ? first.lists[number][0] : null);
@@ -217,7 +219,8 @@ function browse(folder) {
     if (!detail.open) detail.showModal();
     const again = chose && find("#inside").querySelector(".hit[aria-current] button");
     if (again) again.focus();
-    history.replaceState(null, "", "#q=" + number);
+    if (entry === "push") history.pushState({ opened: true }, "", address());
+    else if (entry !== "keep") history.replaceState(history.state, "", address());
   }
 
   function pair(number, query, image) {
@@ -228,7 +231,7 @@ function browse(folder) {
     const maps = (data.maps[number] || []).find((one) => one[0] === image);
     if (maps) {
       const files = maps.slice(1).map((name, place) => make("img", { src: folder + "/maps/" + name, alt: place ? "Where the network looks in the image" : "Where the network looks in the query" }));
-      box.append(make("figure", { class: "both" }, make("div", {}, ...files), make("figcaption", {}, "What adds to the similarity of the two (Grad-CAM): yellow adds most.")));
+      box.append(make("figure", { class: "both" }, make("div", {}, ...files), make("figcaption", {}, "What adds to the similarity of the two (" + data.maps_by + "): yellow adds most.")));
     }
     const { same, other } = attributes(query, image);
     if (same.length || other.length) {
@@ -238,6 +241,7 @@ function browse(folder) {
     }
     const mapped = (data.maps[number] || []).map((one) => one[0]);
     if (mapped.length && !maps) box.append(make("p", { class: "note" }, "Maps of where the network looks are there for: " + mapped.map((one) => label(one)).join("; ") + "."));
+    if (data.no_maps) box.append(make("p", { class: "note" }, "There are no maps of where this network looks. " + data.no_maps));
     return box;
   }
 
@@ -263,8 +267,12 @@ function browse(folder) {
   for (const button of detail.querySelectorAll("[data-step]")) button.addEventListener("click", () => step(Number(button.dataset.step)));
   find("#close").addEventListener("click", () => detail.close());
   detail.addEventListener("close", () => {
-    history.replaceState(null, "", location.pathname + location.search);
     const back = document.querySelector('.query[data-number="' + current + '"] .who');
+    current = null;
+    if (asked().has("q")) {  // closed by hand, and not by going back
+      if (history.state && history.state.opened) history.back();
+      else history.replaceState(null, "", address());
+    }
     if (back) back.focus();
   });
   detail.addEventListener("click", (event) => { if (event.target === detail) detail.close(); });
@@ -273,12 +281,52 @@ function browse(folder) {
     if (event.key === "ArrowLeft" || event.key === "ArrowRight") { step(event.key === "ArrowLeft" ? -1 : 1); event.preventDefault(); }
   });
 
+  /* ------------------------------------------------------------ address */
+
+  /* The part behind # holds the filters and the open query: it can be sent to others, and Back closes the query. */
+  const CONTROLS = { sort: "#sort", error: "#kind", camera: "#query-camera", match: "#match-camera", attribute: "#attribute", words: "#words" };
+  const asked = () => new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+
+  function chosen() {
+    const said = new URLSearchParams();
+    for (const [name, control] of Object.entries(CONTROLS)) {
+      const node = find(control), word = node.selectedOptions ? (node.selectedOptions[0] || { dataset: {} }).dataset.word : node.value;
+      if (word && !(name === "sort" && word === FIRST_ORDER)) said.set(name, word);
+    }
+    return said;
+  }
+
+  function address() {
+    const said = chosen();
+    if (current !== null) said.set("q", current);
+    return String(said) ? "#" + said : location.pathname + location.search;
+  }
+
+  function filter() {
+    select();
+    history.replaceState(history.state, "", address());
+  }
+
+  function fromAddress() {
+    if (location.hash.length > 1 && !location.hash.includes("=")) return;  // a section of the page
+    const said = asked();
+    for (const [name, control] of Object.entries(CONTROLS)) {
+      const node = find(control), word = said.get(name) || "";
+      if (!node.options) node.value = word;
+      else node.value = ([...node.options].find((one) => one.dataset.word === word) || { value: name === "sort" ? FIRST_ORDER : "" }).value;
+    }
+    if (String(chosen()) !== listed) select();  // otherwise the list keeps its place, and the focus too
+    const number = /^\d+$/.test(said.get("q") || "") ? Number(said.get("q")) : -1;
+    if (number >= 0 && number < data.queries.length) show(number, null, "keep");
+    else if (detail.open) detail.close();
+  }
+
   /* ---------------------------------------- other parts of the page */
 
   const filters = find("#filters");
-  filters.addEventListener("input", select);
+  filters.addEventListener("input", filter);
   filters.addEventListener("submit", (event) => event.preventDefault());
-  filters.addEventListener("reset", () => setTimeout(() => { if (several) find("#sort").value = "gains"; select(); }));
+  filters.addEventListener("reset", () => setTimeout(() => { find("#sort").value = FIRST_ORDER; filter(); }));
   const cameraNamed = (name) => { const place = data.cameras.indexOf(name); return place < 0 ? "" : String(place); };
   for (const button of document.querySelectorAll("[data-query-camera]")) {
     button.addEventListener("click", () => {
@@ -286,7 +334,7 @@ function browse(folder) {
       setTimeout(() => {
         find("#query-camera").value = cameraNamed(button.dataset.queryCamera);
         find("#match-camera").value = cameraNamed(button.dataset.galleryCamera);
-        select();
+        filter();
         find("#queries").scrollIntoView();
       });
     });
@@ -294,7 +342,7 @@ function browse(folder) {
   for (const button of document.querySelectorAll("[data-person]")) {
     button.addEventListener("click", () => {
       filters.reset();
-      setTimeout(() => { find("#words").value = button.dataset.person; if (!several) find("#kind").value = "w"; select(); find("#queries").scrollIntoView(); });
+      setTimeout(() => { find("#words").value = button.dataset.person; if (!several) find("#kind").value = "w"; filter(); find("#queries").scrollIntoView(); });
     });
   }
 
@@ -339,12 +387,7 @@ function browse(folder) {
   find("#how").textContent = data.known
     ? "✓ and a whole border: the right person; ✗ and a dashed border: a wrong one. What the protocol leaves out is not shown. A click shows the whole list."
     : "It is not known whom the images show, so none is marked as right or wrong.";
-  select();
   scatter();
-  function fromAddress() {
-    const asked = /^#q=(\d+)$/.exec(location.hash);
-    if (asked && Number(asked[1]) < data.queries.length) show(Number(asked[1]), null);
-  }
-  window.addEventListener("hashchange", fromAddress);
+  window.addEventListener("popstate", fromAddress);
   fromAddress();
 }

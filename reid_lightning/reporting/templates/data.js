@@ -1,7 +1,11 @@
 "use strict";
-(() => {
+function show(mark) {
   const PER_PAGE = 12;
   const find = (id) => document.getElementById(id);
+  if (typeof PEOPLE === "undefined" || MARK !== mark) {
+    find("sheet").textContent = "The folder index_files is missing or was not written together with this page: write the page again.";
+    return;
+  }
   const [search, role, sheet, place] = ["search", "role", "sheet", "place"].map(find);
   let chosen = PEOPLE, first = 0;
 
@@ -90,4 +94,4 @@
     }
   });
   draw();
-})();
+}

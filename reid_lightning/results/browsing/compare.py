@@ -98,7 +98,8 @@ def joined(
         "runs": runs,
         "maps": {},
     }
-    data.pop("points", None)
+    for own in ("points", "maps_by", "no_maps"):
+        data.pop(own, None)
     return data, origin
 
 

@@ -1,5 +1,6 @@
 """The data of a run's page: a plain table of images and of queries, which a script in the page shows."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 
 from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.data.table import camera_keys, identity_keys
-from reid_lightning.errors import InputError
 from reid_lightning.files import atomic_path
 from reid_lightning.results.browsing.lists import Lists, error_kinds
 from reid_lightning.retrieval.camera_pairs import CameraPairs
@@ -22,7 +22,7 @@ from reid_lightning.retrieval.ranking import Ranking
 
 VERSION = 1
 DATA = "data.js"
-_BEGIN, _END = "window.REID = ", ";\n"
+BEGIN, END = "window.REID = ", ";\n"
 _CODES = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """Letters of attribute codes; "." is unknown. Later classes are not shown."""
 
@@ -132,36 +132,18 @@ def relative_names(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def write_data(data: Mapping[str, Any], folder: Path) -> None:
-    """Write `data.js`: a page that is opened from disk may load a script, and no JSON."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    with atomic_path(folder / DATA) as temporary:
-        temporary.write_text(f"{_BEGIN}{text}{_END}", encoding="ascii")
+def write_data(data: Mapping[str, Any], folder: Path) -> str:
+    """Write `data.js`: a page that is opened from disk may load a script, and no JSON.
 
-
-def read_data(folder: Path) -> dict[str, Any]:
-    """Return the data of a page.
-
-    Raises:
-        InputError: The file is missing, is not one of ours, or was written by another version.
+    Returns:
+        What the data are known by, which stands in them and in their page: the two are written one after the other, and a
+        kill may come between them.
     """
-    file = folder / DATA
-    try:
-        text = file.read_text(encoding="ascii")
-    except (OSError, ValueError):
-        raise InputError(
-            f"{file} cannot be read: write the page again with `reid report run {folder.parent}`."
-        ) from None
-    try:
-        data = json.loads(text.removeprefix(_BEGIN).removesuffix(_END))
-        fits = text.startswith(_BEGIN) and data["version"] == VERSION
-    except (ValueError, RecursionError, KeyError, TypeError):
-        fits, data = False, {}
-    if not fits:
-        raise InputError(
-            f"{file} is not the data of a page of this version: write it again with `reid report run {folder.parent}`."
-        )
-    return dict(data)
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    mark = hashlib.blake2b(text.encode("ascii"), digest_size=8).hexdigest()
+    with atomic_path(folder / DATA) as temporary:
+        temporary.write_text(f'{BEGIN}{{"mark":"{mark}",{text[1:]}{END}', encoding="ascii")
+    return mark
 
 
 def without_source(names: Sequence[str]) -> list[str]:

@@ -1,21 +1,17 @@
 """The folder beside a run's page: the data, small images, and maps of where the network looks."""
 
 import logging
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
 
-from reid_lightning.files import writing
+from reid_lightning.errors import InputError
 from reid_lightning.reporting.embedding_map import FEWEST, choose_points, tsne
 from reid_lightning.reporting.pictures import read_pictures
 from reid_lightning.reporting.thumbnails import HEIGHT, write_thumbnail, write_thumbnails
-from reid_lightning.results.browsing.attention import attention_maps, has_maps, overlay
+from reid_lightning.results.browsing.attention import Looking, attention_maps, looking, overlay
 from reid_lightning.results.browsing.content import Content, write_data
 from reid_lightning.results.browsing.lists import Lists
 from reid_lightning.retrieval.evaluation import EvaluationRows
@@ -30,48 +26,49 @@ LAID_OUT, NAMED = 600, 12
 """Images of the embedding map, and people that it names."""
 
 
-@contextmanager
-def replaced(folder: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which takes the place of `folder` when it is whole."""
-    part = folder.with_name(f".{folder.name}.{uuid4().hex}.part")
-    with writing(part):
-        part.mkdir(parents=True)
-    try:
-        yield part
-        with writing(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def write_folder(content: Content, lists: Lists, run: Run, folder: Path) -> None:
-    """Write `data.js`, `images/` and `maps/`, whole or not at all.
+def write_folder(content: Content, lists: Lists, run: Run, part: Path) -> str:
+    """Write `data.js`, `images/` and `maps/`.
 
     Args:
         content: What the script reads; maps and the embedding map are added to it.
         lists: Ranked lists.
         run: After its last evaluation.
-        folder: Beside the page.
+        part: An empty folder, which takes the place of the earlier one beside the page when all is written.
+
+    Returns:
+        What the page knows the folder by, as of `write_data`.
     """
     assert run.rows is not None
     data: dict[str, Any] = dict(content.data)
     paths = run.datamodule.table["path"].to_numpy()[content.images].tolist()
-    with replaced(folder) as part:
-        (part / "images").mkdir()
-        (part / "maps").mkdir()
-        files = [part / "images" / f"{place}.jpg" for place in range(len(paths))]
-        if unreadable := write_thumbnails(paths, files):
-            log.warning("Unreadable images shown as gray tiles on the page: %d", unreadable)
-        if has_maps(run.network):
-            data["maps"] = _write_maps(data, content, lists, run, part / "maps")
-        if (points := _embedding(data, content, run.rows, run.protocol.distance == "cosine")) is not None:
-            data["points"] = points
-        write_data(data, part)
+    (part / "images").mkdir()
+    (part / "maps").mkdir()
+    files = [part / "images" / f"{place}.jpg" for place in range(len(paths))]
+    if unreadable := write_thumbnails(paths, files):
+        log.warning("Unreadable images shown as grey tiles on the page: %d", unreadable)
+    data |= _maps(data, content, lists, run, part / "maps")
+    if (points := _embedding(data, content, run.rows, run.protocol.distance == "cosine")) is not None:
+        data["points"] = points
+    return write_data(data, part)
+
+
+def _maps(data: dict[str, Any], content: Content, lists: Lists, run: Run, folder: Path) -> dict[str, Any]:
+    """Write maps, and return what the page says of them: by which method they are made, or why there are none."""
+    looked = looking(run.network, run.protocol)
+    if isinstance(looked, str):
+        return {"no_maps": looked}
+    try:
+        return {"maps": _write_maps(looked, data, content, lists, run, folder), "maps_by": looked.method}
+    except InputError:
+        raise
+    except Exception as error:  # of a network that hooks cannot follow
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        log.warning("the page has no maps of where the network looks (%s); all else is on it", said)
+        return {"no_maps": f"They could not be computed for this network ({type(error).__name__})."}
 
 
 def _write_maps(
-    data: dict[str, Any], content: Content, lists: Lists, run: Run, folder: Path
+    looked: Looking, data: dict[str, Any], content: Content, lists: Lists, run: Run, folder: Path
 ) -> dict[str, list[list[Any]]]:
     """Write maps of chosen queries with their first right and their first wrong image.
 
@@ -103,6 +100,7 @@ def _write_maps(
         else torch.zeros(0).long()
     )
     maps = attention_maps(
+        looked,
         run.network,
         run.datamodule,
         run.protocol,

@@ -1,5 +1,7 @@
 """The charts and tables of a run's page, from its last evaluation."""
 
+import io
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from reid_lightning.data.table import camera_keys, identity_keys
 from reid_lightning.errors import InputError
+from reid_lightning.files import read_own
 from reid_lightning.reporting.charts import Chart, Line, Mark, histogram, line_chart
 from reid_lightning.reporting.history import history_charts
 from reid_lightning.results.browsing.content import without_source
@@ -21,6 +24,9 @@ from reid_lightning.retrieval.evaluation import EvaluationRows, pairs_of_rows
 from reid_lightning.retrieval.ranking import Ranking
 from reid_lightning.systems.task import Run
 
+log = logging.getLogger("reid_lightning")
+
+LARGEST = 1e12  # of a step
 BINS = 60
 MOST_PAIRS = 5_000_000
 """Pairs whose distances a histogram counts; of more queries every n-th is taken."""
@@ -80,9 +86,24 @@ def names_of(table: pd.DataFrame) -> tuple[NDArray[np.object_], NDArray[np.objec
 
 
 def history_of(folder: Path) -> list[Chart]:
-    """Return the learning curves of a run's folder; none where it holds no `metrics.csv`."""
+    """Return the learning curves of a run's folder; none where it holds no `metrics.csv`, or a damaged one."""
+    history = read_history(folder)
+    return [] if history is None else history_charts(history)
+
+
+def read_history(folder: Path) -> pd.DataFrame | None:
+    """Return what a run has logged: `step`, `epoch` and numbers; None where its `metrics.csv` is missing or damaged."""
     file = folder / "metrics.csv"
-    return history_charts(pd.read_csv(file)) if file.is_file() else []
+    try:
+        history = pd.read_csv(io.BytesIO(read_own(file)))
+        history = history.astype(float)
+        placed = history[["step", "epoch"]]
+        return history[((placed >= 0) & (placed < LARGEST)).all(axis=1)]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError) as error:
+        log.warning("%s is damaged, so that there are no learning curves: %s", file, error)
+        return None
 
 
 def cmc_chart(ranking: Ranking, length: int = 50) -> Chart:

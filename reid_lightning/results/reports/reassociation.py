@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import torch
 
+from reid_lightning.data.cells import column
 from reid_lightning.data.table import camera_keys
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval.reassociation import Sightings, reassociation
@@ -72,20 +73,26 @@ class ReassociationReport(Report):
 
 
 def _sightings(run: Run) -> Sightings:
-    """Return the evaluated images whose camera and frame are known.
+    """Return the evaluated images whose frame is known, and in which camera or sequence.
 
     Raises:
         InputError: There is none.
     """
     assert run.rows is not None
     who = run.datamodule.table.iloc[run.rows.index.cpu().numpy()]
-    timed = (who["frame_id"].notna() & who["camera_id"].notna()).to_numpy(bool)
+    cameras, sequences = camera_keys(who), column(who, "sequence_id")
+    timed = (who["frame_id"].notna() & (cameras.notna() | sequences.notna())).to_numpy(bool)
     if not timed.any():
         raise InputError(
-            "the evaluated images have no camera with frames; give a table the columns camera_id and frame_id"
+            "the evaluated images have no camera with frames; give a table the columns camera_id (or sequence_id) and "
+            "frame_id"
         )
-    rows, who = run.rows.select(torch.tensor(timed).to(run.rows.index.device)), who[timed]
-    recordings = pd.factorize(camera_keys(who) + "/" + who["sequence_id"].fillna(""))[0]
+    where = cameras.fillna(who["source"]) + "/" + sequences.fillna("")
+    rows, who, recordings = (
+        run.rows.select(torch.tensor(timed).to(run.rows.index.device)),
+        who[timed],
+        pd.factorize(where[timed])[0],
+    )
     nobody = torch.tensor(who["distractor"].to_numpy(bool)).to(rows.person_ids.device)
     return Sightings(
         rows.vectors,

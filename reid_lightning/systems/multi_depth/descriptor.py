@@ -245,9 +245,14 @@ def filter_distances(
     return distance(same), distance(different)
 
 
-@lru_cache(maxsize=256)
-@torch.inference_mode(False)  # what is kept must serve inside and outside of inference mode
 def _smoothing(length: int, size: int, box: int, stride: int) -> Tensor:
+    """Return `_smoothing_matrix`, kept for the next call unless a graph is traced, whose tensors hold nothing."""
+    make = _smoothing_matrix if torch.compiler.is_exporting() else _kept_matrix
+    return make(length, size, box, stride)
+
+
+@torch.inference_mode(False)  # what is kept must serve inside and outside of inference mode
+def _smoothing_matrix(length: int, size: int, box: int, stride: int) -> Tensor:
     """Return the matrix that resizes `length` values to `size`, averages each box and keeps every `stride`-th."""
     lines = torch.eye(length)[:, None]  # every unit vector, as a signal of one channel
     resized = functional.interpolate(lines, size=size, mode="linear", align_corners=False)[:, 0].T
@@ -255,3 +260,6 @@ def _smoothing(length: int, size: int, box: int, stride: int) -> Tensor:
     offset = position[None, :] - position[:, None]
     inside = (offset >= -(box // 2)) & (offset < box - box // 2)
     return (inside[min(stride // 2, size - 1) :: stride].float() / box) @ resized
+
+
+_kept_matrix = lru_cache(maxsize=256)(_smoothing_matrix)

@@ -390,3 +390,15 @@ def test_readers_see_whole_changes_while_a_writer_works(tmp_path):
     assert [reader.returncode for reader in readers] == [0, 0]
     assert all(int(output) > 3 for output in outputs)
     assert changes > 5
+
+
+def test_many_single_additions_leave_few_segments_and_every_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(compact_module, "MOST_SMALL", 8)
+    gallery = Gallery.create(tmp_path / "g", 2)
+    for number in range(40):
+        gallery.add(np.array([[number, 1.0]]), pd.DataFrame({"path": [f"{number}.jpg"]}))
+        gallery.join_small()
+    assert len(gallery.manifest.segments) <= 9
+    assert gallery.table()["path"].tolist() == [f"{number}.jpg" for number in range(40)]
+    assert gallery.vectors(range(40))[:, 0].tolist() == list(range(40))
+    gallery.check()

@@ -1,0 +1,66 @@
+"""The command that puts a gallery and its model behind HTTP."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reid_lightning.cli.arguments import Trust
+from reid_lightning.cli.gallery import Checkpoint, Folder, Override
+
+
+def serve(
+    gallery: Folder,
+    model: Checkpoint,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; any but this machine's own needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0: any free one.")] = 8000,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the token that requests must bring; default: $REID_TOKEN.")
+    ] = None,
+    proxy: Annotated[
+        str | None, typer.Option(help="Address of a reverse proxy, whose X-Forwarded-For names the client.")
+    ] = None,
+    max_megabytes: Annotated[float, typer.Option(help="Size of a request.")] = 20,
+    max_megapixels: Annotated[float, typer.Option(help="Size of a picture, read before it is decoded.")] = 25,
+    per_minute: Annotated[int, typer.Option(help="Requests a minute of one client; 0: any number.")] = 1200,
+    queue: Annotated[int, typer.Option(help="Pictures at work or waiting; more are refused for now.")] = 128,
+    timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 30,
+    batch: Annotated[int, typer.Option(help="Pictures that the model sees at once.")] = 32,
+    wait: Annotated[float, typer.Option(help="Milliseconds that a picture waits for others.")] = 5,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Nobody may enrol or forget people.")
+    ] = False,
+    thumbnails: Annotated[bool, typer.Option(help="Show the gallery's images, small.")] = True,
+    keep_pictures: Annotated[
+        bool,
+        typer.Option(help="Keep enrolled pictures in GALLERY/pictures; `reid gallery rebuild` needs them."),
+    ] = True,
+    access_log: Annotated[
+        bool, typer.Option("--access-log", help="Log every request and its address.")
+    ] = False,
+    override: Override = None,
+    trust: Trust = None,
+) -> None:
+    """Serve a page and a JSON API: search, compare, describe, enrol and forget people."""
+    from reid_lightning.inference.serve.command import serve as serve_gallery
+    from reid_lightning.inference.serve.settings import Settings, read_token
+
+    settings = Settings(
+        host=host,
+        port=port,
+        token=read_token(token_file),
+        proxy=proxy,
+        max_megabytes=max_megabytes,
+        max_megapixels=max_megapixels,
+        per_minute=per_minute,
+        queue=queue,
+        timeout=timeout,
+        batch=batch,
+        wait_ms=wait,
+        read_only=read_only,
+        thumbnails=thumbnails,
+        keep_pictures=keep_pictures,
+    )
+    serve_gallery(gallery, model, settings, access_log, override or [], trust or [])
