@@ -74,7 +74,7 @@ def sweep(
         ),
     ] = None,
 ) -> None:
-    """Summarise a sweep over its seeds and say what is better than what; --multirun does the same at its end."""
+    """Summarize a sweep over its seeds and say what is better than what; --multirun does the same at its end."""
     from reid_lightning.sweeps.job_files import job_files
 
     job_files(folder)  # before what takes seconds to import

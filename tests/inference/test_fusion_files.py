@@ -149,7 +149,7 @@ def test_bad_input_is_named(tmp_path):
     face.select(np.array([0])).save(tmp_path / "one.npz")
     with pytest.raises(InputError, match=r"No (query|gallery image) of .*body.npz has a face in .*one.npz"):
         fuse_files(both[0], tmp_path / "one.npz")
-    with pytest.raises(InputError, match="--key color is unknown"):
+    with pytest.raises(InputError, match="--key colour is unknown"):
         fuse_files(*both, key="colour")
     with pytest.raises(InputError, match=r"face.npz does not hold both queries and a gallery"):
         fuse_files(both[1], both[0])

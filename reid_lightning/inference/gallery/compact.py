@@ -18,7 +18,7 @@ MOST_SMALL = 64  # segments of less than half of that, from which on single addi
 
 
 def compacted(folder: Path, snapshot: Snapshot, first: int = 0) -> dict[str, Any] | None:
-    """Write new segments in place of those that hold removed vectors, and of neighbours that fit into one.
+    """Write new segments in place of those that hold removed vectors, and of neighbors that fit into one.
 
     Args:
         folder: The gallery, which the caller holds for changes.
