@@ -143,7 +143,7 @@ def test_bad_input_is_named():
     for setting, message in (
         ({"weight": 1.5}, "weight 1.5"),
         ({"rule": "median"}, "rule 'median' is unknown; choose one of sum, product"),
-        ({"normalisation": "tanh"}, "normalization 'tanh' is unknown"),
+        ({"normalisation": "tanh"}, "normalisation 'tanh' is unknown"),
         ({"rule": "product"}, "choose the normalization min_max"),
     ):
         with pytest.raises(InputError, match=message):
