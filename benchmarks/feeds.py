@@ -1,7 +1,7 @@
 """How far features are from those of each package's own preprocessing: `python benchmarks/feeds.py`.
 
-A file of 90 x 50 pixels is resized, normalised and passed through the network, once as the package does it at its own size
-(without the centre crop, which is made for ImageNet) and once as a run does. Weights of timm and torchvision are random,
+A file of 90 x 50 pixels is resized, normalized and passed through the network, once as the package does it at its own size
+(without the center crop, which is made for ImageNet) and once as a run does. Weights of timm and torchvision are random,
 with batch statistics that are not 0 and 1, because there may be no network to download any; those of EfficientNet-Lite are
 ImageNet's. The last column is the same network fed with ImageNet's mean and deviation, whatever it was trained with.
 """

@@ -1,6 +1,6 @@
 """The gallery on disk: exact search beside torch's product and topk, a million vectors, and an approximate index.
 
-Times are CPU time, which neighbours on a busy machine change less than the clock's. Run it with OMP_NUM_THREADS=1.
+Times are CPU time, which neighbors on a busy machine change less than the clock's. Run it with OMP_NUM_THREADS=1.
 
 python benchmarks/gallery.py                     # 16 k x 512
 python benchmarks/gallery.py --million DIR       # a million x 512, written to DIR (2 GB and the index)

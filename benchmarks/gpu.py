@@ -3,7 +3,7 @@
 Training at 256x128 in bfloat16 on generated people in batches of 64 (`sampler.identities=64` makes 256): images/s of a run,
 of the bare loop with the same parts (train.py says which), of the step alone and of the loader alone with the run's worker
 processes. The card's limit is measured in the same process, a large bf16 matrix product. Torch counts the operations of
-forward and backward, a multiplication and an addition as two; the share is how much of the limit they make. Normalisation,
+forward and backward, a multiplication and an addition as two; the share is how much of the limit they make. Normalization,
 activations and the optimizer move memory and count for nothing, so that no network reaches 1.
 
 Evaluation is `ranking.py --device` at 3,368 queries x 515,913 gallery images in a process of its own, beside its bare

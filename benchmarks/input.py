@@ -1,8 +1,8 @@
-"""Training images a second from the disk to normalised batches: `python benchmarks/input.py [overrides]`.
+"""Training images a second from the disk to normalized batches: `python benchmarks/input.py [overrides]`.
 
-The baselines decode and resize every image by PIL in every epoch and flip, pad, crop, normalise and erase it as float32: a
+The baselines decode and resize every image by PIL in every epoch and flip, pad, crop, normalize and erase it as float32: a
 plain script's loader (torchvision), and torchreid's own where it is installed. Ours reads decoded images from the cache,
-augments uint8 and normalises the batch where the network is. All make the strong recipe at 256 x 128, the start of loader
+augments uint8 and normalizes the batch where the network is. All make the strong recipe at 256 x 128, the start of loader
 processes included; any Hydra override changes it, as in `data=market1501 data.root=DIR`. The first run's cost, which fills
 the cache, is told apart.
 """
@@ -26,7 +26,7 @@ from reid_lightning.models.normalization import InputNormalization
 
 
 def take(make_loader, batches, images_of, normalize=None):
-    """Take batches, epoch after epoch, and normalise them as the network does unless they come so."""
+    """Take batches, epoch after epoch, and normalize them as the network does unless they come so."""
     loader, taken = make_loader(), 0
     while True:
         for batch in loader:

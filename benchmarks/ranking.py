@@ -25,7 +25,7 @@ BARS = {("realistic", 512): 1.4, ("realistic", 2048): 1.25, ("hopeless", 512): 1
 
 
 def problem(noise, size="market", width=512):
-    """Unit vectors around an identity's centre; the more noise, the harder."""
+    """Unit vectors around an identity's center; the more noise, the harder."""
     torch.manual_seed(0)
     queries, images, distractors, people = SIZES[size]
     centers = torch.randn(people + 1, width)

@@ -1,4 +1,4 @@
-"""Re-ranking by k-reciprocal neighbours beside the published N x N program: `python benchmarks/reranking.py`.
+"""Re-ranking by k-reciprocal neighbors beside the published N x N program: `python benchmarks/reranking.py`.
 
 The baseline is the algorithm of Zhong et al. (2017) as their program and its many descendants run it: dense numpy matrices
 of all pairs of images, a loop over images. `--size msmt17` is where the baseline does not fit.

@@ -1,4 +1,4 @@
-"""Neighbour search by FAISS beside the exact one, at the size of Market-1501: `python benchmarks/search.py`."""
+"""Neighbor search by FAISS beside the exact one, at the size of Market-1501: `python benchmarks/search.py`."""
 
 import time
 from typing import get_args

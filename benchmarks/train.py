@@ -143,7 +143,7 @@ def measure(config, repeats, peers=False, workers=4):
     row = {"batch": bare.batch_size, "workers": bare.loader.num_workers, "precision": trainer["precision"]}
     for name, values in rates.items():
         row[name] = {"median": statistics.median(values), "slowest": min(values), "fastest": max(values)}
-    # Turn by turn, because what a busy machine does to one it does to its neighbour.
+    # Turn by turn, because what a busy machine does to one it does to its neighbor.
     row["ratio"] = statistics.median(
         run / loop for run, loop in zip(rates["run"], rates["bare"], strict=True)
     )

@@ -1,7 +1,7 @@
 """How others train, for `train.py --peers`: on the same images, network, batch size and optimizer.
 
 **A plain script**, as most published code is written: PIL decodes and resizes every image in loader processes, torchvision
-flips, pads, crops, normalises and erases it as float32; cross-entropy with smoothed labels and the batch-hard triplet loss;
+flips, pads, crops, normalizes and erases it as float32; cross-entropy with smoothed labels and the batch-hard triplet loss;
 `loss.item()` and the accuracy are asked for at every step. Precision as in the run, memory format contiguous. Written here.
 
 **torchreid's engine**: its `ImageTripletEngine`, image data set, transforms (flip, crop, erasing) and identity sampler, in
@@ -58,7 +58,7 @@ def now():
 
 
 class Plain(nn.Module):
-    """The run's network on images that come normalised: logits and the vectors that the triplet loss reads."""
+    """The run's network on images that come normalized: logits and the vectors that the triplet loss reads."""
 
     def __init__(self, bare):
         super().__init__()

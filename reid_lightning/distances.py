@@ -99,7 +99,7 @@ def pairwise_distances(x: Tensor, y: Tensor | None = None, distance: Distance = 
 
 def _euclidean(x: Tensor, y: Tensor, squared: bool) -> Tensor:
     """Return (..., N, M) distances of the rows of (..., N, D) and (..., M, D)."""
-    # Distances do not change under a shift, but the rounding of |x|² + |y|² - 2xy does: centred embeddings
+    # Distances do not change under a shift, but the rounding of |x|² + |y|² - 2xy does: centered embeddings
     # keep their digits even when all of them lie close together, far from the origin.
     if x.shape[-2]:
         center = x.detach().mean(dim=-2, keepdim=True)
@@ -119,7 +119,7 @@ def aligned_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
     Stripes are `d_ij = (e^u - 1) / (e^u + 1) = tanh(u / 2)` apart, u their Euclidean distance (Zhang et al. 2017,
     "AlignedReID", eq. 1); people are as far apart as the shortest path through these distances is long (eq. 2). It passes
     the pairs of stripes that look alike wherever they lie: a box shifted by a stripe costs one pair, not all of them.
-    On its way it crosses pairs of neighbours, so a person is not at distance 0 from himself. The gradient is finite
+    On its way it crosses pairs of neighbors, so a person is not at distance 0 from himself. The gradient is finite
     everywhere.
 
     Args:
@@ -154,8 +154,8 @@ def aligned_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
 def shortest_path(costs: Tensor) -> Tensor:
     """Return the length of the shortest path from the first to the last cell, each step right or down.
 
-    A cell's path is its cost and the shorter of the paths to its left and upper neighbours (Zhang et al. 2017, eq. 2).
-    Neighbours lie on the anti-diagonal before, so all matrices advance together by one anti-diagonal at a time.
+    A cell's path is its cost and the shorter of the paths to its left and upper neighbors (Zhang et al. 2017, eq. 2).
+    Neighbors lie on the anti-diagonal before, so all matrices advance together by one anti-diagonal at a time.
 
     Args:
         costs: (..., H, H).
@@ -171,7 +171,7 @@ def shortest_path(costs: Tensor) -> Tensor:
     mirrored = costs.flip(-1)
     path = mirrored.diagonal(size - 1, -2, -1)
     for step in range(1, 2 * size - 1):
-        if step < size:  # the anti-diagonals grow: their ends have one neighbour
+        if step < size:  # the anti-diagonals grow: their ends have one neighbor
             path = functional.pad(path, (1, 1), value=torch.inf)
         path = torch.minimum(path[..., 1:], path[..., :-1]) + mirrored.diagonal(size - 1 - step, -2, -1)
     return path.squeeze(-1)

@@ -102,9 +102,9 @@ def remove(
         str | None,
         typer.Option(metavar="AGE", help="Images taken (or added) longer ago, such as 30d, 12h or 2y."),
     ] = None,
-    where: Annotated[str | None, typer.Option(help="Images that fulfil a condition.")] = None,
+    where: Annotated[str | None, typer.Option(help="Images that fulfill a condition.")] = None,
 ) -> None:
-    """Remove images that fulfil all conditions given, also from the files, and log what was removed."""
+    """Remove images that fulfill all conditions given, also from the files, and log what was removed."""
     from reid_lightning.inference.gallery.commands import remove as remove_images
 
     days = None if older_than is None else _days(older_than)
@@ -181,7 +181,7 @@ def search(
         str | None, typer.Option(help='Condition on the gallery\'s images, such as "camera != c3".')
     ] = None,
     search: Annotated[str, typer.Option("--search", help="auto, exact, or index (approximate).")] = "auto",
-    rerank: Annotated[bool, typer.Option("--rerank", help="Order by k-reciprocal neighbours.")] = False,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Order by k-reciprocal neighbors.")] = False,
     like: Annotated[
         str | None,
         typer.Option(help='What people are to look like, such as "female, red upper body, no hat".'),

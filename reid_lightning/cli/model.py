@@ -99,7 +99,9 @@ def fuse(
     body: Annotated[Path, typer.Argument(help="Vectors of a test set, by `reid evaluate --embeddings`.")],
     face: Annotated[Path, typer.Argument(help="Vectors of faces; an image that is not in it has none.")],
     weight: Annotated[float, typer.Option(help="Of the face, from 0 to 1.")] = 0.5,
-    normalisation: Annotated[str, typer.Option(help="z_score or min_max.")] = "z_score",
+    normalisation: Annotated[
+        str, typer.Option("--normalization", "--normalisation", help="z_score or min_max.")
+    ] = "z_score",
     rule: Annotated[str, typer.Option(help="sum, or product (with min_max).")] = "sum",
     key: Annotated[
         str, typer.Option(help="What joins images: stem of the file's name, name or path.")
@@ -247,7 +249,7 @@ def calibrate(
     override: Override = None,
     trust: Trust = None,
 ) -> None:
-    """Measure what distances mean on labelled images, and save the model with its probabilities and thresholds."""
+    """Measure what distances mean on labeled images, and save the model with its probabilities and thresholds."""
     from reid_lightning.inference.calibrate import calibrate as calibrate_model
 
     paths, overrides = apart(arguments, override)
@@ -270,7 +272,7 @@ def cluster(
         ),
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="A largest distance of your own instead.")] = None,
-    rerank: Annotated[bool, typer.Option("--rerank", help="Compare neighbourhoods, not vectors.")] = False,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Compare neighborhoods, not vectors.")] = False,
     output: Annotated[
         Path | None, typer.Option(help="File for the answers: .csv, or JSON lines; default: printed.")
     ] = None,

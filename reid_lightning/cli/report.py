@@ -13,11 +13,11 @@ def embedding_map(
     output: Annotated[Path, typer.Argument(help="PNG file to write.")],
     people: Annotated[int, typer.Option(help="People named, those with the most images.")] = 12,
     images: Annotated[int, typer.Option(help="Images laid out, of others than these at random.")] = 2000,
-    perplexity: Annotated[float, typer.Option(help="About how many neighbours each point minds.")] = 30.0,
+    perplexity: Annotated[float, typer.Option(help="About how many neighbors each point minds.")] = 30.0,
     seed: Annotated[int, typer.Option(help="The same gives the same map.")] = 0,
     thumbnails: Annotated[bool, typer.Option(help="Draw the images on the map.")] = False,
 ) -> None:
-    """Draw vectors as a map (t-SNE), coloured by person."""
+    """Draw vectors as a map (t-SNE), colored by person."""
     from reid_lightning.results.reports.embedding_map import map_file
 
     map_file(embeddings, output, people, images, perplexity, seed, thumbnails)
@@ -74,7 +74,7 @@ def sweep(
         ),
     ] = None,
 ) -> None:
-    """Summarise a sweep over its seeds and say what is better than what; --multirun does the same at its end."""
+    """Summarize a sweep over its seeds and say what is better than what; --multirun does the same at its end."""
     from reid_lightning.sweeps.job_files import job_files
 
     job_files(folder)  # before what takes seconds to import

@@ -232,7 +232,7 @@ def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def nearest_key(wrong: str, config: Any) -> str | None:
-    """Return the config key closest to a misspelt one, or None when nothing is near.
+    """Return the config key closest to a misspelled one, or None when nothing is near.
 
     Examples:
         >>> nearest_key("loss.triplet.margn", {"loss": {"triplet": {"margin": 0.3}}})

@@ -84,7 +84,7 @@ def read_attributes(path: str | Path, schema: AttributeSchema = MARKET12) -> Att
         schema: The attributes to find.
 
     Raises:
-        InputError: The file cannot be read, lacks a column, holds a value outside its range, says two colours at once,
+        InputError: The file cannot be read, lacks a column, holds a value outside its range, says two colors at once,
             or names an identity twice; the message names row and column.
     """
     path = Path(path).expanduser()

@@ -52,7 +52,7 @@ class SampleRandomness:
 
 
 class RandomErasing(A.ImageOnlyTransform):
-    """Paint a random rectangle in one colour (Zhong et al., "Random Erasing Data Augmentation", Alg. 1).
+    """Paint a random rectangle in one color (Zhong et al., "Random Erasing Data Augmentation", Alg. 1).
 
     The area is uniform within `area` and the ratio of height to width within (`ratio`, 1 / `ratio`); a
     rectangle that does not fit is drawn anew, at most 100 times. `albumentations.Erasing` instead shrinks the
@@ -61,7 +61,7 @@ class RandomErasing(A.ImageOnlyTransform):
     Args:
         area: Smallest and largest share of the image's area.
         ratio: Smallest ratio of height to width, 0 to 1.
-        fill: Colour (red, green, blue), 0 to 255; the default is the mean of ImageNet, which normalisation
+        fill: Color (red, green, blue), 0 to 255; the default is the mean of ImageNet, which normalization
             turns into 0.
         p: Probability that a rectangle is painted.
     """

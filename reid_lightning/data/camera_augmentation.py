@@ -59,7 +59,7 @@ class AdditiveGaussianNoise(A.ImageOnlyTransform):
     the process' past; here it follows from the sample.
 
     Args:
-        deviation: Smallest and largest standard deviation, in grey levels.
+        deviation: Smallest and largest standard deviation, in gray levels.
         monochrome: The same noise in all channels; otherwise each has its own.
         p: Probability that noise is added.
 

@@ -1,4 +1,4 @@
-"""Colours through a random gradient map, laid over the picture with soft light."""
+"""Colors through a random gradient map, laid over the picture with soft light."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -8,17 +8,17 @@ import albumentations as A
 import cv2
 import numpy as np
 
-# Neighbouring colours of a continuous map of 256 differ less, as shares of a channel's range: leaves out flag,
+# Neighboring colors of a continuous map of 256 differ less, as shares of a channel's range: leaves out flag,
 # prism, gist_stern and gist_earth, which jump.
 _LARGEST_STEP = 0.1
-# a (1 - a) in grey levels: how far soft light moves a channel of value a at most.
+# a (1 - a) in gray levels: how far soft light moves a channel of value a at most.
 _ROOM = (np.arange(256, dtype=np.float32) * (255 - np.arange(256, dtype=np.float32)) / 255).reshape(1, 256)
 
 
 class GradientMapColour(A.ImageOnlyTransform):
     """Blend a random matplotlib colormap of the luminance over the image (HiQo Solutions / BSU 2019).
 
-    The luminance (Rec. 601, as `cv2.cvtColor` rounds it) picks a colour b out of a colormap for every pixel.
+    The luminance (Rec. 601, as `cv2.cvtColor` rounds it) picks a color b out of a colormap for every pixel.
     Soft light in Pegtop's form, which unlike the W3C's has no kink at b = 1/2, lays it over the image a:
     `s = (1 - 2b) a² + 2ab`, values 0 to 1. The result is `w s + (1 - w) a`. Black and white stay what they are,
     b = 1/2 changes nothing.
@@ -71,7 +71,7 @@ def soft_light(image: np.ndarray, colours: np.ndarray, share: float) -> np.ndarr
 
     Args:
         image: uint8 (H, W, 3), red first.
-        colours: Colour of each luminance, float32 (256, 3), 0 to 1.
+        colours: Color of each luminance, float32 (256, 3), 0 to 1.
         share: w, 0 to 1.
 
     Returns:
@@ -90,7 +90,7 @@ def soft_light(image: np.ndarray, colours: np.ndarray, share: float) -> np.ndarr
 
 @cache
 def gradient(name: str) -> np.ndarray:
-    """Return a colormap's colours as float32 (256, 3), 0 to 1.
+    """Return a colormap's colors as float32 (256, 3), 0 to 1.
 
     Raises:
         ValueError: matplotlib has no such colormap.
@@ -106,7 +106,7 @@ def gradient(name: str) -> np.ndarray:
 
 @cache
 def continuous_colormaps() -> tuple[str, ...]:
-    """Return the names of matplotlib's colormaps whose neighbouring colours are close."""
+    """Return the names of matplotlib's colormaps whose neighboring colors are close."""
     import matplotlib
 
     return tuple(

@@ -153,7 +153,7 @@ class ReIDDataset(Dataset[dict[str, Tensor]]):
         if augmented.shape != image.shape or augmented.dtype != np.uint8:
             raise InputError(
                 f"The augmentation returns {augmented.dtype} images of {augmented.shape} instead of uint8 "
-                f"of {image.shape}: end it with a crop or resize to data.image_size, without normalisation."
+                f"of {image.shape}: end it with a crop or resize to data.image_size, without normalization."
             )
         return augmented
 

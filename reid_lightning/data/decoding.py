@@ -161,7 +161,7 @@ def irregular(status: os.stat_result) -> str | None:
 def half_decoded(paths: Sequence[str], corners: np.ndarray) -> dict[int, str]:
     """Return which of some JPEG files lack a part although they end properly, with the reason.
 
-    libjpeg paints what is missing grey. Only images with a last pixel of just that grey are examined.
+    libjpeg paints what is missing gray. Only images with a last pixel of just that gray are examined.
 
     Args:
         paths: Image files that have been decoded.
@@ -186,7 +186,7 @@ def _check_size(width: int, height: int, path: str) -> None:
 
 
 def _check_jpeg(data: bytes, name: str, path: str | None) -> None:
-    """Refuse what libjpeg completes with grey and a word on standard error: a missing end, or a part of zeros."""
+    """Refuse what libjpeg completes with gray and a word on standard error: a missing end, or a part of zeros."""
     scan = _first_scan(data, name)
     end = data.endswith(_JPEG_END) or data.find(_JPEG_END, scan) >= 0
     if not end:

@@ -30,7 +30,7 @@ class Quality(NamedTuple):
     size: float
     """Square root of its pixels over those of `PIXELS`."""
     sharpness: float
-    """Share of the differences between neighbouring pixels that blurring takes away, over `SHARP`."""
+    """Share of the differences between neighboring pixels that blurring takes away, over `SHARP`."""
     brightness: float
     """Distance of the mean luminance from black or from white, whichever is nearer, over `LIGHT`."""
     contrast: float
@@ -62,7 +62,7 @@ def crop_quality(image: NDArray[np.uint8], crop: Crop = "body") -> Quality:
     """Measure an image as it is in its file, before it is resized for a network.
 
     Blur is measured by blurring once more (Crete, Dolmiere, Ladret and Nicolas, "The blur effect", SPIE 2007): with D the
-    absolute differences of neighbours of the luminance, and D' those after a mean of 9 pixels along the same axis, it is
+    absolute differences of neighbors of the luminance, and D' those after a mean of 9 pixels along the same axis, it is
     sum(max(0, D - D')) / sum(D), which contrast and light do not change; the blurrier axis counts. A camera that enlarges
     a small picture makes it blurred. Noise looks sharp.
 

@@ -42,7 +42,7 @@ class ReIDModule(LightningModule):
 
     Args:
         network: Maps images to `Features`.
-        objective: What is minimised; its tasks are judged at every evaluation. None: the identity's cross-entropy, where
+        objective: What is minimized; its tasks are judged at every evaluation. None: the identity's cross-entropy, where
             the network has a classifier, plus a batch-hard triplet loss.
         optimizer: Called as `optimizer(network, objective)`, with both modules; returns the `torch.optim.Optimizer`.
             None: AdamW, `OptimizerFactory()`.

@@ -1,4 +1,4 @@
-"""What is minimised: the terms of the tasks and any number of metric losses, weighed and added."""
+"""What is minimized: the terms of the tasks and any number of metric losses, weighed and added."""
 
 import logging
 from collections import Counter
@@ -26,7 +26,7 @@ class Step:
     """The outcome of one step.
 
     Attributes:
-        total: Scalar to minimise.
+        total: Scalar to minimize.
         terms: Every term before its weight, by name.
         diagnostics: Detached scalars that show collapse (active fraction, distances, norm), as "term/name".
     """

@@ -19,7 +19,7 @@ class OptimizerFactory:
         optimizer: The optimizer's class with its own arguments, completed with parameter groups and `lr`.
         lr: Learning rate.
         weight_decay: Decay per step, times the learning rate where the optimizer decouples it.
-        decay_norms_and_biases: Also decay normalisation weights and biases.
+        decay_norms_and_biases: Also decay normalization weights and biases.
         backbone_factor: Factor of the learning rate for the backbone.
         head_factor: Factor for everything else: pooling, neck, classifier and losses with weights.
         layer_decay: Factor per layer of the backbone, counted from the last; 1 is none (Clark et al. 2020, ELECTRA).

@@ -80,7 +80,7 @@ def run_job(
         locked: Whether the caller holds the lock of `output_dir` already.
 
     Returns:
-        The result; its `score` (validation mAP) is what a sweep optimises, and the test set has been seen once. None if
+        The result; its `score` (validation mAP) is what a sweep optimizes, and the test set has been seen once. None if
         `time_limit` has ended it before its last epoch: it is neither tested nor reported yet.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a model's distances mean, measured on labelled images of one's own: what `reid calibrate` does."""
+"""What a model's distances mean, measured on labeled images of one's own: what `reid calibrate` does."""
 
 from collections.abc import Sequence
 from pathlib import Path

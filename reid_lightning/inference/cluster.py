@@ -55,7 +55,7 @@ def cluster_images(
         threshold: A largest distance of one's own. Where neither is given: of re-ranked distances 0.6, and otherwise the
             distance at which two images are as likely to show one person as not, by the calibration and by the share of such
             pairs, which is estimated from the images themselves.
-        rerank: Whether neighbourhoods are compared (k-reciprocal, Jaccard distance) instead of vectors.
+        rerank: Whether neighborhoods are compared (k-reciprocal, Jaccard distance) instead of vectors.
         output: A `.csv` file, or any other for JSON lines; None prints JSON lines.
         folders: A new folder, which gets a folder of copies for each group.
         sheet: Picture of the largest groups, a row each.

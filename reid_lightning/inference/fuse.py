@@ -87,7 +87,7 @@ def fuse_files(
     require_option("--weight", 0 <= weight <= 1, "lie between 0 and 1", weight)
     require_quality(min_quality)
     for option, value, known in (
-        ("--normalisation", normalisation, Normalisation),
+        ("--normalization", normalisation, Normalisation),
         ("--rule", rule, Rule),
         ("--key", key, Key),
         ("--camera-policy", camera_policy, CameraPolicy),

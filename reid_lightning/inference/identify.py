@@ -49,7 +49,7 @@ def identify(
         overrides: Hydra overrides of the checkpoint's config.
         k: Nearest enrolled images that vote.
         threshold: Largest distance at which a person is known; None takes that of `false_accepts`.
-        search: How neighbours are found, see `neighbour_index.build_index`.
+        search: How neighbors are found, see `neighbour_index.build_index`.
         output: A `.csv` file, or any other for JSON lines; None prints JSON lines.
         sheet: Picture of the first queries with their candidates.
         trust: Packages of your own that the checkpoint's config may name; their code is run.
@@ -150,7 +150,7 @@ def _flat(answers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _lists(answers: Sequence[dict[str, Any]]) -> list[RankedList]:
-    """Return the sheet's lines: the chosen candidate is green, the others are grey."""
+    """Return the sheet's lines: the chosen candidate is green, the others are gray."""
     lists = []
     for answer in answers:
         images = [

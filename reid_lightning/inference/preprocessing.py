@@ -38,7 +38,7 @@ class Preprocessing:
         """Return one line that two models share only if they treat images alike.
 
         Args:
-            vectors: How vectors are taken from the network's features, such as "embedding, L2-normalised"; it is put in.
+            vectors: How vectors are taken from the network's features, such as "embedding, L2-normalized"; it is put in.
         """
         height, width = self.image_size
         numbers = ", ".join(

@@ -43,7 +43,7 @@ class LossOutput:
     """The outcome of a loss.
 
     Attributes:
-        value: Scalar to minimise, before its weight.
+        value: Scalar to minimize, before its weight.
         diagnostics: Detached scalars that show collapse (active fraction, distances, norm), by name.
     """
 

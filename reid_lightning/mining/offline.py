@@ -1,4 +1,4 @@
-"""Offline mining: triplets chosen before the batch is made, at random or among the last neighbours."""
+"""Offline mining: triplets chosen before the batch is made, at random or among the last neighbors."""
 
 from typing import get_args
 
@@ -40,18 +40,18 @@ class OfflineMiner(nn.Module):
 
 
 class OfflineHardMiner(OfflineMiner):
-    """Triplets whose negatives come in part from the wrong neighbours of the person (FH Kiel 2020, second round).
+    """Triplets whose negatives come in part from the wrong neighbors of the person (FH Kiel 2020, second round).
 
     The first round trains on random triplets. Then, and again every few epochs, the whole training set is embedded and
-    each image's nearest neighbours are found. Those that show somebody else are the wrong neighbours of its
+    each image's nearest neighbors are found. Those that show somebody else are the wrong neighbors of its
     person, from which a share of the negatives is drawn until they are found anew.
 
     Args:
         first_round: Fraction of the run's epochs that train on random triplets, at least one epoch.
         every: Epochs from one search to the next.
-        neighbours: Nearest neighbours of each image that are looked at.
-        share: Fraction of a batch's triplets whose negative is a wrong neighbour.
-        search: How neighbours are found, see `neighbour_index.build_index`: "exact", or by FAISS.
+        neighbours: Nearest neighbors of each image that are looked at.
+        share: Fraction of a batch's triplets whose negative is a wrong neighbor.
+        search: How neighbors are found, see `neighbour_index.build_index`: "exact", or by FAISS.
 
     Raises:
         ValueError: A setting is out of range, or FAISS is wanted and not installed.
@@ -76,7 +76,7 @@ class OfflineHardMiner(OfflineMiner):
         self.search = search
 
     def is_due(self, epochs_done: int, epochs: int) -> bool:
-        """Return whether neighbours are searched after so many epochs of so many.
+        """Return whether neighbors are searched after so many epochs of so many.
 
         Examples:
             >>> [done for done in range(17) if OfflineHardMiner().is_due(done, 16)]
@@ -94,16 +94,16 @@ def wrong_neighbours(
     distance: Distance = "euclidean",
     search: IndexKind = "exact",
 ) -> NegativePools:
-    """Collect, for each identity, the nearest neighbours of its images that show somebody else.
+    """Collect, for each identity, the nearest neighbors of its images that show somebody else.
 
     Memory grows with the images times `neighbours`, beside one chunk of similarities.
 
     Args:
         embeddings: (N, D) of all training images.
         labels: (N,) contiguous from 0.
-        neighbours: Neighbours of each image, itself left out.
+        neighbours: Neighbors of each image, itself left out.
         distance: How embeddings are compared.
-        search: How neighbours are found; an approximate one may miss some.
+        search: How neighbors are found; an approximate one may miss some.
 
     Returns:
         A pool per identity; each image stands in it once, in increasing order.

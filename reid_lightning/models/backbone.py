@@ -30,7 +30,7 @@ class Encoded(NamedTuple):
 class Backbone(nn.Module):
     """A body with its layers in order of depth, of which the first may be frozen.
 
-    A frozen layer takes no gradient and keeps its batch normalisation in evaluation mode, so neither its weights
+    A frozen layer takes no gradient and keeps its batch normalization in evaluation mode, so neither its weights
     nor its running statistics change.
 
     Args:
@@ -92,11 +92,11 @@ class Backbone(nn.Module):
         return output
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, H, W) normalised images to a (B, C, h, w) feature map."""
+        """Map (B, 3, H, W) normalized images to a (B, C, h, w) feature map."""
         return self.body(images)
 
     def encode(self, images: Tensor) -> Encoded:
-        """Return the map of (B, 3, H, W) normalised images with the class token, where there is one."""
+        """Return the map of (B, 3, H, W) normalized images with the class token, where there is one."""
         return Encoded(self(images))
 
     def train(self, mode: bool = True) -> "Backbone":

@@ -39,13 +39,13 @@ class Parts(Branch):
         """Return the (B, pooled_features) vector and the (B, S, d) local features, or None for either.
 
         Args:
-            images: (B, 3, H, W) normalised.
+            images: (B, 3, H, W) normalized.
             maps: (B, C, h, w) of the backbone.
         """
         raise NotImplementedError
 
     def of_encoded(self, images: Tensor, encoded: Encoded) -> tuple[Tensor | None, Tensor | None]:
-        """Return what `forward` does, of (B, 3, H, W) normalised images and all that the backbone makes of them."""
+        """Return what `forward` does, of (B, 3, H, W) normalized images and all that the backbone makes of them."""
         return self(images, encoded.map)
 
     def adopt(self, backbone: nn.Module) -> None:
@@ -74,7 +74,7 @@ class Descriptor(Branch):
     """A branch that takes maps of the backbone itself, outside of training."""
 
     def forward(self, backbone: Backbone, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the backbone's last (B, C, h, w) map and the (B, D) descriptor of (B, 3, H, W) normalised images."""
+        """Return the backbone's last (B, C, h, w) map and the (B, D) descriptor of (B, 3, H, W) normalized images."""
         raise NotImplementedError
 
 

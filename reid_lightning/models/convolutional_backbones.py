@@ -1,4 +1,4 @@
-"""Convolutional backbones: from normalised images to a feature map, with weights, last stride and freezing."""
+"""Convolutional backbones: from normalized images to a feature map, with weights, last stride and freezing."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def resnet(
         name: `resnet18`, `resnet50`, `resnet101` or another ResNet of torchvision.
         weights: `imagenet` (IMAGENET1K_V1; with `instance_norm` the authors'), a file, or None.
         last_stride: Stride of the last stage, 1 or 2; 1 doubles the map (Luo et al. 2019, Sec. 2.3).
-        instance_norm: IBN-a: instance normalisation of half the channels in the first three stages (Pan et al. 2018).
+        instance_norm: IBN-a: instance normalization of half the channels in the first three stages (Pan et al. 2018).
         frozen_layers: First layers to freeze: the stem, then each residual block.
     """
     if last_stride not in (1, 2):
@@ -97,7 +97,7 @@ def _untrained(
 ) -> Any:
     """Return a ResNet with torchvision's stem and blocks, any channels and last stride 1.
 
-    Every block starts as its shortcut: the last normalisation of a branch has weight 0 (Goyal et al. 2017, Sec. 5.1).
+    Every block starts as its shortcut: the last normalization of a branch has weight 0 (Goyal et al. 2017, Sec. 5.1).
     """
     before = 64
     parts: list[tuple[str, nn.Module]] = [

@@ -10,7 +10,7 @@ class Features(NamedTuple):
     """The network's output for a batch of B images.
 
     Attributes:
-        before_neck: (B, D) the vector before the neck's normalisation; metric losses read it.
+        before_neck: (B, D) the vector before the neck's normalization; metric losses read it.
         embedding: (B, D) the vector that retrieval compares; with attribute re-weighting [f ; a].
         classifier: (B, D') the classifier's input, after the neck; with attribute re-weighting [f ; a].
         extra: What branches of the network add, by name, (B, ...) each.

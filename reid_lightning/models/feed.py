@@ -1,4 +1,4 @@
-"""How a network wants its images: what pixels are normalised by, and how files are resized.
+"""How a network wants its images: what pixels are normalized by, and how files are resized.
 
 Pretrained networks differ in both. A network that is fed otherwise than in its training loses accuracy and says nothing.
 """
@@ -27,7 +27,7 @@ _Built = TypeVar("_Built", bound=Callable[..., Any])
 class Feed:
     """How images come into a network; two feeds are equal if they do the same to an image.
 
-    The normalisation stands in front of the network and is not folded into its first layer, whose zero padding means the
+    The normalization stands in front of the network and is not folded into its first layer, whose zero padding means the
     mean of the training's pixels.
 
     Args:

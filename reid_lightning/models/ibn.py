@@ -1,4 +1,4 @@
-"""IBN-a: instance and batch normalisation side by side (Pan et al., "Two at Once", ECCV 2018)."""
+"""IBN-a: instance and batch normalization side by side (Pan et al., "Two at Once", ECCV 2018)."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 RELEASE = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
-# ImageNet weights by the authors; torchvision's are of networks without instance normalisation.
+# ImageNet weights by the authors; torchvision's are of networks without instance normalization.
 FILES = {
     "resnet18": "resnet18_ibn_a-2f571257.pth",
     "resnet34": "resnet34_ibn_a-94bc1577.pth",
@@ -16,9 +16,9 @@ FILES = {
 
 
 class InstanceBatchNorm(nn.Module):
-    """Instance normalisation of the first half of the channels, batch normalisation of the rest (Sec. 3.2).
+    """Instance normalization of the first half of the channels, batch normalization of the rest (Sec. 3.2).
 
-    What an image's own statistics carry, its light and colour, leaves one half; what tells identities apart stays in
+    What an image's own statistics carry, its light and color, leaves one half; what tells identities apart stays in
     the other. Submodules carry the names of the published weights.
 
     Args:
@@ -47,9 +47,9 @@ class InstanceBatchNorm(nn.Module):
 
 
 def add_instance_norm(model: Any) -> None:
-    """Replace the first normalisation of every residual branch of a ResNet's first three stages (IBN-a, figure 3a).
+    """Replace the first normalization of every residual branch of a ResNet's first three stages (IBN-a, figure 3a).
 
-    The last stage keeps batch normalisation alone, and with it what is needed to tell classes apart.
+    The last stage keeps batch normalization alone, and with it what is needed to tell classes apart.
     """
     for stage in (model.layer1, model.layer2, model.layer3):
         for block in stage:

@@ -40,7 +40,7 @@ class LowRankChange(nn.Module):
 def add_lora(
     body: nn.Module, rank: int = 8, alpha: float = 16.0, targets: Sequence[str] = TARGETS
 ) -> list[str]:
-    """Freeze a body but for its normalisation layers, and give its linear layers and 1 x 1 convolutions a low-rank change.
+    """Freeze a body but for its normalization layers, and give its linear layers and 1 x 1 convolutions a low-rank change.
 
     The change is a parametrization of the weight, so that models which read the weight of a layer itself, as BEiT, see
     it too.

@@ -12,7 +12,7 @@ LAYOUT = cfgs["D"]  # VGG16: channels of its 13 convolutions, "M" where a block 
 class MILDNet(nn.Module):
     """The five blocks of VGG16, each block's end pooled, all depths in one vector (FH Kiel 2020; Vishvakarma et al. 2019).
 
-    Early blocks know colour and texture, late ones shape; one network gives both. The vector leaves as a map of
+    Early blocks know color and texture, late ones shape; one network gives both. The vector leaves as a map of
     1 x 1, which every pooling passes on unchanged.
 
     Args:

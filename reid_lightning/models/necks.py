@@ -12,7 +12,7 @@ Vectors = tuple[Tensor, Tensor, Tensor]
 
 
 class BNNeck(nn.Module):
-    """Batch normalisation between metric loss and classifier (Luo et al. 2019, "Bag of Tricks", Sec. 3.5).
+    """Batch normalization between metric loss and classifier (Luo et al. 2019, "Bag of Tricks", Sec. 3.5).
 
     Metric losses read the vector before it, classifier and retrieval the one after it. Its shift stays 0.
 
@@ -27,17 +27,17 @@ class BNNeck(nn.Module):
         self.norm.bias.requires_grad_(False)
 
     def forward(self, pooled: Tensor) -> Vectors:
-        """Return (B, C) before, after and after the normalisation."""
+        """Return (B, C) before, after and after the normalization."""
         after = self.norm(pooled)
         return pooled, after, after
 
 
 class ProjectedNeck(nn.Module):
-    """A linear layer without a shift, and batch normalisation after it.
+    """A linear layer without a shift, and batch normalization after it.
 
     SOLIDER's reduced feature (Chen et al. 2023) is the projected vector alone. CLIP-ReID (Li et al. 2023, Sec. 3.4) compares
-    it beside the pooled vector, each of both normalised by itself; one normalisation of the joined vector is the same, as it
-    takes each dimension alone. Metric losses read the vector before the normalisation, whose shift stays 0, classifier and
+    it beside the pooled vector, each of both normalized by itself; one normalization of the joined vector is the same, as it
+    takes each dimension alone. Metric losses read the vector before the normalization, whose shift stays 0, classifier and
     retrieval the one after it.
 
     Args:
@@ -55,7 +55,7 @@ class ProjectedNeck(nn.Module):
         self.norm.bias.requires_grad_(False)
 
     def forward(self, pooled: Tensor) -> Vectors:
-        """Return (B, P) or (B, C + P) before, after and after the normalisation."""
+        """Return (B, P) or (B, C + P) before, after and after the normalization."""
         before = self.projection(pooled)
         if self.keep_pooled:
             before = torch.cat([pooled, before], dim=1)
@@ -70,8 +70,8 @@ class LinearNeck(nn.Module):
     Args:
         in_features: Dimensions of the pooled vector.
         embedding_size: Dimensions of the embedding.
-        hidden_size: Dimensions of a layer before it, with batch normalisation (if any) and ReLU; None leaves it out.
-        batch_norm: Normalise the hidden layer.
+        hidden_size: Dimensions of a layer before it, with batch normalization (if any) and ReLU; None leaves it out.
+        batch_norm: Normalize the hidden layer.
         dropout: Probability that a value entering the last layer is dropped.
     """
 
@@ -103,7 +103,7 @@ class LinearNeck(nn.Module):
 
 
 class ReLUNeck(nn.Module):
-    """A fully connected layer with batch normalisation and ReLU (University of Trento, after Lin et al. 2019).
+    """A fully connected layer with batch normalization and ReLU (University of Trento, after Lin et al. 2019).
 
     Args:
         in_features: Dimensions of the pooled vector.

@@ -1,4 +1,4 @@
-"""The network: input normalisation, backbone, pooling, neck and classifier."""
+"""The network: input normalization, backbone, pooling, neck and classifier."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ class ReIDNetwork(nn.Module):
     """Maps images to `Features` and features to identity logits.
 
     Args:
-        backbone: (B, 3, H, W) normalised float -> (B, C, h, w); its `out_channels` is C.
+        backbone: (B, 3, H, W) normalized float -> (B, C, h, w); its `out_channels` is C.
         pooling: (B, C, h, w) -> (B, C); None: the mean over all positions. With `reads_token` it is given the backbone's
             (B, C) class token.
         neck: Completed with C; maps (B, C) to the metric, retrieval and classifier vectors of `out_features`.
@@ -30,7 +30,7 @@ class ReIDNetwork(nn.Module):
         descriptor: Completed with the backbone: another vector, outside of training; None for none.
         attributes: Completed with `out_features`: heads on the neck's classifier vector; None for none.
         parts: Completed with C: features of body parts, or what takes the pooling's place; None for none.
-        feed: How images come in: normalised by its numbers, and files resized by its interpolation. None: as the
+        feed: How images come in: normalized by its numbers, and files resized by its interpolation. None: as the
             backbone says (`Backbone.feed`).
 
     Raises:
@@ -107,7 +107,7 @@ class ReIDNetwork(nn.Module):
         return backbone.encode(images, **known) if self._reads_token else Encoded(backbone(images, **known))
 
     def _features(self, images: Tensor, encoded: Encoded) -> Features:
-        """Return the features of (B, 3, H, W) normalised images that the backbone has encoded.
+        """Return the features of (B, 3, H, W) normalized images that the backbone has encoded.
 
         Scores that heads add join what is classified and compared.
         """

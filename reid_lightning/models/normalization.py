@@ -1,4 +1,4 @@
-"""The first step of every network: the normalisation of pixels."""
+"""The first step of every network: the normalization of pixels."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ class InputNormalization(nn.Module):
         self.register_buffer("std", torch.tensor(tuple(std)).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, H, W) uint8, or float in [0, 1], to normalised float."""
+        """Map (B, 3, H, W) uint8, or float in [0, 1], to normalized float."""
         scale = 1 / self.std if images.is_floating_point() else 1 / (255 * self.std)
         images = images.to(self.mean.dtype)
         if torch.compiler.is_exporting():  # numbers in a file, and not planes

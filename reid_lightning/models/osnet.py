@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 # Channels after conv1, conv2, conv3 and conv4 at width 1.0 (table 1).
 _CHANNELS = (64, 256, 384, 512)
-# Where the two blocks of conv2, conv3 and conv4 have instance normalisation.
+# Where the two blocks of conv2, conv3 and conv4 have instance normalization.
 _INSTANCE_NORMS = {
     "none": (("none", "none"), ("none", "none"), ("none", "none")),
     "ibn": (("after", "after"), ("none", "none"), ("none", "none")),
@@ -17,7 +17,7 @@ _INSTANCE_NORMS = {
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch (or instance) normalisation and, unless `activate` is false, ReLU."""
+    """Convolution without bias, batch (or instance) normalization and, unless `activate` is false, ReLU."""
 
     def __init__(
         self,
@@ -79,8 +79,8 @@ class OmniScaleBlock(nn.Module):
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        instance_norm: Where instance normalisation stands: `none`; `inside` the residual branch, in place of its last
-            batch normalisation; or `after` the sum (Zhou et al., TPAMI 2021, figure 5).
+        instance_norm: Where instance normalization stands: `none`; `inside` the residual branch, in place of its last
+            batch normalization; or `after` the sum (Zhou et al., TPAMI 2021, figure 5).
     """
 
     def __init__(self, in_channels: int, out_channels: int, instance_norm: str = "none") -> None:

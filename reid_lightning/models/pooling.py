@@ -60,5 +60,5 @@ class TokenPooling(nn.Module):
     reads_token: ClassVar[bool] = True
 
     def forward(self, token: Tensor) -> Tensor:
-        """Return the (B, C) class token, which the backbone has normalised."""
+        """Return the (B, C) class token, which the backbone has normalized."""
         return token

@@ -144,11 +144,11 @@ class TimmBackbone(Backbone):
             self.out_channels += sum(body.feature_info[stage]["num_chs"] for stage in self._earlier)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, H, W) normalised images to a (B, C, h, w) feature map."""
+        """Map (B, 3, H, W) normalized images to a (B, C, h, w) feature map."""
         return self.encode(images).map
 
     def encode(self, images: Tensor) -> Encoded:
-        """Return map and class token of (B, 3, H, W) normalised images, both after the model's last normalisation."""
+        """Return map and class token of (B, 3, H, W) normalized images, both after the model's last normalization."""
         body: Any = self.body
         if self._earlier is not None:
             output, maps = body.forward_intermediates(images, self._earlier, norm=True, output_fmt="NCHW")
@@ -278,13 +278,13 @@ def _as_pretrained(name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]
 
 
 def _pools_first(body: Any) -> bool:
-    """Return whether a transformer normalises after it has pooled, not before."""
+    """Return whether a transformer normalizes after it has pooled, not before."""
     norm = getattr(body, "fc_norm", None)
     return isinstance(norm, nn.Module) and not isinstance(norm, nn.Identity)
 
 
 def _normalize_tokens(body: Any) -> None:
-    """Let a transformer that normalises after pooling do so with each token, and drop a pooling by attention."""
+    """Let a transformer that normalizes after pooling do so with each token, and drop a pooling by attention."""
     if _pools_first(body) and isinstance(body.norm, nn.Identity):
         body.norm, body.fc_norm = body.fc_norm, nn.Identity()
     if getattr(body, "attn_pool", None) is not None:

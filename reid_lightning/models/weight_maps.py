@@ -46,7 +46,7 @@ _EFFICIENTNET = {
     "_bn1.": "bn2.",
     "_fc.": "classifier.",
 }
-# Parts of a block. The first blocks do not expand, and timm counts their normalisations from 1 all the same.
+# Parts of a block. The first blocks do not expand, and timm counts their normalizations from 1 all the same.
 _FIRST = {
     "_depthwise_conv.": "conv_dw.",
     "_bn1.": "bn1.",

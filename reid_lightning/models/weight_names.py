@@ -77,7 +77,7 @@ def fit_last_norm(found: dict[str, Tensor], module: nn.Module) -> dict[str, Tens
 
     Args:
         found: Under timm's names.
-        module: Normalises each token before pooling.
+        module: Normalizes each token before pooling.
     """
     if "norm.weight" in found or "norm.weight" not in module.state_dict():
         return found

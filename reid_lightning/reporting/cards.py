@@ -42,7 +42,7 @@ def cards(rows: Sequence[Card], path: str | Path) -> None:
     """Draw a card for each image.
 
     Args:
-        rows: At least one; one whose image cannot be read any more has a grey tile.
+        rows: At least one; one whose image cannot be read any more has a gray tile.
         path: Picture file.
 
     Raises:

@@ -14,7 +14,7 @@ from reid_lightning.reporting.pictures import read_pictures
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MARKERS = ("o", "^", "s")  # with each colour once, before a colour comes again
+MARKERS = ("o", "^", "s")  # with each color once, before a color comes again
 OTHERS = "#c9c9c9"
 FEWEST = 5  # images that a map needs
 COMPONENTS = 50  # principal components that are laid out, as van der Maaten (2014) does
@@ -31,7 +31,7 @@ def tsne(vectors: NDArray[np.floating], perplexity: float = 30.0, seed: int = 0)
 
     Args:
         vectors: (N, D).
-        perplexity: About how many neighbours each point minds; at most a third of the points.
+        perplexity: About how many neighbors each point minds; at most a third of the points.
         seed: The same gives the same map.
 
     Returns:
@@ -100,15 +100,15 @@ def embedding_map(
     images: Sequence[str | Path] | None = None,
     title: str = "",
 ) -> None:
-    """Draw the map: a point an image, coloured by its person for those named, grey for the others.
+    """Draw the map: a point an image, colored by its person for those named, gray for the others.
 
     Args:
         positions: (N, 2), as `tsne` gives them.
         people: (N,) identities.
         named: People in the legend.
         path: Picture file.
-        images: (N,) image files; then pictures lie on the map wherever there is room, framed in their person's colour. One
-            that cannot be read any more is a grey tile.
+        images: (N,) image files; then pictures lie on the map wherever there is room, framed in their person's color. One
+            that cannot be read any more is a gray tile.
         title: One line above the map.
 
     Raises:
@@ -162,8 +162,8 @@ def _draw_thumbnails(
 ) -> None:
     """Draw the pictures of points from left to right of a grid of cells, one in a cell, so that none covers another.
 
-    `styles` are their colours and markers; a frame has the colour, and its corner the marker that tells people of one
-    colour apart.
+    `styles` are their colors and markers; a frame has the color, and its corner the marker that tells people of one
+    color apart.
     """
     low, high = np.array([axes.get_xlim(), axes.get_ylim()]).T
     axes.set_xlim(low[0], high[0])

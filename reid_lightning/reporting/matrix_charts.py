@@ -26,7 +26,7 @@ class Timed:
 def heat_map(
     models: Sequence[str], sets: Sequence[str], values: Mapping[tuple[str, str], float], path: Path
 ) -> None:
-    """Draw mAP as a table of colours, models down and data sets across; a pair without a value is gray.
+    """Draw mAP as a table of colors, models down and data sets across; a pair without a value is gray.
 
     Args:
         models: Rows.
@@ -64,7 +64,7 @@ def heat_map(
 
 
 def map_over_latency(points: Sequence[Timed], path: Path) -> None:
-    """Draw mAP in percent over milliseconds per image, a colour per data set.
+    """Draw mAP in percent over milliseconds per image, a color per data set.
 
     Args:
         points: Each with its model's time.

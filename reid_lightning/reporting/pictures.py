@@ -1,4 +1,4 @@
-"""Images as pictures show them: upright, in color, small, and a grey tile for what cannot be read any more."""
+"""Images as pictures show them: upright, in color, small, and a gray tile for what cannot be read any more."""
 
 import io
 import logging
@@ -21,7 +21,7 @@ LONGEST = 512  # pixels
 MOST_PIXELS = 200_000_000
 _SMALL = 200_000  # bytes: a JPEG file of fewer cannot have so many pixels
 _LARGE = 1 << 24  # bytes of a file that is decoded at an eighth of its size where its format can
-_TILE = 200  # grey
+_TILE = 200  # gray
 
 Picture = NDArray[np.uint8]
 
@@ -81,7 +81,7 @@ def _pixels(content: bytes) -> int:
 
 
 def read_pictures(paths: Iterable[str | Path], longest: int = LONGEST) -> dict[str, Picture]:
-    """Return images by their path; one that cannot be read any more is a grey tile, of which one warning tells.
+    """Return images by their path; one that cannot be read any more is a gray tile, of which one warning tells.
 
     What a run has computed must not be lost because a picture of it cannot be drawn.
     """
@@ -94,7 +94,7 @@ def read_pictures(paths: Iterable[str | Path], longest: int = LONGEST) -> dict[s
             pictures[path] = np.full((64, 32, 3), _TILE, np.uint8)
     if unreadable:
         log.warning(
-            "Unreadable images drawn as grey tiles: %d; the first: %s", len(unreadable), unreadable[0]
+            "Unreadable images drawn as gray tiles: %d; the first: %s", len(unreadable), unreadable[0]
         )
     return pictures
 

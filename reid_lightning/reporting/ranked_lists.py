@@ -24,7 +24,7 @@ class RankedImage:
 
     path: Path
     correct: bool | None
-    """None where it is not known: the border is grey."""
+    """None where it is not known: the border is gray."""
     distance: float
     caption: str
     """Person and camera, short: "0003 c2"."""
@@ -74,7 +74,7 @@ def ranked_lists(rows: Sequence[RankedList], path: str | Path) -> None:
 
     Args:
         rows: Lists of any length; images keep their own shape inside a cell of the first query's shape. One that cannot
-            be read any more is a grey tile.
+            be read any more is a gray tile.
         path: Picture file.
 
     Raises:

@@ -11,7 +11,7 @@ from reid_lightning.files import writing
 from reid_lightning.reporting.pictures import Picture, read_picture
 
 _QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 72)
-_TILE = 200  # grey, where an image cannot be read
+_TILE = 200  # gray, where an image cannot be read
 
 
 def write_strip(

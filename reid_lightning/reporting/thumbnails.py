@@ -20,7 +20,7 @@ QUALITY = 66
 def write_thumbnails(
     paths: Sequence[str], files: Sequence[Path], progress: Callable[[int], None] = lambda done: None
 ) -> int:
-    """Write small JPEG files of images; of one that cannot be read any more there is a grey tile.
+    """Write small JPEG files of images; of one that cannot be read any more there is a gray tile.
 
     Args:
         paths: Images.
@@ -63,7 +63,7 @@ def thumbnail(path: str | Path) -> Picture:
 
 
 def read_thumbnail(path: str | Path) -> Picture:
-    """Return `thumbnail`, and a grey tile of an image that cannot be read any more."""
+    """Return `thumbnail`, and a gray tile of an image that cannot be read any more."""
     try:
         return thumbnail(path)
     except InputError:

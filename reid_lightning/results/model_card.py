@@ -167,7 +167,7 @@ def _use(model: str) -> list[str]:
 
 _LIMITS = (
     "The numbers hold for the cameras, the season and the people of the data below. **On another network of cameras they "
-    "are far lower**, often by half or more: measure on labelled images of your own cameras before you rely on a match. "
+    "are far lower**, often by half or more: measure on labeled images of your own cameras before you rely on a match. "
     "The model compares clothes and build more than faces, and it knows a similarity and no identity. Do not use it to "
     "make decisions about people, nor to search for people who have not agreed to it; see `docs/responsible-use.md` of "
     "reid-lightning."

@@ -36,7 +36,7 @@ class RunResult:
     """The numbers of a run.
 
     Attributes:
-        score: Validation mAP of the chosen checkpoint (or what `callbacks.best.monitor` names), which a sweep optimises;
+        score: Validation mAP of the chosen checkpoint (or what `callbacks.best.monitor` names), which a sweep optimizes;
             None without validation.
         validation: Numbers of the chosen checkpoint's own validation, by name, as fractions.
         test: Numbers of the test set, seen once.

@@ -1,4 +1,4 @@
-"""Exact neighbours among vectors that lie in blocks on a disk, in memory that does not grow with their number."""
+"""Exact neighbors among vectors that lie in blocks on a disk, in memory that does not grow with their number."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor

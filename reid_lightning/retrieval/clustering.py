@@ -41,7 +41,7 @@ def cluster(
         threshold: Largest distance; of re-ranked distances, from 0 to 1.
         distance: "cosine", "euclidean" or "sqeuclidean".
         method: "agglomerative" or "dbscan".
-        rerank: Compares neighbourhoods instead of vectors; None compares vectors.
+        rerank: Compares neighborhoods instead of vectors; None compares vectors.
         least: Of "dbscan", images within the threshold, itself included, that make an image the core of a group.
 
     Returns:
@@ -123,7 +123,7 @@ def _agglomerative(pairs: Comparison, count: int, threshold: float) -> Integers:
     far = np.empty((count, count), np.float32)
     for rows, chunk in pairs.chunks():
         far[rows] = pairs.distances(rows, chunk).clamp(min=0).cpu().numpy()
-    far += far.T.copy()  # of neighbourhoods, the two ways differ
+    far += far.T.copy()  # of neighborhoods, the two ways differ
     far /= 2
     np.fill_diagonal(far, 0)
     tree = linkage(squareform(far, checks=False), method="average")

@@ -31,7 +31,7 @@ def expanded_queries(
         k: Gallery images that join; cut to those that there are. 0 changes nothing but the length.
         alpha: 0 or more.
         matches: Leaves out what the protocol leaves out; None leaves nothing out.
-        distance: How neighbours are found, "cosine", "euclidean" or "sqeuclidean".
+        distance: How neighbors are found, "cosine", "euclidean" or "sqeuclidean".
 
     Returns:
         (Q, D), of length 1 for "cosine".

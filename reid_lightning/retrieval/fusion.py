@@ -1,6 +1,6 @@
 """Two similarities of the same people as one: body and face, where there is a face (HiQo 2019).
 
-Scores of two models have different ranges, so each is normalised over all pairs before they are combined (Jain, Nandakumar
+Scores of two models have different ranges, so each is normalized over all pairs before they are combined (Jain, Nandakumar
 and Ross 2005, "Score normalization in multimodal biometric systems").
 """
 
@@ -76,7 +76,7 @@ def fuse(
 ) -> Tensor:
     """Combine similarities of bodies and faces; where either image has no face, the body's alone.
 
-    With b and f the normalised scores and w the weight:
+    With b and f the normalized scores and w the weight:
 
     - sum: (1 - w) b + w f. Under "z_score" it is divided by sqrt((1 - w)² + w²), the spread that such a sum of
       independent scores has, so that pairs with and without a face can be compared.
@@ -128,7 +128,7 @@ def check_choices(weight: float, normalisation: str, rule: str) -> None:
         raise InputError(f"The face's weight {weight} is no share between 0 and 1.")
     if rule == "product" and normalisation != "min_max":
         raise InputError(
-            "The product rule needs scores that are not negative; choose the normalisation min_max."
+            "The product rule needs scores that are not negative; choose the normalization min_max."
         )
 
 

@@ -35,7 +35,7 @@ class Enrolment:
     Args:
         distance: How vectors are compared: "cosine", "euclidean" or "sqeuclidean".
         model: Mark of the model that the vectors come from, which a file keeps; "" where it is not known.
-        search: How neighbours are found, see `neighbour_index.build_index`.
+        search: How neighbors are found, see `neighbour_index.build_index`.
         calibration: What the model's distances mean; it travels in the file. None where that is not known.
 
     Raises:

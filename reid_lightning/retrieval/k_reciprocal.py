@@ -1,7 +1,7 @@
-"""Re-ranking by k-reciprocal neighbours in sparse sets (Zhong et al. 2017).
+"""Re-ranking by k-reciprocal neighbors in sparse sets (Zhong et al. 2017).
 
-The published program holds several N x N matrices of all N images. Only a few dozen neighbours of an image ever count,
-so sets and weights are sparse here, neighbours are found and pairs compared in chunks, and no matrix of pairs exists.
+The published program holds several N x N matrices of all N images. Only a few dozen neighbors of an image ever count,
+so sets and weights are sparse here, neighbors are found and pairs compared in chunks, and no matrix of pairs exists.
 """
 
 import warnings
@@ -26,8 +26,8 @@ class KReciprocalRerank:
     """How to re-rank. The defaults are Zhong et al.'s for Market-1501, and BoT's.
 
     Args:
-        k1: Neighbours in which two images must find each other.
-        k2: Nearest images over which an image's neighbourhood is averaged; 1 does not average.
+        k1: Neighbors in which two images must find each other.
+        k2: Nearest images over which an image's neighborhood is averaged; 1 does not average.
         weight: Share of the plain distance beside the Jaccard distance (lambda), 0 to 1.
 
     Raises:
@@ -64,14 +64,14 @@ class KReciprocalRerank:
         """
         if images <= self.k1:
             raise InputError(
-                f"Re-ranking by k1={self.k1} reciprocal neighbours needs more than the {images} images that there "
+                f"Re-ranking by k1={self.k1} reciprocal neighbors needs more than the {images} images that there "
                 "are; lower k1 (evaluation.rerank.k1)."
             )
 
     def apply(
         self, plain: Similarities, query_extra: Tensor | None = None, gallery_extra: Tensor | None = None
     ) -> "ReciprocalSimilarities":
-        """Find the neighbourhoods of all images and return the similarities after re-ranking.
+        """Find the neighborhoods of all images and return the similarities after re-ranking.
 
         Args:
             plain: Of all queries to the gallery, by any distance; distances become squared Euclidean ones, for cosine of
@@ -108,7 +108,7 @@ class KReciprocalRerank:
         return ReciprocalSimilarities(plain, largest, weights, sparse.csc_array(weights), self.weight)
 
     def _neighbourhoods(self, images: Tensor) -> tuple[sparse.csr_array, Tensor]:
-        """Return the (N, N) weights of the images' neighbourhoods, and their largest squared distances (N,)."""
+        """Return the (N, N) weights of the images' neighborhoods, and their largest squared distances (N,)."""
         self.check_size(len(images))
         neighbours, largest = _neighbours(images, self.k1 + 1)
         weights = _weights(images, _neighbourhoods(neighbours, self.k1), largest)
@@ -129,7 +129,7 @@ class ReciprocalSimilarities(Comparison):
     largest: Tensor
     """(Q,) a query's largest squared distance to any query or gallery image."""
     query: sparse.csr_array
-    """(Q, N) weights of each query's neighbourhood, of sum 1."""
+    """(Q, N) weights of each query's neighborhood, of sum 1."""
     gallery: sparse.csc_array
     """(G, N) the gallery's."""
     weight: float
@@ -170,7 +170,7 @@ class ReciprocalSimilarities(Comparison):
         columns = self.gallery
         starts, ends = columns.indptr[own.indices], columns.indptr[own.indices + 1]
         counts = (ends - starts).astype(np.int64)
-        # One entry for each image that a query's neighbour is also a neighbour of.
+        # One entry for each image that a query's neighbor is also a neighbor of.
         within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
         place = np.repeat(starts, counts) + within
         smaller = np.minimum(np.repeat(own.data, counts), columns.data[place])
@@ -201,7 +201,7 @@ def _rows(columns: NDArray[np.int64], value: float = 1.0) -> sparse.csr_array:
 
 
 def _mutual(neighbours: NDArray[np.int64]) -> sparse.csr_array:
-    """Return the (N, N) matrix of ones where two images are among each other's neighbours."""
+    """Return the (N, N) matrix of ones where two images are among each other's neighbors."""
     forward = _rows(neighbours)
     return sparse.csr_array(forward.multiply(forward.T))
 

@@ -36,7 +36,7 @@ def build_index(
 
     - "exact" compares every pair, a chunk of queries at a time, on the vectors' own device.
     - "faiss" compares every pair too, by FAISS's flat index on the CPU.
-    - "faiss_hnsw" walks a graph of neighbours (Malkov and Yashunin 2018): approximate, the fastest to search.
+    - "faiss_hnsw" walks a graph of neighbors (Malkov and Yashunin 2018): approximate, the fastest to search.
     - "faiss_ivf" searches a tenth of about 4 sqrt(N) clusters: approximate, and quicker to build than a graph. It
       misses many where vectors form no groups.
 

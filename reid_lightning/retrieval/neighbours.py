@@ -58,7 +58,7 @@ def nearest(
 def nearest_pairs(
     comparison: Comparison, k: int, matches: Matches | None = None, chunk_size: int | None = None
 ) -> Neighbours:
-    """Find neighbours by any comparison as `nearest` does by the distances of vectors.
+    """Find neighbors by any comparison as `nearest` does by the distances of vectors.
 
     Args:
         comparison: Of all queries to the gallery.

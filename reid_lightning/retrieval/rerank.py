@@ -8,7 +8,7 @@ from reid_lightning.retrieval.similarities import Comparison, Similarities
 
 
 class Rerank(Protocol):
-    """Orders a gallery by more than the distances of two vectors, such as their neighbours or further features."""
+    """Orders a gallery by more than the distances of two vectors, such as their neighbors or further features."""
 
     @property
     def reads(self) -> str | None:

@@ -116,7 +116,7 @@ class Similarities(Comparison):
 
         Matrix products add up in an order that depends on where a column lies in the table, so that even
         equal gallery features differ in their last bits (by up to 2.5 units of rounding at D = 512 and 5 at
-        2048 in float32, measured). Every unit more merges true neighbours; only float64 has digits to spare.
+        2048 in float32, measured). Every unit more merges true neighbors; only float64 has digits to spare.
         """
         dtype, width = self.query.dtype, self.query.shape[1]
         units = (2 + width / 256) * (16 if dtype == torch.float64 else 1)

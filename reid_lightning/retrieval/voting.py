@@ -24,7 +24,7 @@ class Candidates(NamedTuple):
     distances: Tensor
     """(Q, n) to the person's nearest image, infinite where there is no more."""
     places: Tensor
-    """(Q, n) int64 column of that image among the neighbours, -1 where there is no more."""
+    """(Q, n) int64 column of that image among the neighbors, -1 where there is no more."""
 
 
 def vote(
@@ -41,7 +41,7 @@ def vote(
     image is nearer comes first, at equal distance the one whose image stands earlier.
 
     Args:
-        people: (Q, k) int64 people of the neighbours, -1 where there is no neighbour.
+        people: (Q, k) int64 people of the neighbors, -1 where there is no neighbor.
         distances: (Q, k), nearest first.
         distance: The distances' distance.
         weighting: "similarity", or "uniform": each vote weighs 1.
@@ -66,7 +66,7 @@ def vote(
         alone = first_decides.cpu().numpy() & (who[:, 0] >= 0)
         weights[alone] = np.arange(who.shape[1]) == 0
     rows, columns = np.nonzero(who >= 0)
-    # Neighbours run from the nearest on, so the first of each pair (query, person) is the person's nearest image.
+    # Neighbors run from the nearest on, so the first of each pair (query, person) is the person's nearest image.
     span = int(who.max(initial=0)) + 1
     pairs, first, group = np.unique(rows * span + who[rows, columns], return_index=True, return_inverse=True)
     votes = np.bincount(group, weights[rows, columns], minlength=len(pairs))

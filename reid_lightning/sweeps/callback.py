@@ -45,7 +45,7 @@ class SweepCheck(Callback):
 
 
 class SweepSummary(Callback):
-    """Summarises a sweep when its last job has ended; the exit code is 1 if one of them failed."""
+    """Summarizes a sweep when its last job has ended; the exit code is 1 if one of them failed."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write and print the summary of the sweep's folder."""

@@ -54,7 +54,7 @@ class ContinueSearch(Callback):
 
 
 def report_without_result(study: "optuna.Study", folder: str) -> None:
-    """Summarise a search of which every trial failed: the sweeper asks for its best and ends before the summary."""
+    """Summarize a search of which every trial failed: the sweeper asks for its best and ends before the summary."""
     from optuna.trial import TrialState
 
     from reid_lightning.sweeps.report import report_sweep

@@ -13,7 +13,7 @@ from reid_lightning.sweeps.significance import compare, marginal_means
 
 
 def report_sweep(folder: str | Path, baseline: str | None = None) -> int:
-    """Read, summarise, compare, write and print a sweep.
+    """Read, summarize, compare, write and print a sweep.
 
     Args:
         folder: The sweep's folder.

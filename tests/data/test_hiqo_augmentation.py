@@ -1,4 +1,4 @@
-"""Colour, crop, noise and contrast against the arithmetic that they stand for."""
+"""Color, crop, noise and contrast against the arithmetic that they stand for."""
 
 import albumentations as A
 import matplotlib

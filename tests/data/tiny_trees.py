@@ -5,7 +5,7 @@ import numpy as np
 
 
 def write_image(path: Path, seed: int = 0, size: tuple[int, int] = (24, 12)) -> Path:
-    """Write a smooth random picture, so that JPEG keeps it recognisable."""
+    """Write a smooth random picture, so that JPEG keeps it recognizable."""
     path.parent.mkdir(parents=True, exist_ok=True)
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 2, 3), dtype=np.uint8)
     assert cv2.imwrite(str(path), cv2.resize(coarse, size[::-1]))

@@ -128,7 +128,7 @@ def test_w_and_b_keeps_small_images_and_a_chart(outcome, tmp_path, monkeypatch):
     record(logger, outcome)
     logger.experiment.finish()
     images = {path for one in artifacts(tmp_path / "run") for path in one["paths"] if path.endswith(".jpg")}
-    assert len(images) == 2  # one that is gone is a grey tile
+    assert len(images) == 2  # one that is gone is a gray tile
     staged = [file.stat().st_size for file in (tmp_path / "staged").rglob("tmp*") if file.is_file()]
     assert len(staged) >= 3
     assert max(staged) < 4000

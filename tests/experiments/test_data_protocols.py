@@ -28,7 +28,7 @@ TINY = (
 
 
 def write_picture(path, person, shot):
-    """A person is a pair of colours, a shot some noise."""
+    """A person is a pair of colors, a shot some noise."""
     colours = np.random.default_rng(person).integers(0, 200, (2, 1, 3))
     picture = np.repeat(colours, (16, 16), axis=0) + np.random.default_rng([person, shot]).integers(
         0, 40, (32, 16, 3)

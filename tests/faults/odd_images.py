@@ -36,7 +36,7 @@ _plain = Image.new("RGB", (1600, 1600), "white")
 
 
 def png(width, height, data=b""):
-    """Return a PNG whose header states a size; grey, 8 bits."""
+    """Return a PNG whose header states a size; gray, 8 bits."""
     header = width.to_bytes(4) + height.to_bytes(4) + bytes([8, 0, 0, 0, 0])
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(

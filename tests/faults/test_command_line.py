@@ -193,7 +193,7 @@ OF_THE_DATA = {  # told when the data is read
     "backbone.weights=/nowhere.pth": "backbone.weights=/nowhere.pth is no file",
     "callbacks=early_stopping data.validation=none": "EarlyStopping watches val/mAP",
     "data.validation=0.1": "validation needs at least 2",
-    "evaluation/rerank=k_reciprocal evaluation.rerank.k1=1000": "k1=1000 reciprocal neighbours needs more than",
+    "evaluation/rerank=k_reciprocal evaluation.rerank.k1=1000": "k1=1000 reciprocal neighbors needs more than",
     "evaluation.tracklets=pool": "needs data with tracklets",
     "sampler.identities=100": "sampler.identities must be at most",
     "callbacks.best.monitor=val/map trainer.max_epochs=1": "nothing of this name is logged",

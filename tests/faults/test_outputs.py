@@ -179,7 +179,7 @@ def test_missing_folders_are_made(model, tmp_path):
     + [("identify", "--search", value) for value in ("fais", "", "EXACT")]
     + [("enrol", "--name", value) for value in ("", "  ")]
     + [("fuse", "--weight", value) for value in ("nan", 2, -0.1, "inf")]
-    + [("fuse", option, "som") for option in ("--rule", "--key", "--normalisation", "--camera-policy")]
+    + [("fuse", option, "som") for option in ("--rule", "--key", "--normalization", "--camera-policy")]
     + [("map", option, value) for option in ("--people", "--images") for value in (0, -1)]
     + [("map", "--perplexity", value) for value in ("nan", 0, -1, "inf")]
     + [("map", "--seed", -1), ("data sheet", "--people", 0), ("data sheet", "--people", -1)],
@@ -369,12 +369,12 @@ def test_what_cannot_be_drawn_is_a_grey_tile(tmp_path, caplog, seen):
     pictures = read_pictures([*paths, whole, "/dev/zero"])
     assert all((pictures[str(path)] == 200).all() for path in paths)
     assert pictures[str(whole)].std() > 0
-    assert "grey tiles: 9" in caplog.text
+    assert "gray tiles: 9" in caplog.text
     ranked_lists([RankedList(path, "", None, ()) for path in paths], tmp_path / "lists.png")
     contents = {"path": [str(paths[0])], "person_id": "1", "camera_id": None, "distractor": False}
     with pytest.raises(InputError, match=r"empty\.jpg cannot be read as an image"):
         contact_sheet(pd.DataFrame(contents), tmp_path / "sheet.png")
-    seen("the report, with grey tiles, and a warning")
+    seen("the report, with gray tiles, and a warning")
 
 
 @pytest.mark.fault("Images", "a picture's image that is huge, gone, damaged or a pipe")

@@ -1,4 +1,4 @@
-"""A model calibrated on labelled images: which pairs count, what is saved, and what is refused."""
+"""A model calibrated on labeled images: which pairs count, what is saved, and what is refused."""
 
 import itertools
 

@@ -6,7 +6,7 @@ from reid_lightning.mining.offline import OfflineHardMiner, OfflineMiner, wrong_
 
 
 def by_loops(embeddings, labels, neighbours):
-    """Wrong neighbours of each identity, by sorting every distance."""
+    """Wrong neighbors of each identity, by sorting every distance."""
     pools = {label: set() for label in labels.tolist()}
     for image in range(len(labels)):
         distances = [float((embeddings[image] - other).norm()) for other in embeddings]

@@ -87,7 +87,7 @@ def test_untrained_resnets_start_like_timms(make, block, depths, stride):
 @pytest.mark.parametrize(("width", "millions"), [(1.0, 2.2), (0.75, 1.3), (0.5, 0.6), (0.25, 0.2)])
 def test_osnet_has_the_papers_size(width, millions):
     network = OSNet(width)
-    fully_connected = network.out_channels * 512 + 512 + 2 * 512  # linear layer and its normalisation
+    fully_connected = network.out_channels * 512 + 512 + 2 * 512  # linear layer and its normalization
     count = sum(parameter.numel() for parameter in network.parameters()) + fully_connected
     assert round(count / 1e6, 1) == millions
 

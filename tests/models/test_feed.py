@@ -51,7 +51,7 @@ class Passes(nn.Module):
 
 @torch.no_grad()
 def seen_by(backbone, photo, size):
-    """The pooled features of a file, decoded and normalised as a run does it."""
+    """The pooled features of a file, decoded and normalized as a run does it."""
     network = ReIDNetwork(backbone, neck=Passes, classifier=None).eval()
     image = decode_image(str(photo), size, network.feed.interpolation)
     return network(torch.from_numpy(image).permute(2, 0, 1)[None]).embedding[0]

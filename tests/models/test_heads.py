@@ -61,7 +61,7 @@ def test_a_projected_vector_is_normalised_alone_or_beside_the_pooled_one(keep_po
     projected = torch.einsum("bi,oi->bo", pooled, neck.projection.weight)
     parts = [pooled, projected] if keep_pooled else [projected]
     torch.testing.assert_close(metric, torch.cat(parts, 1))
-    # Each part has a normalisation of its own in CLIP-ReID.
+    # Each part has a normalization of its own in CLIP-ReID.
     torch.testing.assert_close(embedding, torch.cat([BNNeck(part.shape[1])(part)[1] for part in parts], 1))
     assert embedding is classifier
     assert neck.out_features == embedding.shape[1] == (7 if keep_pooled else 3)

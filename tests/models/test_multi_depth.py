@@ -49,7 +49,7 @@ def test_gains_are_differences_of_distances_between_whole_smoothed_maps():
 
 
 class Planted(nn.Module):
-    """Two layers whose filters copy a colour, times a factor, or show noise."""
+    """Two layers whose filters copy a color, times a factor, or show noise."""
 
     def __init__(self, first, second):
         super().__init__()

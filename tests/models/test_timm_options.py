@@ -152,7 +152,7 @@ def test_the_class_token_is_timms_own_in_more_families(name):
 
 
 def check_token(name):
-    """Compare with what timm's own head pools, under the weights of a model that normalises before pooling."""
+    """Compare with what timm's own head pools, under the weights of a model that normalizes before pooling."""
     size = (224, 224)
     torch.manual_seed(0)
     backbone = TimmBackbone(name, None, size).eval()
@@ -382,7 +382,7 @@ def test_families_of_timm_give_maps(name):
     parameters = {id(p) for layer in backbone.layers for p in layer.parameters()}
     assert parameters == {id(p) for p in backbone.parameters()}
     if name in ("hiera_tiny_224", "hrnet_w18_small"):
-        return  # timm gives no normalised or no last map of these
+        return  # timm gives no normalized or no last map of these
     with torch.no_grad():
         torch.manual_seed(1)
         images = torch.randn(2, 3, *size)

@@ -60,7 +60,7 @@ def test_the_colours_are_those_of_the_people_named(tmp_path):
     pixels = pixels_of(tmp_path / "map.png")
     assert min(count(pixels, color) for color in (*COLORS[:2], OTHERS)) > 500
     assert count(pixels, COLORS[2]) == 0
-    assert count(pixels, "#ffffff") > len(pixels) / 2  # its own background on a page of any colour
+    assert count(pixels, "#ffffff") > len(pixels) / 2  # its own background on a page of any color
 
 
 def test_pictures_lie_on_the_map(tmp_path):
@@ -72,7 +72,7 @@ def test_pictures_lie_on_the_map(tmp_path):
     assert count(pixels, "#ff00ff") > 5000
     assert count(pixels, COLORS[0]) > 300
     embedding_map(vectors[:, :2], who, [], tmp_path / "gone.png", [tmp_path / "nowhere.png"] * len(who))
-    assert count(pixels_of(tmp_path / "gone.png"), "#c8c8c8") > 5000  # grey tiles
+    assert count(pixels_of(tmp_path / "gone.png"), "#c8c8c8") > 5000  # gray tiles
 
 
 def test_bad_input_is_named():

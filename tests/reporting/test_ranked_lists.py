@@ -24,7 +24,7 @@ def blue(tmp_path):
 
 
 def pixels_of(picture, color):
-    """Where a colour is, as sorted positions of its columns and rows."""
+    """Where a color is, as sorted positions of its columns and rows."""
     target = np.round(255 * np.array(to_rgb(color)))
     rows, columns = np.nonzero((np.abs(picture - target) < 2).all(axis=2))
     return columns, rows
@@ -84,7 +84,7 @@ def test_an_unreadable_image_is_a_grey_tile_and_an_empty_list_is_named(tmp_path,
     ranked_lists([RankedList(blue, "0001", 0.5, (entry,))], tmp_path / "lists.png")
     picture = np.asarray(Image.open(tmp_path / "lists.png").convert("RGB")).astype(float)
     assert pixels_of(picture, "#c8c8c8")[0].size > 6 * 1000
-    assert "grey tiles: 1; the first: " in caplog.text
+    assert "gray tiles: 1; the first: " in caplog.text
     assert "broken.jpg cannot be read as an image" in caplog.text
     with pytest.raises(InputError, match="no ranked list"):
         ranked_lists([], tmp_path / "lists.png")

@@ -1,4 +1,4 @@
-"""Neighbours in blocks against every distance computed by scipy in float64."""
+"""Neighbors in blocks against every distance computed by scipy in float64."""
 
 import numpy as np
 import pytest

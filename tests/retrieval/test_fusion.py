@@ -144,7 +144,7 @@ def test_bad_input_is_named():
         ({"weight": 1.5}, "weight 1.5"),
         ({"rule": "median"}, "rule 'median' is unknown; choose one of sum, product"),
         ({"normalisation": "tanh"}, "normalisation 'tanh' is unknown"),
-        ({"rule": "product"}, "choose the normalisation min_max"),
+        ({"rule": "product"}, "choose the normalization min_max"),
     ):
         with pytest.raises(InputError, match=message):
             fuse(scores, scores, *has, **setting)

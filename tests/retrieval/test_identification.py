@@ -180,9 +180,9 @@ def test_images_of_a_person_that_cancel_out_are_the_first_of_them():
 
 
 def calibrated(people=60):
-    """The calibration of people around centres."""
+    """The calibration of people around centers."""
     vectors, names, queries = people_around_centres(5, people=people, images=4, queries=people * 2, noise=0.3)
-    draw = np.random.default_rng(5)  # draws the same centres and queries' people again
+    draw = np.random.default_rng(5)  # draws the same centers and queries' people again
     draw.normal(size=(people, 8))
     asked = draw.integers(people, size=people * 2)
     who = torch.tensor([int(name[1:]) for name in names])

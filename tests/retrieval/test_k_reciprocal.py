@@ -123,7 +123,7 @@ def test_settings_out_of_range_are_refused(settings, message):
 
 
 def test_too_few_images_are_refused():
-    with pytest.raises(InputError, match="k1=20 reciprocal neighbours needs more than the 3 images"):
+    with pytest.raises(InputError, match="k1=20 reciprocal neighbors needs more than the 3 images"):
         reranked(torch.randn(1, 2), torch.randn(2, 2))
 
 

@@ -1,4 +1,4 @@
-"""Found again after a gap: against scikit-learn's nearest neighbours, one question at a time."""
+"""Found again after a gap: against scikit-learn's nearest neighbors, one question at a time."""
 
 import math
 

@@ -85,7 +85,7 @@ class Pencil:
 
 
 def oval(across: float, down: float, half_width: float, half_height: float, tilt: float = 0.0) -> Points:
-    """Points around a centre; `tilt` is how far down it leans per length across."""
+    """Points around a center; `tilt` is how far down it leans per length across."""
     angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
     x, y = half_width * np.cos(angles), half_height * np.sin(angles)
     return [(across + dx, down + dy + tilt * dx) for dx, dy in zip(x, y, strict=True)]

@@ -107,7 +107,7 @@ def sample_face(rng: np.random.Generator) -> Face:
 
 
 def _mixed(colours: tuple[tuple[int, int, int], ...], rng: np.random.Generator) -> np.ndarray:
-    """A colour between two neighbours."""
+    """A color between two neighbors."""
     place = rng.uniform(0, len(colours) - 1)
     low = min(int(place), len(colours) - 2)
     mixed = np.asarray(colours[low]) * (low + 1 - place) + np.asarray(colours[low + 1]) * (place - low)

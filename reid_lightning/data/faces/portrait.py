@@ -29,7 +29,7 @@ def draw_portrait(face: Face, rng: np.random.Generator, size: int = 128) -> np.n
 def _paint(pencil: Pencil, coat: np.ndarray) -> None:
     face = pencil.face
     _back(pencil, coat)
-    for side in (-1, 1):  # an ear hides behind the cheek that turns towards it
+    for side in (-1, 1):  # an ear hides behind the cheek that turns toward it
         shift = 0.96 - 0.12 * max(0.0, side * pencil.moment.yaw)
         pencil.fill(pencil.flat(oval(side * shift, 0.05, face.shape["ears"], 0.2)), face.skin * 0.86)
     pencil.fill(pencil.flat(outline(face)), face.skin)
@@ -255,7 +255,7 @@ def _glasses(pencil: Pencil) -> None:
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Blurred shapes, their colours about alike."""
+    """Blurred shapes, their colors about alike."""
     coarse = size // 4
     small = rng.uniform(40, 220) + rng.normal(0, 22, 3) + rng.normal(0, 18, (5, 5, 3))
     picture = cv2.resize(
@@ -270,12 +270,12 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _grey(rng: np.random.Generator) -> np.ndarray:
-    """A colour of walls and clothes: seldom strong."""
+    """A color of walls and clothes: seldom strong."""
     return np.clip(rng.uniform(15, 235) + rng.normal(0, 28, 3), 0, 255)
 
 
 def _photograph(picture: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
-    """Resolution, colour cast, exposure and noise of a camera."""
+    """Resolution, color cast, exposure and noise of a camera."""
     seen = int(size * rng.uniform(0.35, 1.0))
     picture = cv2.resize(cv2.GaussianBlur(picture, (0, 0), 1.2), (seen, seen), interpolation=cv2.INTER_AREA)
     cast = rng.normal(1, 0.06, 3) * rng.uniform(0.7, 1.25) / 255

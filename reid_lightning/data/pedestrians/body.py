@@ -138,7 +138,7 @@ class View:
     squeeze: float = 1.0
 
     def project(self, joints: dict[str, Point]) -> dict[str, Point]:
-        """Return column, row and depth (towards the camera, in body heights) of every joint."""
+        """Return column, row and depth (toward the camera, in body heights) of every joint."""
         cos, sin = float(np.cos(self.yaw)), float(np.sin(self.yaw))
         up, ahead = float(np.cos(self.pitch)), float(np.sin(self.pitch))
         seen: dict[str, Point] = {}

@@ -24,7 +24,7 @@ class Camera:
         gains: Red, green and blue relative to neutral.
         gamma: Exponent of its tone curve.
         haze: Added to black, and taken from the contrast.
-        saturation: 0 is gray, 1 leaves colours alone.
+        saturation: 0 is gray, 1 leaves colors alone.
         sharpness: Share of the picture's resolution that survives.
         noise: Standard deviation of its grain in 0..1.
         light: Light in front of it.
@@ -47,7 +47,7 @@ class Camera:
 def make_camera(seed: int, index: int, cameras: int) -> Camera:
     """Make one of `cameras` cameras.
 
-    The casts are spread round the colour circle and the other traits over their ranges, so that a set of any
+    The casts are spread round the color circle and the other traits over their ranges, so that a set of any
     seed is about as hard as another.
     """
     shared = np.random.default_rng([seed, 1])

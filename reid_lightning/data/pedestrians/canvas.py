@@ -45,10 +45,10 @@ class Form:
     """An outline ready to be covered with cloth; all arrays are (rows, columns) of the part.
 
     Attributes:
-        index: Where the cloth's colour lies at yaw 0, in the flattened roll.
+        index: Where the cloth's color lies at yaw 0, in the flattened roll.
         alpha: Coverage in 0..1.
         sine: Direction of the surface across the axis, -1 at the left edge and 1 at the right one.
-        cosine: Direction of the surface towards the camera.
+        cosine: Direction of the surface toward the camera.
     """
 
     index: np.ndarray
@@ -174,7 +174,7 @@ class Canvas:
         y0, y1 = max(0, int(min(ys)) - 1), min(self.pixels.shape[0], int(max(ys)) + 2)
         if x0 >= x1 or y0 >= y1:
             return
-        half = 0.5 * (across_x + down_x) - 0.5, 0.5 * (across_y + down_y) - 0.5  # pixel centres
+        half = 0.5 * (across_x + down_x) - 0.5, 0.5 * (across_y + down_y) - 0.5  # pixel centers
         matrix = np.asarray(
             [[across_x, down_x, start_x + half[0] - x0], [across_y, down_y, start_y + half[1] - y0]]
         )

@@ -84,7 +84,7 @@ def weave(
 
     Args:
         rng: Source of the pattern's sizes and places.
-        colours: Main, second and third colour.
+        colours: Main, second and third color.
         pattern: One of the names that `person` draws.
         scale: Columns per unit of length relative to the trunk: limbs are thinner, so their cloth is stretched.
     """

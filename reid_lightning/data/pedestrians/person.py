@@ -1,4 +1,4 @@
-"""Who a drawn person is: attributes as frequent as in Market-1501, build, colours and carried things."""
+"""Who a drawn person is: attributes as frequent as in Market-1501, build, colors and carried things."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from reid_lightning.data.attributes import MARKET12
 
 _CODES = {attribute.name: attribute.classes for attribute in MARKET12}
 
-# Share of each upper and lower colour by gender (male, female); what is left to 1 is the class "multiple". Counted in
+# Share of each upper and lower color by gender (male, female); what is left to 1 is the class "multiple". Counted in
 # Lin et al.'s annotation of Market-1501, as are all frequencies in this module.
 _UPPER_SHARES = {
     "black": (0.156, 0.137),
@@ -44,7 +44,7 @@ _CARRIED_COLOURS = {
     "black": 0.45, "gray": 0.12, "blue": 0.11, "red": 0.08, "brown": 0.1, "white": 0.06, "green": 0.04, "pink": 0.04,
 }  # fmt: skip
 
-# Hue (degrees), saturation and value of the named colours, each from a range: people share a colour's name and
+# Hue (degrees), saturation and value of the named colors, each from a range: people share a color's name and
 # differ in its shade.
 _SHADES = {
     "black": ((0, 360), (0.00, 0.30), (0.05, 0.17)),
@@ -70,7 +70,7 @@ Colour = np.ndarray  # (3,) float32, red, green and blue in 0..1
 
 @dataclass(frozen=True)
 class Person:
-    """One identity. Lengths are fractions of the body height, colours are RGB in 0..1.
+    """One identity. Lengths are fractions of the body height, colors are RGB in 0..1.
 
     Attributes:
         attributes: Class codes of `MARKET12` by name.
@@ -83,22 +83,22 @@ class Person:
         head: Height of the head.
         leg: Height of the hip joint.
         stride: Largest angle of the thigh when walking, in radians.
-        skin: Skin colour.
-        hair_colour: Colour of the hair.
+        skin: Skin color.
+        hair_colour: Color of the hair.
         hair_style: crop, short, bob, long, ponytail or bun.
         hat_style: cap or brim; read only with a hat.
-        upper: Main, second and third colour of the upper clothing.
-        lower: Main, second and third colour of the lower clothing.
+        upper: Main, second and third color of the upper clothing.
+        lower: Main, second and third color of the lower clothing.
         upper_pattern: Name of a pattern in `clothes`.
         lower_pattern: Name of a pattern in `clothes`.
         sleeve: Length of the sleeve, 0 at the shoulder, 1 at the elbow, 2 at the wrist.
         hem: Length of the lower clothing, 0 at the hip, 1 at the knee, 2 at the ankle.
         loose: Width of the lower clothing over the leg's.
         one_piece: A dress whose lower part continues the upper one.
-        shoes: Colour of the shoes.
+        shoes: Color of the shoes.
         socks: Height of the socks up the shin, 0 for none.
-        carried: Colour of the backpack, bag or handbag.
-        carried_trim: Colour of its pocket and straps.
+        carried: Color of the backpack, bag or handbag.
+        carried_trim: Color of its pocket and straps.
         carried_size: Size of it relative to the average.
         side: +1 carries on the left, -1 on the right.
         pattern_seed: Seed of the clothes' patterns.
@@ -211,7 +211,7 @@ def sample_person(rng: np.random.Generator) -> Person:
 
 
 def sample_colour(rng: np.random.Generator, name: str) -> Colour:
-    """Draw one shade of a named colour."""
+    """Draw one shade of a named color."""
     (low_hue, high_hue), saturation, value = _SHADES[name]
     return _rgb(rng.uniform(low_hue, high_hue) / 60.0, rng.uniform(*saturation), rng.uniform(*value))
 

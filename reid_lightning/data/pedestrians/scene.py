@@ -13,7 +13,7 @@ def draw_street(rng: np.random.Generator) -> np.ndarray:
     """Return a street, (HEIGHT, WIDTH, 3) float32 RGB in 0..1: walls, greens and glass above the ground.
 
     A standing person is about 230 rows high in it. It is long and varied on purpose: with one short background
-    the colours of a picture would tell the camera before they tell the person.
+    the colors of a picture would tell the camera before they tell the person.
     """
     street = np.empty((HEIGHT, WIDTH, 3), np.float32)
     _draw_ground(rng, street)

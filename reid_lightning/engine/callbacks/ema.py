@@ -54,7 +54,7 @@ class EMA(WeightAveraging):
             self._latest_update_step = trainer.global_step
 
     def _update(self, averages: list[Tensor], currents: list[Tensor]) -> None:
-        """Move tensors of one type towards the current ones; the first step is copied."""
+        """Move tensors of one type toward the current ones; the first step is copied."""
         steps = self._latest_update_step
         if steps and averages[0].is_floating_point():
             torch._foreach_lerp_(averages, currents, 1 - min(self.decay, (1 + steps) / (10 + steps)))

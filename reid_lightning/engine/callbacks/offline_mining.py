@@ -17,9 +17,9 @@ log = logging.getLogger("reid_lightning")
 
 
 class OfflineMining(Callback):
-    """Searches wrong neighbours when the run's `OfflineHardMiner` says so, and gives them to the sampler.
+    """Searches wrong neighbors when the run's `OfflineHardMiner` says so, and gives them to the sampler.
 
-    The search ends an epoch, before its checkpoint is written: a resumed run draws from the same neighbours.
+    The search ends an epoch, before its checkpoint is written: a resumed run draws from the same neighbors.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class OfflineMining(Callback):
             self._hand_over(trainer, pl_module)
             if trainer.is_global_zero:
                 log.info(
-                    "offline mining: %d of %d identities have wrong neighbours, %.0f images on average",
+                    "offline mining: %d of %d identities have wrong neighbors, %.0f images on average",
                     self.pools.filled,
                     len(self.pools.starts) - 1,
                     len(self.pools.members) / max(1, self.pools.filled),

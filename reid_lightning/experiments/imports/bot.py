@@ -1,6 +1,6 @@
-"""BoT (michuanhaohao/reid-strong-baseline, Luo et al. 2019): ResNets with a neck of batch normalisation.
+"""BoT (michuanhaohao/reid-strong-baseline, Luo et al. 2019): ResNets with a neck of batch normalization.
 
-Its ResNets without IBN lack the ReLU after the first normalisation. At test the vector after the neck is scaled to length 1;
+Its ResNets without IBN lack the ReLU after the first normalization. At test the vector after the neck is scaled to length 1;
 squared Euclidean distances of such vectors rank as cosines do.
 """
 

@@ -1,7 +1,7 @@
 """CLIP-ReID (Syliz517/CLIP-ReID, Li et al., AAAI 2023): CLIP's vision transformer, trained for re-identification.
 
 At test it compares the class token beside its projection into CLIP's space of images and texts, each before its
-normalisation, the whole scaled to length 1. Texts take part in the training alone.
+normalization, the whole scaled to length 1. Texts take part in the training alone.
 """
 
 import torch
@@ -102,7 +102,7 @@ def read(state: State, name: str) -> Imported:
 
 
 def _with_one_neck(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Join the normalisations of both vectors to that of the joined vector: it takes each dimension alone."""
+    """Join the normalizations of both vectors to that of the joined vector: it takes each dimension alone."""
     first, second = (f"{neck}." for neck in _NECKS)
     joined = {}
     for name, tensor in weights.items():

@@ -1,6 +1,6 @@
 """fast-reid (JDAI-CV/fast-reid): the ResNets of its recipes bagtricks, AGW and SBS, named as their config files.
 
-Since November 2020 its ResNets pool the stem's map without a border. At test the vector after the neck's normalisation is
+Since November 2020 its ResNets pool the stem's map without a border. At test the vector after the neck's normalization is
 compared by cosine.
 """
 

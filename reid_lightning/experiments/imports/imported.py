@@ -93,7 +93,7 @@ def renamed(
 
 
 def imagenet_feed(source: str, interpolation: str = "bilinear") -> dict[str, Any]:
-    """Return the feed of a network that sees ImageNet's normalisation, resized by Pillow.
+    """Return the feed of a network that sees ImageNet's normalization, resized by Pillow.
 
     Args:
         source: The project, for messages.

@@ -25,7 +25,7 @@ from reid_lightning.reporting.terminal import say
 CHECKPOINTS = (".ckpt",)
 # Where no other data are named. The classifier is left out, so that retrieval is all that the checkpoint promises.
 _COMMON = ("data=market1501", "data.root=Market-1501-v15.09.15", "classifier=none")
-_COUNTER = ".num_batches_tracked"  # of batch normalisation; reads nothing at test, and old files lack it
+_COUNTER = ".num_batches_tracked"  # of batch normalization; reads nothing at test, and old files lack it
 _SHOWN = 3
 
 

@@ -174,7 +174,7 @@ def remove(
     older_than_days: float | None = None,
     where: str | None = None,
 ) -> int:
-    """Remove images that fulfil all conditions that are given; see `Gallery.remove`.
+    """Remove images that fulfill all conditions that are given; see `Gallery.remove`.
 
     Raises:
         InputError: No condition is given, one cannot be read, or a person, id or file is not in the gallery.

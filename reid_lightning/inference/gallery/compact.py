@@ -18,7 +18,7 @@ MOST_SMALL = 64  # segments of less than half of that, from which on single addi
 
 
 def compacted(folder: Path, snapshot: Snapshot, first: int = 0) -> dict[str, Any] | None:
-    """Write new segments in place of those that hold removed vectors, and of neighbours that fit into one.
+    """Write new segments in place of those that hold removed vectors, and of neighbors that fit into one.
 
     Args:
         folder: The gallery, which the caller holds for changes.
@@ -70,7 +70,7 @@ def tail(entries: Sequence[SegmentEntry]) -> int:
 
 
 def _groups(segments: list[Segment]) -> Iterator[list[Segment]]:
-    """Yield neighbours that become one segment."""
+    """Yield neighbors that become one segment."""
     group: list[Segment] = []
     for segment in segments:
         if group and sum(_left(other) for other in group) + _left(segment) > LARGEST:

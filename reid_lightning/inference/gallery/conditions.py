@@ -24,10 +24,10 @@ _COMPUTE: dict[str, Callable[..., Any]] = {
 
 
 class Condition(Protocol):
-    """What a row fulfils or does not."""
+    """What a row fulfills or does not."""
 
     def mask(self, table: pa.Table) -> Mask:
-        """Return which rows fulfil it, (N,)."""
+        """Return which rows fulfill it, (N,)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Comparison:
     value: Value
 
     def mask(self, table: pa.Table) -> Mask:
-        """Return which rows fulfil it, (N,)."""
+        """Return which rows fulfill it, (N,)."""
         sign = "==" if self.sign == "!=" else self.sign
         found = _truth(_COMPUTE[sign](table[self.column], _scalar(self.value)))
         return ~found if self.sign == "!=" else found
@@ -53,7 +53,7 @@ class OneOf:
     values: tuple[Value, ...]
 
     def mask(self, table: pa.Table) -> Mask:
-        """Return which rows fulfil it, (N,)."""
+        """Return which rows fulfill it, (N,)."""
         return Anyone(tuple(Comparison(self.column, "==", value) for value in self.values)).mask(table)
 
 
@@ -64,7 +64,7 @@ class Empty:
     column: str
 
     def mask(self, table: pa.Table) -> Mask:
-        """Return which rows fulfil it, (N,)."""
+        """Return which rows fulfill it, (N,)."""
         return _truth(pc.is_null(table[self.column]))
 
 
@@ -75,7 +75,7 @@ class Not:
     of: Condition
 
     def mask(self, table: pa.Table) -> Mask:
-        """Return which rows fulfil it, (N,)."""
+        """Return which rows fulfill it, (N,)."""
         return ~self.of.mask(table)
 
 
@@ -86,7 +86,7 @@ class All:
     of: tuple[Condition, ...]
 
     def mask(self, table: pa.Table) -> Mask:
-        """Return which rows fulfil it, (N,)."""
+        """Return which rows fulfill it, (N,)."""
         return reduce(np.logical_and, (condition.mask(table) for condition in self.of))
 
 
@@ -97,7 +97,7 @@ class Anyone:
     of: tuple[Condition, ...]
 
     def mask(self, table: pa.Table) -> Mask:
-        """Return which rows fulfil it, (N,)."""
+        """Return which rows fulfill it, (N,)."""
         return reduce(np.logical_or, (condition.mask(table) for condition in self.of))
 
 

@@ -65,7 +65,7 @@ class Gallery:
 
     Examples:
         >>> import tempfile
-        >>> gallery = Gallery.create(Path(tempfile.mkdtemp()) / "people", dimension=2)
+        >>> gallery = Gallery.create(f"{tempfile.mkdtemp()}/people", dimension=2)
         >>> rows = pd.DataFrame({"path": ["a.jpg", "b.jpg", "c.jpg"], "person_id": ["Ada", "Ada", None]})
         >>> gallery.add(np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]), rows).tolist()
         [0, 1, 2]
@@ -275,7 +275,7 @@ class Gallery:
         where: str | None = None,
         compact: bool = True,
     ) -> int:
-        """Remove the images that fulfil all conditions that are given, and log what was removed.
+        """Remove the images that fulfill all conditions that are given, and log what was removed.
 
         The images are not found any more once the manifest is written. Their vectors are then also taken out of the files,
         which rewrites the segments that held them.
@@ -369,7 +369,7 @@ class Gallery:
             where: A condition on the images, see `filters.parse_condition`.
             search: "exact", "index" (approximate, by the index) or "auto": the index where there is one, and exact
                 otherwise and with `where`.
-            rerank: Order the nearest images of each query by their k-reciprocal neighbours among themselves.
+            rerank: Order the nearest images of each query by their k-reciprocal neighbors among themselves.
             like: What people are to look like, such as "red upper body, backpack": who does not is pushed back. A `Wish`
                 says how far, or leaves them out.
 
@@ -414,7 +414,7 @@ class Gallery:
         return self._snapshot.table.take(pa.array(self._snapshot.positions_of(as_ids(ids))))
 
     def table(self, where: str | None = None) -> pd.DataFrame:
-        """Return what is known of all images that fulfil a condition, in the order of their ids."""
+        """Return what is known of all images that fulfill a condition, in the order of their ids."""
         return _known(self.arrow(where)).to_pandas()
 
     def arrow(self, where: str | None = None) -> pa.Table:

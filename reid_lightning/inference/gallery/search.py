@@ -170,7 +170,7 @@ def _by_index(
 
 
 def _reranked(snapshot: Snapshot, asked: Tensor, found: Neighbours) -> Neighbours:
-    """Order each query's list by the neighbours that query and images have in common among themselves."""
+    """Order each query's list by the neighbors that query and images have in common among themselves."""
     indices, distances = found.indices.clone(), torch.full_like(found.distances, torch.inf)
     for row in range(len(asked)):
         there = found.indices[row] >= 0

@@ -118,7 +118,9 @@ def search(
     if found.empty:
         limits = {"--where": where, "--like-least": like_least}
         given = " and ".join(f"{name} {value}" for name, value in limits.items() if value is not None)
-        say(f"nothing found: no image of the gallery fulfils {given}" if given else "nothing found", "yellow")
+        say(
+            f"nothing found: no image of the gallery fulfills {given}" if given else "nothing found", "yellow"
+        )
     as_csv = is_csv(output)
     for file in (csv, output if as_csv else None):
         if file is not None:

@@ -98,7 +98,7 @@ class Snapshot:
         return torch.from_numpy(probability_matrix(self.table[PROBABILITIES], schema.num_outputs))
 
     def matching(self, condition: Condition | None) -> NDArray[np.bool_]:
-        """Return which positions are there and fulfil a condition."""
+        """Return which positions are there and fulfill a condition."""
         if condition is None:
             return self.alive
         return self.alive & condition.mask(self.table)

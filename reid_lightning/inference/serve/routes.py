@@ -22,7 +22,11 @@ from reid_lightning.inference.serve.writing import Enrol, checked_row
 MOST_HITS, MOST_PEOPLE, MOST_ID = 200, 1000, 2**62 - 1
 
 Picture = Annotated[UploadFile, File(description=f"An image file: {', '.join(FORMATS)}.")]
-Where = Annotated[str | None, Form(max_length=2000, description="Such as `camera != c3`.")]
+Whom = Annotated[UploadFile, File(description="Whom to find; without it `like` is needed.")]
+Where = Annotated[
+    str | None,
+    Form(max_length=2000, description="A condition on the gallery's images.", examples=["camera != c3"]),
+]
 Name = Annotated[str, Form(min_length=1, max_length=200, pattern=r"\S")]
 Text = Annotated[str | None, Form(max_length=200)]
 
@@ -33,13 +37,12 @@ def asking(service: Service, secured: Sequence[Any]) -> APIRouter:
 
     @router.post("/search", responses=errors(400, 422), openapi_extra=pictures("picture"))
     async def search(
-        picture: Annotated[
-            UploadFile | None, File(description="Whom to find; without it `like` is needed.")
-        ] = None,
+        picture: Whom = None,  # type: ignore[assignment]  # a form has no null, and the schema says none
         k: Annotated[int, Form(ge=1, le=MOST_HITS, description="Length of the list.")] = 20,
         where: Where = None,
         like: Annotated[
-            str | None, Form(max_length=500, description="Such as `female, red upper body, no hat`.")
+            str | None,
+            Form(max_length=500, description="Attributes in words.", examples=["female, red upper body"]),
         ] = None,
         explain: Annotated[
             bool, Form(description="Whether each answer says which attributes it shares.")

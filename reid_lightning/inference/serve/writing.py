@@ -96,7 +96,7 @@ class Writer:
                 self._pictures.sweep(self._gallery.arrow()["path"].to_pylist())
 
     def work(self, items: Sequence[Enrol | Forget]) -> list[Enrolled | int | Exception]:
-        """Do changes in their order; neighbours that add images are written as one segment."""
+        """Do changes in their order; neighbors that add images are written as one segment."""
         done: list[Enrolled | int | Exception] = []
         run: list[Enrol] = []
         for item in (*items, None):

@@ -45,7 +45,7 @@ def write_folder(content: Content, lists: Lists, run: Run, part: Path) -> str:
     (part / "maps").mkdir()
     files = [part / "images" / f"{place}.jpg" for place in range(len(paths))]
     if unreadable := write_thumbnails(paths, files):
-        log.warning("Unreadable images shown as grey tiles on the page: %d", unreadable)
+        log.warning("Unreadable images shown as gray tiles on the page: %d", unreadable)
     data |= _maps(data, content, lists, run, part / "maps")
     if (points := _embedding(data, content, run.rows, run.protocol.distance == "cosine")) is not None:
         data["points"] = points

@@ -74,14 +74,14 @@ def draw_map(
     seed: int = 0,
     thumbnails: bool = False,
 ) -> Picture:
-    """Draw embeddings as points in the plane, coloured by person.
+    """Draw embeddings as points in the plane, colored by person.
 
     Args:
         embeddings: What is drawn.
         path: Picture file.
         people: How many are named, those with the most images.
         images: How many are laid out: those of the people named, and of the others as many at random.
-        perplexity: About how many neighbours each point minds.
+        perplexity: About how many neighbors each point minds.
         seed: The same gives the same map.
         thumbnails: Whether the images lie on the map.
 

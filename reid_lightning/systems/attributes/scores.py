@@ -1,4 +1,4 @@
-"""How well attributes are recognised, beside what always naming the most frequent class would score."""
+"""How well attributes are recognized, beside what always naming the most frequent class would score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields

@@ -17,7 +17,7 @@ def parse_attributes(text: str, schema: AttributeSchema) -> dict[str, int]:
     """Turn wanted attributes in words into class codes by attribute name.
 
     Parts stand between commas. A part is an attribute by name or title with one of its classes in any order ("red
-    upper-body colour", "upper_color=red"), an attribute of yes and no alone ("backpack", "no hat"), or a class that only
+    upper-body color", "upper_color=red"), an attribute of yes and no alone ("backpack", "no hat"), or a class that only
     one attribute has ("female").
 
     Args:
@@ -99,7 +99,7 @@ def _not_understood(part: str, found: Mapping[str, int], schema: AttributeSchema
         ]
         return f"{part!r} may mean {' or '.join(choices)}; name the attribute."
     phrases = _phrases(schema)
-    # By words first: a misspelt class leaves the attribute's own words, a misspelt attribute the class.
+    # By words first: a misspelled class leaves the attribute's own words, a misspelled attribute the class.
     near = difflib.get_close_matches(part.lower(), phrases, 3, 0.5) or sorted(
         phrases, key=lambda phrase: -len(_words(phrase) & _words(part))
     )

@@ -80,7 +80,7 @@ class MultiDepthDescriptor(Descriptor):
 
         Args:
             backbone: In evaluation mode.
-            batches: (3 T, 3, H, W) normalised images: query, same person, different person, query, ...
+            batches: (3 T, 3, H, W) normalized images: query, same person, different person, query, ...
             total: Adds up a (C,) vector over all processes, each of which explores triples of its own.
 
         Raises:
@@ -148,7 +148,7 @@ class MultiDepthDescriptor(Descriptor):
 
         Args:
             backbone: The one whose filters were explored.
-            images: (B, 3, H, W) normalised.
+            images: (B, 3, H, W) normalized.
 
         Returns:
             The backbone's own last map (B, C, h, w), and the (B, D) float32 descriptor: D is layers x filters x
@@ -191,7 +191,7 @@ class MultiDepthDescriptor(Descriptor):
 
 
 def smooth(maps: Tensor, frame: tuple[int, int], box: int, stride: int = 1) -> Tensor:
-    """Resize maps to the frame and average each pixel's box of neighbours; outside the frame lie zeros.
+    """Resize maps to the frame and average each pixel's box of neighbors; outside the frame lie zeros.
 
     Args:
         maps: (..., h, w) of a floating type.

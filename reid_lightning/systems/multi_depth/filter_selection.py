@@ -55,7 +55,7 @@ class ExploreFilters(Callback):
         descriptor.explore(network.backbone, images, _over_processes)  # type: ignore[arg-type]
 
     def _images(self, trainer: Trainer, network: ReIDNetwork) -> Iterator[Tensor]:
-        """Yield this process' share of the triples, batch after batch, normalised."""
+        """Yield this process' share of the triples, batch after batch, normalized."""
         datamodule: ReIDDataModule = trainer.datamodule  # type: ignore[attr-defined]
         together = self.batch_size * trainer.world_size
         batches = trainer.fast_dev_run or max(1, self.triples // together)  # type: ignore[attr-defined]

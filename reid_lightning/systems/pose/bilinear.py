@@ -104,7 +104,7 @@ class PartBranch(nn.Module):
         nn.init.constant_(self.head.bias, -4.0)  # a joint is at few positions only
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return (B, joints, ceil(H / 8), ceil(W / 8)) logits of (B, 3, H, W) normalised images."""
+        """Return (B, joints, ceil(H / 8), ceil(W / 8)) logits of (B, 3, H, W) normalized images."""
         seen = self.stem(images)
         for block in self.blocks:
             seen = seen + block(seen)

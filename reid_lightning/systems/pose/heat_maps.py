@@ -9,7 +9,7 @@ from torch.nn import functional
 
 
 def heat_maps(positions: Tensor, shown: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
-    """Return a bell around each joint, 1 at its centre; nothing where a joint is not shown.
+    """Return a bell around each joint, 1 at its center; nothing where a joint is not shown.
 
     Args:
         positions: (B, J, 2).

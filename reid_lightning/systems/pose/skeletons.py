@@ -1,4 +1,4 @@
-"""Skeleton maps: what a part branch sees on some images, a colour per limb, and the skeleton through its peaks."""
+"""Skeleton maps: what a part branch sees on some images, a color per limb, and the skeleton through its peaks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ def skeletons(images: Sequence[PosedImage], labels: Sequence[str], path: str | P
 
 
 def overlaid(image: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """Return an image in grey under its part maps: at each pixel the strongest joint, in the colour of its limb.
+    """Return an image in gray under its part maps: at each pixel the strongest joint, in the color of its limb.
 
     Args:
         image: (H, W, 3) uint8.
@@ -95,7 +95,7 @@ def overlaid(image: np.ndarray, maps: np.ndarray) -> np.ndarray:
 
 
 def joint_colors(joints: int) -> np.ndarray:
-    """Return (J, 3) colours in [0, 1]: those of the limbs, or a wheel of colours for other than COCO's joints."""
+    """Return (J, 3) colors in [0, 1]: those of the limbs, or a wheel of colors for other than COCO's joints."""
     from matplotlib import colormaps
     from matplotlib.colors import to_rgb
 

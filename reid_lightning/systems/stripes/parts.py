@@ -69,7 +69,7 @@ def _reduction(in_features: int, size: int) -> nn.Module:
 def stripe_means(maps: Tensor, stripes: int) -> Tensor:
     """Return the mean of each of the horizontal stripes that (B, C, h, w) maps are cut into, (B, stripes, C).
 
-    Stripes cover all rows; where their number does not divide the rows, neighbours share a row. Half types are averaged
+    Stripes cover all rows; where their number does not divide the rows, neighbors share a row. Half types are averaged
     in float32: a mean has more digits than its terms.
 
     Examples:

@@ -77,14 +77,14 @@ class TransReIDBackbone(TimmBackbone):
         self.reads_cameras = self.cameras is not None
 
     def forward(self, images: Tensor, cameras: Tensor | None = None) -> Tensor:
-        """Map (B, 3, H, W) normalised images and their (B,) cameras to a (B, C, h, w) feature map."""
+        """Map (B, 3, H, W) normalized images and their (B,) cameras to a (B, C, h, w) feature map."""
         return self.encode(images, cameras).map
 
     def encode(self, images: Tensor, cameras: Tensor | None = None) -> Encoded:
         """Return map, class token and the tokens before the last block.
 
         Args:
-            images: (B, 3, H, W) normalised.
+            images: (B, 3, H, W) normalized.
             cameras: (B,) int64 positions among the training's cameras, -1 for any other; None: none is known.
         """
         body: Any = self.body

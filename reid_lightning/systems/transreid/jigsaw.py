@@ -15,7 +15,7 @@ class Jigsaw(Parts):
     """The jigsaw patch module: patches are moved, shuffled and cut into groups, each of which tells the person (He et al.
     2021, "TransReID", Sec. 3.2).
 
-    One further copy of the transformer's last block and normalisation reads the class token and one group of patches at a
+    One further copy of the transformer's last block and normalization reads the class token and one group of patches at a
     time; what becomes of the class token is the group's feature. The field's first row is the whole image's class token, the
     others are the groups' features divided by their number: flattened it is what the published code compares.
 

@@ -15,7 +15,7 @@ from reid_lightning.models.features import Features
 class JigsawLoss(MetricLoss):
     """The mean over groups of cross-entropy plus batch-hard triplet loss (He et al. 2021, "TransReID", eq. 5).
 
-    Each group has a batch normalisation without shift and a linear classifier without bias; triplets read the feature before
+    Each group has a batch normalization without shift and a linear classifier without bias; triplets read the feature before
     it. The paper gives the whole image half of the sum and the groups together the other half: `weight=0.5` here,
     `classifier.weight=0.5` and `loss.triplet.weight=0.5`.
 

@@ -15,7 +15,7 @@ TEST_SETS = [[(1, 2), (2, 3)], [(1, 1), (1, 6)]]
 
 
 def picture(boxes, pair, person, number):
-    """A picture unlike all others, taller than wide and not grey, so that no axis can be mistaken."""
+    """A picture unlike all others, taller than wide and not gray, so that no axis can be mistaken."""
     seed = [len(boxes), pair, person, number]
     return np.random.default_rng(seed).integers(0, 256, (16, 8, 3), dtype=np.uint8)
 

@@ -77,7 +77,7 @@ def parts(state, images, stride):
 
 
 def retrieval_vectors(state, images, stride=16, after=False):
-    """Return what CLIP-ReID compares: both parts before their normalisations, or after (`TEST.NECK_FEAT`)."""
+    """Return what CLIP-ReID compares: both parts before their normalizations, or after (`TEST.NECK_FEAT`)."""
     vectors = parts(state, images, stride)
     if after:
         necks = ("bottleneck", "bottleneck_proj")

@@ -23,7 +23,7 @@ SCHEMA = AttributeSchema(
     "small",
     (
         Attribute("hat", "hat", ("no", "yes")),
-        Attribute("upper_color", "upper body colour", ("black", "red", "blue")),
+        Attribute("upper_color", "upper body color", ("black", "red", "blue")),
     ),
 )
 COUNT, DIMENSION = 400, 6

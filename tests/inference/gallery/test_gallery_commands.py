@@ -101,7 +101,7 @@ def test_the_whole_way(checkpoint, people, tmp_path, monkeypatch):
     assert "cy/0.png" in shown  # from the current folder, so that a terminal's line holds it
     assert str(people) not in shown
     shown = command(*asked, "--where", "camera = c3")
-    assert "nothing found: no image of the gallery fulfils --where camera = c3" in " ".join(
+    assert "nothing found: no image of the gallery fulfills --where camera = c3" in " ".join(
         shown.stderr.split()
     )
 
