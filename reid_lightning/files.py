@@ -155,7 +155,7 @@ def folder_for(folder: str | Path) -> Iterator[None]:
         False
     """
     folder = Path(folder)
-    made = [above for above in (folder, *folder.parents) if not above.exists()]
+    made = [above for above in (folder, *folder.parents) if not os.path.exists(above)]  # Path.exists raises
     require_writable(folder)
     try:
         yield

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -74,8 +75,12 @@ def _pixels(content: bytes) -> int:
     try:
         with Image.open(io.BytesIO(content)) as opened:
             return opened.width * opened.height
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return MOST_PIXELS + 1
+    except (
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:  # fewer pixels are too many for Pillow
+        stated = re.search(r"\((\d+) pixels\)", str(error))
+        return int(stated[1]) if stated else MOST_PIXELS + 1
     except Exception:  # a damaged header raises anything; OpenCV decides
         return 0
 

@@ -76,7 +76,7 @@ def test_a_part_imports_only_what_it_uses(part):
 )
 def test_a_trained_model_embeds_without_what_only_a_training_uses(tmp_path, settings, absent):
     build = (
-        "import sys, torch; from pathlib import Path; sys.path.insert(0, 'tests/inference'); import untrained; "
+        "import sys, torch; from pathlib import Path; sys.path.insert(0, 'tests'); import untrained; "
         "untrained.write_small_checkpoint(Path(sys.argv[1]), *sys.argv[2:])"
     )
     file = tmp_path / "model.ckpt"

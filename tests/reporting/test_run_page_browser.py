@@ -179,7 +179,9 @@ def test_a_query_is_closed_where_there_is_nothing_to_go_back_to(runs, browser):
     opened.page.reload()
     assert opened.page.locator("dialog").is_visible()
     opened.page.keyboard.press("Escape")
+    opened.page.wait_for_function("location.hash === ''")  # going back takes the browser a moment
     assert opened.page.url.endswith("report.html")
+    assert not opened.page.locator("dialog").is_visible()
     assert opened.complaints == []
 
 
