@@ -17,6 +17,7 @@ BACKBONES = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
 NEEDED = {"timm": ("backbone.name=vit_tiny_patch16_224", "pooling=token"), "transreid": ("pooling=token",)}
 HEADS = [
     ("neck=linear",),
+    ("backbone=mildnet", "neck=mildnet"),
     ("neck=none", "pooling=max"),
     ("neck=projected", "pooling=gem"),
     ("neck=relu",),
