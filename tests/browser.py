@@ -1,6 +1,7 @@
 """Pages opened by a real browser: what it complains of, and what it asks for, is kept."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,14 @@ import pytest
 CHROMIUM = shutil.which("chromium")
 WIDE, NARROW = 1280, 390
 """Widths in pixels that every page fits."""
+
+
+def wait_until(page: Any, expression: str, seconds: float = 30) -> None:
+    """Wait until JavaScript is true. Playwright's own wait has the page run a text, which our pages forbid."""
+    ends = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < ends, f"not within {seconds} s: {expression}"
+        time.sleep(0.02)
 
 
 @dataclass
@@ -32,6 +41,10 @@ class Opened:
     def outside(self) -> list[str]:
         """Return what was asked for outside of the page's folder or server."""
         return [url for url in self.asked if not url.startswith((self.home, "data:", "blob:"))]
+
+    def until(self, expression: str) -> None:
+        """Wait until JavaScript is true on the page."""
+        wait_until(self.page, expression)
 
     def overflow(self) -> int:
         """Return by how many pixels the page is wider than the window."""

@@ -39,7 +39,7 @@ def test_it_evaluates_as_it_did_and_takes_new_settings(compose, tiny, tmp_path):
         ["evaluation/rerank=k_reciprocal", "evaluation.rerank.k1=5", "evaluation.rerank.k2=3"],
     )
     assert reranked.test["mAP"] != pytest.approx(trained.test["mAP"], abs=1e-4)
-    assert "k-reciprocal neighbors (5/3/0.3)" in reranked.protocol
+    assert "k-reciprocal neighbours (5/3/0.3)" in reranked.protocol
 
 
 @pytest.mark.slow

@@ -196,7 +196,7 @@ def test_an_evaluation_writes_what_it_ranked(compose, tiny, tmp_path):
     )
     assert (tmp_path / "run" / "embedding_map.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "run" / "report.html").read_text()
-    assert ">Embedding map</h2>" in page
+    assert ">Embedding map</h3>" in page
     assert "named right with all enrolled" in page
     identified = json.loads((tmp_path / "run" / "metrics.json").read_text())["open_set"]
     assert all(0 <= identified[name] <= 1 for name in ("rate", "detected_at_1", "detected_at_10"))

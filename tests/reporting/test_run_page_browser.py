@@ -106,7 +106,7 @@ def test_a_pair_of_cameras_shows_its_queries_and_their_mean(page):
     cell = page.page.locator("[data-query-camera]").first
     value = cell.inner_text().split("\n")[0]
     cell.click()
-    page.page.wait_for_function("document.querySelector('#match-camera').value !== ''")
+    page.until("document.querySelector('#match-camera').value !== ''")
     assert page.page.inner_text("#shown").endswith(value)
 
 
@@ -144,7 +144,7 @@ def test_filters_stand_in_the_address(runs, browser, page):
     again.page.reload()
     assert all_shown(again) == wanted
     page.page.click("button[type=reset]")
-    page.page.wait_for_function("!location.hash")
+    page.until("!location.hash")
     again.page.goto(
         page.page.url + "#camera=99&error=zz&sort=x&q=100000&words="
     )  # of another run, or by hand
@@ -161,12 +161,12 @@ def test_back_closes_the_query(page):
     assert "q=" in page.page.url
     assert page.page.evaluate("history.length") == entries + 1
     page.page.go_back()
-    page.page.wait_for_function("!document.querySelector('dialog').open")
+    page.until("!document.querySelector('dialog').open")
     assert page.page.url.endswith("#sort=best")
     page.page.go_forward()
-    page.page.wait_for_function("document.querySelector('dialog').open")
+    page.until("document.querySelector('dialog').open")
     page.page.keyboard.press("Escape")
-    page.page.wait_for_function("!location.hash.includes('q=')")
+    page.until("!location.hash.includes('q=')")
     assert page.page.url.endswith("#sort=best")
     assert not page.page.locator("dialog").is_visible()
     page.page.click("nav a[href='#run']")  # a section keeps the filters
@@ -179,7 +179,7 @@ def test_a_query_is_closed_where_there_is_nothing_to_go_back_to(runs, browser):
     opened.page.reload()
     assert opened.page.locator("dialog").is_visible()
     opened.page.keyboard.press("Escape")
-    opened.page.wait_for_function("location.hash === ''")  # going back takes the browser a moment
+    opened.until("location.hash === ''")  # going back takes the browser a moment
     assert opened.page.url.endswith("report.html")
     assert not opened.page.locator("dialog").is_visible()
     assert opened.complaints == []

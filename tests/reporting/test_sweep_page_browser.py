@@ -207,8 +207,8 @@ def test_runs_are_linked_and_commands_can_be_copied(sweep, page):
     code = row.locator("code").inner_text()
     assert code == "python train.py --multirun loss=circle data.root=DIR seed=1,2"
     row.locator(".copy").click()
-    page.wait_for_function(
-        "[...document.querySelectorAll('.copy')].some(one => /copied|selected/.test(one.textContent))"
+    wait_until(
+        page, "[...document.querySelectorAll('.copy')].some(one => /copied|selected/.test(one.textContent))"
     )
     row.locator(".runs a").first.click()
     assert page.title() == "job"

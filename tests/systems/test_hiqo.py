@@ -147,7 +147,7 @@ def test_a_checkpoint_keeps_its_rescaling_and_another_choice_changes_the_ranking
     data.setup()
     paths = data.table["path"].tolist()[:3]
     with torch.no_grad():
-        expected = embedder.module.embed(data.images_of([0, 1, 2]))
+        expected = embedder.model.module.embed(data.images_of([0, 1, 2]))
     torch.testing.assert_close(embedder(paths), expected)
     assert not torch.allclose(plain_embedder(paths), expected, atol=1e-3)
     assert embedder.mark != plain_embedder.mark  # vectors that may not be compared
