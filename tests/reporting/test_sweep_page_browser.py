@@ -5,7 +5,7 @@ import re
 
 import pandas as pd
 import pytest
-from browser import NARROW, WIDE
+from browser import NARROW, WIDE, wait_until
 from helpers import write_job
 
 from reid_lightning.results.matrix import Cell, ModelCost, write_matrix
