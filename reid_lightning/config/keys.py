@@ -261,6 +261,12 @@ KEYS = (
     _key("data.image_size", "Height and width in pixels.", takes=image_size(8, 4096), of_model=True),
     _key("data.validation_queries", "Validation images that are queries.", takes=whole(1, null=True)),
     _key("data.validation_seed", "Which identities are held out.", takes=_SEED),
+    _key(
+        "data.unlabelled",
+        "Whether training images without an identity train; true sets all identities aside, a list those of sources.",
+        before=False,
+        evaluated_as=False,
+    ),
     _key("data.num_workers", "Loader processes per process.", "machine", takes=whole(0, 1024, null=True)),
     _key("data.cache", "Whether images are decoded once.", "machine", takes=flag()),
     _key("data.cache_limit", "Gigabytes of decoded images.", "machine", takes=number(above=0)),
@@ -287,6 +293,12 @@ KEYS = (
     _key(
         "data.sources.*.camera_pattern",
         "Where a file's name says its camera.",
+        takes=text(null=True),
+        raw=True,
+    ),
+    _key(
+        "data.sources.*.tracklet_pattern",
+        "Where a file's name says its tracklet.",
         takes=text(null=True),
         raw=True,
     ),

@@ -37,7 +37,7 @@ def check_names(table: pd.DataFrame, origin: str, setting: str | None = None) ->
 
     Raises:
         InputError: Two columns have one name, a column has a name that means another that is absent (`camid`,
-            `Camera-ID`), or a required one is absent.
+            `Camera-ID`), or a required one is absent. A table without `person_id` is one whose people are unknown.
     """
     names = [str(name) for name in table.columns]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -57,7 +57,7 @@ def check_names(table: pd.DataFrame, origin: str, setting: str | None = None) ->
             f"{origin} has {found} like {' and '.join(meant)}: rename {'them' if len(meant) > 1 else 'it'}{settle}."
         )
     missing = [name for name in REQUIRED_COLUMNS if name not in names]
-    if missing:
+    if missing and missing != ["person_id"]:
         headless = "; is its first line, which names the columns, missing?" if len(missing) == 3 else "."
         raise InputError(
             f"{origin} has no column {', '.join(missing)}: a table needs {', '.join(REQUIRED_COLUMNS)}, "

@@ -35,6 +35,7 @@ from reid_lightning.data.splits import choose_queries, draw_queries, hold_out
 from reid_lightning.data.table import concatenate_tables, describe_table, identity_keys
 from reid_lightning.data.table_checks import check_test, has_nameless_test, remarks
 from reid_lightning.data.triplet_sampler import TripletSampler
+from reid_lightning.data.unlabelled import is_unlabelled, set_aside, unlabelled_tracklets
 from reid_lightning.errors import InputError
 
 log = logging.getLogger("reid_lightning")
@@ -72,6 +73,9 @@ class ReIDDataModule(LightningDataModule):
             and camera, as in Market-1501, or one tracklet where the data has tracklets.
         validation_seed: Another seed holds out other identities; apart from `seed`, so that runs with
             different seeds are comparable.
+        unlabelled: Whether images of people who are not known train too, in groups that a task finds. True sets all
+            identities of training rows aside, a list those of the sources that it names; what is set aside is `truth`,
+            which diagnostics read and nothing trains on. False leaves images of unknown people out.
         seed: Order of the batches and augmentation.
         attributes: Which columns of the table are attributes, and their order in a batch.
         columns: What else batches carry, by name: what makes an array (N, ...) of the table of N rows after setup.
@@ -87,6 +91,9 @@ class ReIDDataModule(LightningDataModule):
         has_nameless_test: Whether there are query and gallery rows instead of which nobody is known: they are ranked and
             described, and nothing is scored.
         attribute_counts: Training images of each attribute class, attributes one after the other.
+        truth: `source/person_id` of each row, those that are set aside included; missing where nobody is known.
+        train_tracklets: Code of each training row's tracklet, (N,) in the order of `train_rows`, -1 where it is not known;
+            of unlabelled data alone.
         left_out: `path` and `reason` of each image that is left out because it is missing or damaged.
     """
 
@@ -97,6 +104,8 @@ class ReIDDataModule(LightningDataModule):
     has_test: bool
     has_nameless_test: bool
     attribute_counts: list[int]
+    truth: pd.Series
+    train_tracklets: np.ndarray
 
     def __init__(
         self,
@@ -113,6 +122,7 @@ class ReIDDataModule(LightningDataModule):
         validation: float | str | None = 0.1,
         validation_queries: int | None = None,
         validation_seed: int = 0,
+        unlabelled: bool | Sequence[str] = False,
         seed: int = 0,
         attributes: AttributeSchema = MARKET12,
         columns: Columns | None = None,
@@ -140,6 +150,7 @@ class ReIDDataModule(LightningDataModule):
         self.validation = _share(validation)
         self.validation_queries = validation_queries
         self.validation_seed = validation_seed
+        self.unlabelled = is_unlabelled(unlabelled, self.sources)
         self.seed = seed
         self.attributes = attributes
         self.columns = dict(columns or {})
@@ -176,15 +187,21 @@ class ReIDDataModule(LightningDataModule):
             self._open_images()  # what is left out counts nowhere
         table = self._held_out()
         splits = set(table.loc[table["person_id"].notna(), "split"].unique())
-        if stage in (None, "fit") and "train" not in splits:
-            unknown = " whose person is known" if (table["split"] == "train").any() else ""
-            raise InputError(f"The data has no rows of split train{unknown}: there is nothing to train on.")
+        has_train = bool((table["split"] == "train").any())
+        if stage in (None, "fit") and "train" not in splits and not (self.unlabelled and has_train):
+            unknown = " whose person is known" if has_train else ""
+            way_out = " (experiment=unlabelled trains without identities)" if has_train else ""
+            raise InputError(
+                f"The data has no rows of split train{unknown}: there is nothing to train on{way_out}."
+            )
         check_test(table)
         self.has_test, self.has_validation = "query" in splits, "val" in splits
         self.has_nameless_test = has_nameless_test(table)
         self.table = table
         train = self._rows("train")
-        trained = identity_keys(table.iloc[train][["source", "person_id"]]).unique()
+        if self.unlabelled:
+            self.train_tracklets = unlabelled_tracklets(table, self.truth)[train]
+        trained = identity_keys(table.iloc[train][["source", "person_id"]]).dropna().unique()
         self.identity_labels = {key: label for label, key in enumerate(sorted(trained))}
         self.num_identities = len(self.identity_labels)
         is_query = (table["split"] == "query").to_numpy()
@@ -196,7 +213,7 @@ class ReIDDataModule(LightningDataModule):
             self._mark_validation_queries(annotations, self._rows("val"))
         self._annotations = annotations
         rank_zero_info(f"{describe_table(table).to_string()}")
-        _say(remarks(self._read()))
+        _say(remarks(self._read(), bool(self.unlabelled)))
 
     @property
     def is_tested(self) -> bool:
@@ -216,6 +233,11 @@ class ReIDDataModule(LightningDataModule):
             # the one that it resumes at.
             batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         return self._loader(ReIDDataset(self._open_images(), self._coded(), self.train_transform), batches)
+
+    @property
+    def train_rows(self) -> np.ndarray:
+        """The table's rows that train, (N,), increasing; known after `setup`."""
+        return self._rows("train")
 
     @property
     def train_batches(self) -> EpochSampler:
@@ -291,7 +313,9 @@ class ReIDDataModule(LightningDataModule):
         table = self._read().copy()
         if self.validation is None:
             table["split"] = table["split"].replace("val", "train")
-        elif not ((table["split"] == "val") & table["person_id"].notna()).any():
+        self.truth = identity_keys(table)
+        table = set_aside(table, self.unlabelled)
+        if self.validation is not None and not ((table["split"] == "val") & table["person_id"].notna()).any():
             table = hold_out(table, self.validation, self.validation_seed)
         return table
 
@@ -362,9 +386,10 @@ class ReIDDataModule(LightningDataModule):
         return self._annotations
 
     def _rows(self, *splits: str) -> np.ndarray:
-        """Return the rows of some splits whose person is known, or all of a test set without identities."""
+        """Return the rows of some splits whose person is known, or all of an unlabelled training or test set."""
         chosen = self.table["split"].isin(splits)
-        if not (self.has_nameless_test and "query" in splits):
+        nameless = (self.has_nameless_test and "query" in splits) or (self.unlabelled and "train" in splits)
+        if not nameless:
             chosen &= self.table["person_id"].notna()
         return np.flatnonzero(chosen)
 

@@ -109,6 +109,8 @@ class PKSampler(EpochSampler):
         self._counts = np.bincount(self._labels)
         for name, size in (("identities", identities), ("images_per_identity", images_per_identity)):
             require(type(size) is int and size >= 1, name, "a whole number >= 1", size)
+        if np.min(labels, initial=0) < 0:
+            raise ValueError("PKSampler needs the identity of every image; use sampler=groups without labels")
         known = len(self._counts)
         require(identities <= known, "identities", f"at most the {known} training identities", identities)
         check_divisible("identities", identities)
@@ -121,7 +123,7 @@ class PKSampler(EpochSampler):
     def global_batches(self) -> np.ndarray:
         """Return this epoch's rows of all ranks, (batches, P * K), identity after identity."""
         generator = self._generator()
-        order = _camera_order(self._labels, self._cameras, generator)
+        order = camera_order(self._labels, self._cameras, generator)
         starts = np.concatenate([[0], np.cumsum(self._counts)[:-1]])
         schedule = _schedule(self._groups, self.identities, self._length, generator)
         batches = np.empty((self._length, self.identities, self.images_per_identity), np.int64)
@@ -216,7 +218,7 @@ def _part_of_rank(images: int) -> slice:
     return slice(rank * share, (rank + 1) * share)
 
 
-def _camera_order(labels: np.ndarray, cameras: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def camera_order(labels: np.ndarray, cameras: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Return indices sorted by label; within a label random, taking one image of each camera in turn."""
     count = len(labels)
     order = np.lexsort((generator.random(count), cameras, labels))

@@ -63,8 +63,12 @@ def check_test(table: pd.DataFrame) -> None:
         )
 
 
-def remarks(table: pd.DataFrame) -> list[str]:
+def remarks(table: pd.DataFrame, unlabelled: bool = False) -> list[str]:
     """Return what is odd about tables put together, a sentence each: nothing of it keeps a run from working.
+
+    Args:
+        table: Sources put together.
+        unlabelled: Whether images of unknown people train too.
 
     Examples:
         >>> from reid_lightning.data.table import concatenate_tables
@@ -74,16 +78,17 @@ def remarks(table: pd.DataFrame) -> list[str]:
     """
     found: list[str] = []
     for source, rows in table.groupby("source", sort=False):
-        found += [f"{source}: {sentence}" for sentence in _of_source(rows)]
+        found += [f"{source}: {sentence}" for sentence in _of_source(rows, unlabelled)]
     return found
 
 
-def _of_source(table: pd.DataFrame) -> Iterator[str]:
+def _of_source(table: pd.DataFrame, unlabelled: bool) -> Iterator[str]:
     people, split = table["person_id"], table["split"]
     if has_nameless_test(table):
         yield describe_nameless(table)
         people, split = people[~split.isin(TEST)], split[~split.isin(TEST)]
-    yield from _unknown(people, split)
+    trains = (split == "train") & unlabelled
+    yield from _unknown(people[~trains], split[~trains])
     yield from _shared(table)
     yield from _repeated(table)
     for name in ("person_id", "camera_id"):

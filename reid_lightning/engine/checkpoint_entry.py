@@ -5,6 +5,7 @@ from typing import Any
 
 from reid_lightning.retrieval.calibration import Calibration
 
+TRAINING_KEY = "reid_lightning_training"  # what tasks need to continue a training
 CHECKPOINT_KEY = "reid_lightning"
 
 

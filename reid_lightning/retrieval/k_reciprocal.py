@@ -107,6 +107,14 @@ class KReciprocalRerank:
         weights, largest = self._neighbourhoods(plain.query)
         return ReciprocalSimilarities(plain, largest, weights, sparse.csc_array(weights), self.weight)
 
+    def neighbourhoods(self, images: Tensor) -> sparse.csr_array:
+        """Return the (N, N) weights of the neighborhoods of (N, D) images, each row of sum 1.
+
+        Raises:
+            InputError: There are too few images.
+        """
+        return self._neighbourhoods(images)[0]
+
     def _neighbourhoods(self, images: Tensor) -> tuple[sparse.csr_array, Tensor]:
         """Return the (N, N) weights of the images' neighborhoods, and their largest squared distances (N,)."""
         self.check_size(len(images))
@@ -166,18 +174,27 @@ class ReciprocalSimilarities(Comparison):
 
     def _shared(self, queries: slice, length: int) -> NDArray[np.float64]:
         """Return the (chunk, G) sums over all images of the smaller of both weights."""
-        own = self.query[queries]
-        columns = self.gallery
-        starts, ends = columns.indptr[own.indices], columns.indptr[own.indices + 1]
-        counts = (ends - starts).astype(np.int64)
-        # One entry for each image that a query's neighbor is also a neighbor of.
-        within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
-        place = np.repeat(starts, counts) + within
-        smaller = np.minimum(np.repeat(own.data, counts), columns.data[place])
-        rows = np.repeat(np.arange(own.shape[0]), np.diff(own.indptr))
-        cells = np.repeat(rows, counts) * length + columns.indices[place]
-        summed = np.bincount(cells, smaller, minlength=own.shape[0] * length)
-        return summed.astype(np.float64, copy=False).reshape(-1, length)
+        return shared_weights(self.query[queries], self.gallery, length)
+
+
+def shared_weights(own: sparse.csr_array, columns: sparse.csc_array, length: int) -> NDArray[np.float64]:
+    """Return the (R, length) sums over all images of the smaller of two neighborhoods' weights.
+
+    Args:
+        own: (R, N) weights of some neighborhoods.
+        columns: (length, N) weights of those that they are compared with.
+        length: How many these are.
+    """
+    starts, ends = columns.indptr[own.indices], columns.indptr[own.indices + 1]
+    counts = (ends - starts).astype(np.int64)
+    # One entry for each image that a query's neighbor is also a neighbor of.
+    within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+    place = np.repeat(starts, counts) + within
+    smaller = np.minimum(np.repeat(own.data, counts), columns.data[place])
+    rows = np.repeat(np.arange(own.shape[0]), np.diff(own.indptr))
+    cells = np.repeat(rows, counts) * length + columns.indices[place]
+    summed = np.bincount(cells, smaller, minlength=own.shape[0] * length)
+    return summed.astype(np.float64, copy=False).reshape(-1, length)
 
 
 def _neighbours(images: Tensor, count: int) -> tuple[NDArray[np.int64], Tensor]:

@@ -53,6 +53,7 @@ class Run:
         calibration: What the model's distances mean, from its validation people; None where it is not known.
         losses: The metric losses that were trained, by name; empty where nothing was.
         miners: The miner of each, or None.
+        precision: What the network computes in where the run has chosen a precision, as a context.
     """
 
     config: Mapping[str, Any]
@@ -69,6 +70,7 @@ class Run:
     calibration: Calibration | None = None
     losses: Mapping[str, nn.Module] = field(default_factory=dict)
     miners: Mapping[str, Callable[[Tensor, Tensor], Any] | None] = field(default_factory=dict)
+    precision: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     @property
     def evaluated_splits(self) -> tuple[str, ...]:
@@ -147,11 +149,18 @@ class Task(Report, nn.Module):
         name: The task's key in the config, which is set when a run builds it; a class may have one to be used alone.
         weights: Factor of each term that it trains, by the term's name; empty if it trains nothing.
         own_settings: Whether its node under `tasks` may hold settings; otherwise those of other groups are its own.
+        gives_labels: Whether it finds the labels that unlabelled data are trained with.
+        prepares_epochs: Whether it has work to do before each epoch, see `before_epoch`.
+        monitors: Numbers of `before_epoch` that choose a checkpoint where no validation people are known, as they are
+            logged; larger is better.
     """
 
     name = "task"
     needs_people = False
     own_settings: ClassVar[bool] = True
+    gives_labels: ClassVar[bool] = False
+    prepares_epochs: ClassVar[bool] = False
+    monitors: ClassVar[tuple[str, ...]] = ()
     weights: Mapping[str, float]
 
     def __init__(self, weights: Mapping[str, float] | None = None) -> None:
@@ -190,6 +199,29 @@ class Task(Report, nn.Module):
 
     def before_fit(self, run: Run) -> None:
         """Learn what has to be known before the training, in the first process."""
+
+    def before_epoch(self, run: Run) -> dict[str, float]:
+        """Prepare the epoch that comes next, in all processes, before its loader is opened.
+
+        It is called when the training starts, and at the end of every epoch before its checkpoint is written, so that what
+        it finds is of the weights that the checkpoint holds. A resumed run (`run.resumed`) starts with what
+        `restore_training` has taken up, and must not find it again.
+
+        Returns:
+            Numbers that are alike in all processes; they are logged as `val/NAME/...`.
+        """
+        return {}
+
+    def labels(self, batch: Mapping[str, Tensor]) -> Tensor | None:
+        """Return the (B,) labels that a training batch is trained with; None: those of the table."""
+        return None
+
+    def saved_training(self) -> dict[str, Any]:
+        """Return what a resumed training needs beside `saved`, as plain values and tensors; a trained model does not."""
+        return {}
+
+    def restore_training(self, saved: Mapping[str, Any]) -> None:
+        """Take up what `saved_training` gave; empty where the checkpoint has none."""
 
     def losses(
         self, network: ReIDNetwork, features: Features, batch: Mapping[str, Tensor], gather: Gather
