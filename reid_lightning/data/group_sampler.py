@@ -36,6 +36,8 @@ class GroupSampler(EpochSampler):
         [[0, 1, 2, 3]]
     """
 
+    regroups = True  # so that a task can say what the groups are
+
     def __init__(
         self,
         identities: int,

@@ -15,7 +15,7 @@ from reid_lightning import __version__
 from reid_lightning.config.renamed import task_facts, update_checkpoint
 from reid_lightning.distributed.gather import all_gather_with_grad, mean_over_processes
 from reid_lightning.engine.batch import Batch
-from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY, calibration_of
+from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY, TRAINING_KEY, calibration_of
 from reid_lightning.engine.collapse import CollapseWatch, watch_for_collapse
 from reid_lightning.engine.defaults import default_objective, default_schedule
 from reid_lightning.engine.objective import Objective, Step
@@ -29,7 +29,7 @@ from reid_lightning.retrieval.calibration import Calibration
 from reid_lightning.retrieval.evaluation import EvaluationRows, calibrate_rows, embed, map_interval
 from reid_lightning.retrieval.protocol import OWN_SIZE, EvaluationProtocol
 from reid_lightning.retrieval.ranking import Ranking
-from reid_lightning.systems.task import Task
+from reid_lightning.systems.task import Run, Task
 
 log = logging.getLogger("reid_lightning")
 
@@ -88,6 +88,7 @@ class ReIDModule(LightningModule):
         self.calibration: Calibration | None = None  # of its people; it travels in the checkpoint
         self._last_step: dict[str, Tensor] = {}  # of the training, what was looked at last
         self._epoch_is_logged = False
+        self._resumed = False
         for task in self.tasks:
             task.reset()  # which makes its metric, before the module moves to a device
 
@@ -104,7 +105,7 @@ class ReIDModule(LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the weighted sum of all terms."""
-        batch = Batch.of(batch)
+        batch = self._labelled(Batch.of(batch))
         features = self.network(batch["images"], batch.get("cameras"))
         outcome = self.objective(self.network, features, batch, all_gather_with_grad)
         step = self.trainer.global_step
@@ -113,6 +114,14 @@ class ReIDModule(LightningModule):
             self._log_step(outcome, features, batch)
             self._epoch_is_logged |= logs
         return outcome.total
+
+    def _labelled(self, batch: Batch) -> Batch:
+        """Return a batch with the labels that a task has found, where one does."""
+        for task in self.tasks:
+            labels = task.labels(batch)
+            if labels is not None:
+                batch = Batch({**batch, "labels": labels})
+        return batch
 
     def _is_log_step(self) -> bool:
         return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
@@ -140,6 +149,34 @@ class ReIDModule(LightningModule):
     def _torch_optimizer(self) -> torch.optim.Optimizer:
         optimizer = self.optimizers(use_pl_optimizer=False)
         return optimizer[0] if isinstance(optimizer, list) else optimizer
+
+    def on_fit_start(self) -> None:
+        """Let tasks prepare the first epoch, before the loader draws from it; a resumed run has done so."""
+        self._prepare_epoch(resumed=self._resumed)
+        self._resumed = False
+
+    def _prepare_epoch(self, resumed: bool = False) -> dict[str, float]:
+        """Let tasks prepare the epoch that comes next, and return what they say of these weights, as it is logged."""
+        preparing = [task for task in self.tasks if task.prepares_epochs]
+        if not preparing:
+            return {}
+        trainer: Any = self.trainer
+        run = Run(
+            config=self.config,
+            output_dir=Path(trainer.default_root_dir),
+            network=self.network,
+            datamodule=trainer.datamodule,
+            protocol=self.protocol,
+            device=self.device,
+            resumed=resumed,
+            steps=int(trainer.fast_dev_run) or None,
+            precision=trainer.strategy.precision_plugin.forward_context,
+        )
+        return {
+            f"val/{task.name}/{name}": value
+            for task in preparing
+            for name, value in task.before_epoch(run).items()
+        }
 
     def on_train_start(self) -> None:
         """Start looking for terms that are not finite, and for collapse."""
@@ -170,6 +207,7 @@ class ReIDModule(LightningModule):
         self._raise_if_bad()
         if not self._epoch_is_logged and self._last_step:
             self._log_evaluation(self._last_step)
+        self._log_evaluation(self._prepare_epoch())
 
     def configure_optimizers(self) -> Any:
         """Return one optimizer over network and losses, and the schedule, stepped per optimizer step."""
@@ -309,6 +347,9 @@ class ReIDModule(LightningModule):
             "calibration": self.calibration.as_dict() if self.calibration else None,
             "tasks": {task.name: task.saved() for task in self.tasks},
         }
+        training = {task.name: task.saved_training() for task in self.tasks}
+        if any(training.values()):
+            checkpoint[TRAINING_KEY] = training
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what the checkpoint says of its own validation and tasks."""
@@ -339,8 +380,11 @@ class ReIDModule(LightningModule):
         self.validation_summary = entry["validation"]
         self.validation_interval = entry.get("validation_interval")
         self.calibration = calibration_of(entry)
+        self._resumed = True
+        training = checkpoint.get(TRAINING_KEY) or {}
         for task in self.tasks:
             task.restore(task_facts(entry).get(task.name, {}))
+            task.restore_training(training.get(task.name, {}))
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

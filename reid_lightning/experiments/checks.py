@@ -56,6 +56,25 @@ def check_run(config: Mapping[str, Any]) -> None:
     check_evaluation(config)
     _check_branches(config)
     _check_triplets(config["loss"] or {}, config["miner"], config["sampler"])
+    _check_unlabelled(config)
+
+
+def _check_unlabelled(config: Mapping[str, Any]) -> None:
+    """Refuse images without an identity where nothing finds labels, and labels that are found where nothing draws them."""
+    finding = [name for name, (task, _) in tasks_of(config).items() if task.gives_labels]
+    if config["data"].get("unlabelled") and not finding:
+        raise InputError(
+            "data.unlabelled leaves training images without an identity, and no task finds them labels: use "
+            "experiment=unlabelled, or task=clusters"
+        )
+    regroups = says(config["sampler"], "regroups")
+    if finding and not regroups:
+        raise InputError(f"tasks.{finding[0]} finds groups that batches must be drawn from: add sampler=groups")
+    if regroups and not finding:
+        raise InputError(
+            "sampler=groups draws batches from groups that a task finds, and there is none: use sampler=pk, or "
+            "experiment=unlabelled"
+        )
 
 
 def check_weights(config: Mapping[str, Any]) -> None:

@@ -247,11 +247,14 @@ def _callbacks(
     config: Mapping[str, Any], output_dir: Path, has_validation: bool, stop_after: int | None
 ) -> list[Callback]:
     callbacks: list[Callback] = [StopAtSignal()]
+    without_people = {
+        f"val/{name}/{number}" for name, (task, _) in tasks_of(config).items() for number in task.monitors
+    }
     for name, node in copy.deepcopy(dict(config["callbacks"])).items():
         saves = node["_target_"].endswith("ModelCheckpoint")
         if saves:
             node["dirpath"] = str(output_dir / "checkpoints")
-        if has_validation or not node.get("monitor"):
+        if has_validation or not node.get("monitor") or node["monitor"] in without_people:
             callbacks.append(instantiate(node, f"callbacks.{name}"))
         elif not saves:
             raise InputError(
