@@ -107,6 +107,6 @@ def augmentation_of(config: Mapping[str, Any]) -> str:
 
 
 def who(row: pd.Series) -> str:
-    """Return person and camera of a row of the table, short: "0003 c2"."""
-    camera = f" c{row['camera_id']}" if pd.notna(row["camera_id"]) else ""
-    return f"{row['person_id']}{camera}"
+    """Return person and camera of a row of the table, short: "0003 c2"; a person who is not known is left out."""
+    parts = (row["person_id"], f"c{row['camera_id']}" if pd.notna(row["camera_id"]) else pd.NA)
+    return " ".join(str(part) for part in parts if pd.notna(part))

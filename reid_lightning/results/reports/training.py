@@ -107,7 +107,7 @@ class _Drawing:
         """Draw training images before and after their augmentation."""
         run, data = self.run, self.run.datamodule
         table = data.table
-        rows = np.flatnonzero((table["split"] == "train").to_numpy() & (data.annotations.labels >= 0))
+        rows = data.train_rows
         count = min(self.report.images, len(rows))
         rows = rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]
         changes = getattr(data.train_transform, "transforms", [data.train_transform])
