@@ -207,7 +207,11 @@ class ReIDModule(LightningModule):
         self._raise_if_bad()
         if not self._epoch_is_logged and self._last_step:
             self._log_evaluation(self._last_step)
-        self._log_evaluation(self._prepare_epoch())
+        if any(task.prepares_epochs for task in self.tasks):
+            # Numbers of all processes are reduced when they are first asked for, which the console does in the first
+            # process alone: the others must do so before they exchange anything else.
+            _ = self.trainer.callback_metrics
+            self._log_evaluation(self._prepare_epoch())
 
     def configure_optimizers(self) -> Any:
         """Return one optimizer over network and losses, and the schedule, stepped per optimizer step."""
