@@ -79,7 +79,9 @@ class GroupSampler(EpochSampler):
         """
         groups = np.asarray(groups)
         if groups.shape != self._rows.shape:
-            raise ValueError(f"groups must be those of the {len(self._rows)} training images, got {groups.shape}")
+            raise ValueError(
+                f"groups must be those of the {len(self._rows)} training images, got {groups.shape}"
+            )
         members = np.flatnonzero(groups >= 0)
         if not len(members):
             raise InputError("No training image is in a group, so that there is nothing to train on.")
@@ -112,9 +114,7 @@ class GroupSampler(EpochSampler):
         return np.concatenate(parts, axis=1)
 
 
-def _rounds(
-    groups: np.ndarray, slots: int, batches: int, generator: np.random.Generator
-) -> np.ndarray:
+def _rounds(groups: np.ndarray, slots: int, batches: int, generator: np.random.Generator) -> np.ndarray:
     """Return (batches, slots) groups: whole rows of one permutation after the other."""
     rows = max(1, len(groups) // slots)
     repeats = -(-slots // len(groups))

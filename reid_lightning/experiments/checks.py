@@ -69,7 +69,9 @@ def _check_unlabelled(config: Mapping[str, Any]) -> None:
         )
     regroups = says(config["sampler"], "regroups")
     if finding and not regroups:
-        raise InputError(f"tasks.{finding[0]} finds groups that batches must be drawn from: add sampler=groups")
+        raise InputError(
+            f"tasks.{finding[0]} finds groups that batches must be drawn from: add sampler=groups"
+        )
     if regroups and not finding:
         raise InputError(
             "sampler=groups draws batches from groups that a task finds, and there is none: use sampler=pk, or "

@@ -119,7 +119,9 @@ def moved_by_hardest(memory: Tensor, queries: Tensor, labels: Tensor, momentum: 
     Images that are equally hard count as their mean. Arguments are those of `moved_by_all`.
     """
     similar = (queries * memory[labels]).sum(dim=1)
-    least = torch.full_like(memory[:, 0], torch.inf).scatter_reduce_(0, labels, similar.to(memory.dtype), "amin")
+    least = torch.full_like(memory[:, 0], torch.inf).scatter_reduce_(
+        0, labels, similar.to(memory.dtype), "amin"
+    )
     hard = (similar.to(memory.dtype) == least[labels]).to(memory.dtype)
     counts = torch.zeros_like(least).index_add_(0, labels, hard)
     sums = torch.zeros_like(memory).index_add_(0, labels, queries.to(memory.dtype) * hard[:, None])

@@ -50,7 +50,9 @@ class JaccardDistances:
     def __len__(self) -> int:
         return int(self.rows.shape[0])
 
-    def chunks(self, rows: NDArray[np.int64] | None = None) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    def chunks(
+        self, rows: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """Yield some images and their (chunk, N) distances to all, an image being 0 from itself.
 
         Args:
@@ -61,7 +63,9 @@ class JaccardDistances:
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
             shared = shared_weights(self.rows[part], self.columns, len(self))
-            distances = 1 - shared / (2 - shared)  # of sets whose weights sum up to 1 the union is 2 - the intersection
+            distances = 1 - shared / (
+                2 - shared
+            )  # of sets whose weights sum up to 1 the union is 2 - the intersection
             np.clip(distances, 0, 1, out=distances)
             distances[np.arange(len(part)), part] = 0
             yield part, distances

@@ -33,9 +33,11 @@ def test_all_identities_are_set_aside_and_those_of_the_test_stay():
     table = pd.concat([rows(["a", "a", "b", "b"]), TEST])
     data = module({"shop": table}, unlabelled=True)
     assert data.train_rows.tolist() == [0, 1, 2, 3]
-    assert (data.annotations.labels[:4] == -1).all() and data.num_identities == 0
+    assert (data.annotations.labels[:4] == -1).all()
+    assert data.num_identities == 0
     assert data.truth.iloc[:4].tolist() == ["shop/a", "shop/a", "shop/b", "shop/b"]
-    assert data.has_test and not data.has_validation
+    assert data.has_test
+    assert not data.has_validation
     assert data.annotations.person_ids[4:].tolist() == [0, 1, 0, 1]
     assert data.annotations.person_ids[:4].tolist() == [-1] * 4  # nothing that trains carries them
 
@@ -43,9 +45,11 @@ def test_all_identities_are_set_aside_and_those_of_the_test_stay():
 def test_a_list_of_sources_leaves_the_identities_of_the_others():
     known = rows([str(i // 2) for i in range(40)])
     data = module({"market": known, "shop": rows(["a", "a", "b"])}, unlabelled=["shop"], validation=0.2)
-    assert data.num_identities == 16 and data.has_validation
+    assert data.num_identities == 16
+    assert data.has_validation
     labels = data.annotations.labels[data.train_rows]
-    assert (labels >= 0).sum() == 32 and (labels < 0).sum() == 3
+    assert (labels >= 0).sum() == 32
+    assert (labels < 0).sum() == 3
     assert set(data.table.loc[data.table["split"] == "val", "source"]) == {"market"}
 
 
@@ -60,12 +64,16 @@ def test_a_table_without_person_id_trains_without_identities(tmp_path):
     table = read_table_file(file)
     assert table["person_id"].isna().all()
     assert module({"own": table}, unlabelled=True).train_rows.tolist() == [0, 1]
-    with pytest.raises(InputError, match=r"no rows of split train whose person is known.*experiment=unlabelled"):
+    with pytest.raises(
+        InputError, match=r"no rows of split train whose person is known.*experiment=unlabelled"
+    ):
         module({"own": table})
 
 
 def test_an_unknown_source_is_refused():
-    with pytest.raises(ValueError, match=r"unlabelled must be true, false or a list of sources \(shop\), got market"):
+    with pytest.raises(
+        ValueError, match=r"unlabelled must be true, false or a list of sources \(shop\), got market"
+    ):
         module({"shop": rows(["a"])}, unlabelled=["market"])
 
 
@@ -73,7 +81,8 @@ def test_tracklets_are_told_by_the_identities_that_are_set_aside():
     table = rows(["a", "a", "b", None, None], camera_id="1", tracklet_id=["1", "1", "1", "1", None])
     data = module({"shop": table}, unlabelled=True)
     codes = data.train_tracklets
-    assert codes[0] == codes[1] and codes[4] == -1
+    assert codes[0] == codes[1]
+    assert codes[4] == -1
     assert len({codes[0], codes[2], codes[3]}) == 3
 
 
@@ -89,9 +98,11 @@ def test_a_folder_of_crops_tells_cameras_and_tracklets(tmp_path):
     table = read_crops(tmp_path, r"(?P<camera>c\d+)/", r"/t(?P<tracklet>\d+)")
     assert table["camera_id"].tolist() == ["c1", "c1", "c2"]
     assert table["tracklet_id"].tolist() == ["3", "3", "3"]
-    assert table["person_id"].isna().all() and set(table["split"]) == {"train"}
+    assert table["person_id"].isna().all()
+    assert set(table["split"]) == {"train"}
     codes = module({"crops": table}, unlabelled=True).train_tracklets
-    assert codes.tolist() == [codes[0], codes[0], codes[2]] and codes[0] != codes[2]
+    assert codes.tolist() == [codes[0], codes[0], codes[2]]
+    assert codes[0] != codes[2]
 
 
 @pytest.mark.parametrize(
@@ -127,10 +138,12 @@ def test_batches_hold_p_groups_of_k_images_and_nothing_outside():
     groups = np.where(np.arange(60) < 50, np.arange(60) // 5, -1)
     drawn.regroup(groups)
     batches = drawn.global_batches()
-    assert batches.shape == (30, 12) and len(drawn) == 30
+    assert batches.shape == (30, 12)
+    assert len(drawn) == 30
     for batch in batches.reshape(30, 4, 3) - 1000:
         own = groups[batch]
-        assert (own == own[:, :1]).all() and (own >= 0).all()
+        assert (own == own[:, :1]).all()
+        assert (own >= 0).all()
         assert len(set(own[:, 0].tolist())) == 4
         assert all(len(set(part.tolist())) == 3 for part in batch)
     assert set((batches - 1000).ravel().tolist()) == set(range(50))  # all images come by

@@ -30,7 +30,10 @@ def test_cluster_nce_is_the_formula(temperature):
     queries, labels, memory = drawn()
     costs = []
     for query, label in zip(queries.tolist(), labels.tolist(), strict=True):
-        powers = [math.exp(sum(a * b for a, b in zip(query, row, strict=True)) / temperature) for row in memory.tolist()]
+        powers = [
+            math.exp(sum(a * b for a, b in zip(query, row, strict=True)) / temperature)
+            for row in memory.tolist()
+        ]
         costs.append(-math.log(powers[label] / sum(powers)))
     assert cluster_nce(queries, labels, memory, temperature).item() == pytest.approx(sum(costs) / len(costs))
 
@@ -78,7 +81,8 @@ def test_camera_proxies_have_finite_gradients_where_one_camera_saw_a_cluster():
     within, across = camera_proxy_contrast(queries, labels, memory, CLUSTERS, CAMERAS, 0.5)
     assert across.item() == 0
     (within + across).backward()
-    assert queries.grad.isfinite().all() and queries.grad.abs().sum() > 0
+    assert queries.grad.isfinite().all()
+    assert queries.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.1, 0.9])
@@ -113,6 +117,9 @@ def test_clusters_outside_of_the_batch_keep_their_bits(move):
 
 
 def test_means_leave_out_images_in_no_group():
-    vectors, groups = torch.tensor([[1.0, 0.0], [0.0, 1.0], [9.0, 9.0], [0.0, 2.0]]), torch.tensor([0, 0, -1, 1])
+    vectors, groups = (
+        torch.tensor([[1.0, 0.0], [0.0, 1.0], [9.0, 9.0], [0.0, 2.0]]),
+        torch.tensor([0, 0, -1, 1]),
+    )
     half = math.sqrt(0.5)
     torch.testing.assert_close(means_of_groups(vectors, groups, 2), torch.tensor([[half, half], [0.0, 1.0]]))

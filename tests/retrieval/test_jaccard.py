@@ -9,7 +9,13 @@ from sklearn.metrics import silhouette_samples
 
 from reid_lightning.errors import InputError
 from reid_lightning.retrieval import jaccard
-from reid_lightning.retrieval.jaccard import JaccardDistances, by_size, dbscan, silhouette, without_camera_means
+from reid_lightning.retrieval.jaccard import (
+    JaccardDistances,
+    by_size,
+    dbscan,
+    silhouette,
+    without_camera_means,
+)
 from reid_lightning.retrieval.k_reciprocal import KReciprocalRerank
 from reid_lightning.retrieval.similarities import Similarities
 
@@ -60,7 +66,9 @@ def test_dbscan_is_that_of_the_whole_matrix(bound):
 
 
 def test_a_point_counts_as_many_images_as_it_stands_for():
-    near = sparse.csr_array((np.zeros(96), (np.arange(96), np.arange(96))), shape=(96, 96))  # nobody is near another
+    near = sparse.csr_array(
+        (np.zeros(96), (np.arange(96), np.arange(96))), shape=(96, 96)
+    )  # nobody is near another
     weights = np.ones(96, np.int64)
     weights[[5, 40]] = 4
     groups = dbscan(near, 0.0, 4, weights)
@@ -74,7 +82,9 @@ def test_silhouette_is_that_of_the_whole_matrix_with_outliers_as_zero():
     groups[:6] = -1
     groups = by_size(groups)
     inside = groups >= 0
-    found = silhouette_samples(dense(vectors, 10, 3)[np.ix_(inside, inside)], groups[inside], metric="precomputed")
+    found = silhouette_samples(
+        dense(vectors, 10, 3)[np.ix_(inside, inside)], groups[inside], metric="precomputed"
+    )
     assert silhouette(distances, groups) == pytest.approx(found.sum() / 96, abs=1e-6)
 
 
@@ -83,7 +93,8 @@ def test_silhouette_of_a_sample_is_near_that_of_all_and_repeats():
     groups = np.repeat(np.arange(40), 8)
     whole, sample = silhouette(distances, groups), silhouette(distances, groups, most=100)
     assert sample == silhouette(distances, groups, most=100)
-    assert sample == pytest.approx(whole, abs=0.05) and sample != whole
+    assert sample == pytest.approx(whole, abs=0.05)
+    assert sample != whole
 
 
 def test_silhouette_prefers_people_to_halves_and_to_pairs_of_them():

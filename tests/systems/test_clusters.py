@@ -41,7 +41,8 @@ def test_people_who_are_apart_are_the_clusters():
     vectors, truth = people()
     groups, numbers = Forming(0.5, 4, 8, 3).form(vectors, UNKNOWN, NOWHERE)
     assert adjusted_rand_score(truth, groups) > 0.95
-    assert set(numbers) == {"silhouette"} and numbers["silhouette"] > 0.5
+    assert set(numbers) == {"silhouette"}
+    assert numbers["silhouette"] > 0.5
 
 
 def test_the_best_eps_is_chosen_without_labels():
@@ -64,7 +65,8 @@ def test_a_tracklet_stays_together_and_counts_its_images():
     mixed = np.array([0, 1, 10, 11])  # of two people, as a tracker errs
     tracklets[mixed] = 3
     groups, _ = Forming(0.5, 4, 8, 3).form(vectors, UNKNOWN, tracklets)
-    assert len(set(groups[mixed].tolist())) == 1 and groups[mixed[0]] >= 0
+    assert len(set(groups[mixed].tolist())) == 1
+    assert groups[mixed[0]] >= 0
     tracks = np.arange(96) // 4  # two of each person
     groups, _ = Forming(0.6, 4, 2, 1).form(vectors, UNKNOWN, tracks)
     assert all(len(set(groups[tracks == track].tolist())) == 1 for track in range(24))
@@ -82,7 +84,8 @@ def test_outliers_are_left_out_or_alone():
     vectors, _ = people(noise=0.9)
     left, _ = Forming(0.3, 4, 8, 3).form(vectors, UNKNOWN, NOWHERE)
     kept, _ = Forming(0.3, 4, 8, 3, keep_alone=True).form(vectors, UNKNOWN, NOWHERE)
-    assert (left < 0).any() and (kept >= 0).all()
+    assert (left < 0).any()
+    assert (kept >= 0).all()
     assert (kept[left >= 0] == left[left >= 0]).all()
     assert np.bincount(kept)[kept[left < 0]].max() == 1
     assert shape_of(left)["outliers"] == pytest.approx((left < 0).mean())
@@ -101,7 +104,8 @@ def test_camera_proxies_are_the_parts_of_clusters():
     groups, cameras = torch.tensor([0, 0, 1, -1, 1, 0]), torch.tensor([0, 1, 0, 0, 0, 1])
     memory = ClusterMemory(groups, cameras, torch.eye(6), "camera")
     assert memory.slots.tolist() == [0, 1, 2, -1, 2, 1]
-    assert memory.clusters.tolist() == [0, 0, 1] and memory.cameras.tolist() == [0, 1, 0]
+    assert memory.clusters.tolist() == [0, 0, 1]
+    assert memory.cameras.tolist() == [0, 1, 0]
     torch.testing.assert_close(memory.vectors[1], torch.tensor([0, 0.5, 0, 0, 0, 0.5]).sqrt())
 
 
@@ -166,7 +170,8 @@ def test_a_step_contrasts_and_then_moves_the_memory(proxies, update):
     value.backward()
     assert leaf.grad.abs().sum() > 0
     moved = (task.memory.vectors != before).any(dim=1)
-    assert moved.any() and not moved.all()
+    assert moved.any()
+    assert not moved.all()
     task.eval()
     before = task.memory.vectors.clone()
     stepped(task, vectors[index - 1], index)
@@ -175,7 +180,14 @@ def test_a_step_contrasts_and_then_moves_the_memory(proxies, update):
 
 def overrides(tiny, *more):
     kept = [item for item in tiny if not item.startswith(("data.validation", "sampler."))]
-    return (*kept, *UNLABELLED, "sampler.identities=4", "sampler.images_per_identity=2", "trainer.max_epochs=3", *more)
+    return (
+        *kept,
+        *UNLABELLED,
+        "sampler.identities=4",
+        "sampler.images_per_identity=2",
+        "trainer.max_epochs=3",
+        *more,
+    )
 
 
 def state_of(folder, name="last"):
@@ -191,8 +203,10 @@ def test_a_run_leaves_its_clusters_and_a_killed_one_ends_alike(compose, tiny, tm
     assert {"clusters", "outliers", "silhouette", "stability", "purity", "ari", "people"} <= set(numbers)
     assert numbers["people"] == 10
     logged = pd.read_csv(folder / "metrics.csv")["val/clusters/silhouette"].dropna()
-    assert len(logged) == 3 and numbers["silhouette"] == pytest.approx(logged.max(), abs=1e-6)
-    assert (folder / "clusters.png").is_file() and (folder / "cluster_sheet.jpg").is_file()
+    assert len(logged) == 3
+    assert numbers["silhouette"] == pytest.approx(logged.max(), abs=1e-6)
+    assert (folder / "clusters.png").is_file()
+    assert (folder / "cluster_sheet.jpg").is_file()
     assert "A sheet of clusters" in (folder / "report.html").read_text()
 
     calls, form = [], Forming.form
@@ -215,7 +229,8 @@ def test_a_run_leaves_its_clusters_and_a_killed_one_ends_alike(compose, tiny, tm
         ours, theirs = (state["reid_lightning_training"]["clusters"][name] for state in (one, other))
         assert torch.equal(ours, theirs)
     ends = [json.loads((place / "metrics.json").read_text()) for place in (folder, killed)]
-    assert ends[0]["test"] == ends[1]["test"] and ends[0]["clusters"] == ends[1]["clusters"]
+    assert ends[0]["test"] == ends[1]["test"]
+    assert ends[0]["clusters"] == ends[1]["clusters"]
 
 
 @pytest.mark.slow

@@ -38,7 +38,9 @@ class Forming:
 
     def __post_init__(self) -> None:
         if not self.bounds or not all(0 < bound < 1 for bound in self.bounds):
-            raise ValueError(f"eps must lie above 0 and below 1, or be a list of such numbers, got {self.eps}")
+            raise ValueError(
+                f"eps must lie above 0 and below 1, or be a list of such numbers, got {self.eps}"
+            )
         for name in ("least", "k1", "k2"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
@@ -51,7 +53,9 @@ class Forming:
         """The candidates of eps."""
         return [float(self.eps)] if isinstance(self.eps, int | float) else sorted(map(float, self.eps))
 
-    def form(self, vectors: Tensor, cameras: Tensor, tracklets: Integers) -> tuple[Integers, dict[str, float]]:
+    def form(
+        self, vectors: Tensor, cameras: Tensor, tracklets: Integers
+    ) -> tuple[Integers, dict[str, float]]:
         """Cluster images.
 
         The images of a tracklet are one point, at the mean of their unit vectors, and count as many as they are: they stay

@@ -68,7 +68,9 @@ class ClusterMemory:
             )
         self.vectors = vectors
 
-    def contrast(self, queries: Tensor, slots: Tensor, temperature: float, across: float) -> dict[str, Tensor]:
+    def contrast(
+        self, queries: Tensor, slots: Tensor, temperature: float, across: float
+    ) -> dict[str, Tensor]:
         """Return the terms of a batch of all processes, before their weights.
 
         Args:

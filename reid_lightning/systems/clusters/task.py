@@ -197,7 +197,9 @@ class ClustersTask(Task):
         sampler: Any = data.train_batches  # one with `regroup`, as is checked with the config
         kinds = None
         if self.balance:
-            sources = data.table["source"].iloc[data.train_rows].astype("category").cat.codes.to_numpy(np.int64)
+            sources = (
+                data.table["source"].iloc[data.train_rows].astype("category").cat.codes.to_numpy(np.int64)
+            )
             inside = np.flatnonzero(self._groups >= 0)
             _, first = np.unique(self._groups[inside], return_index=True)
             kinds = sources[inside[first]]
