@@ -30,8 +30,8 @@ def commands() -> str:
     """Return the page of commands, as typer writes it."""
     call = [sys.executable, "-m", "typer", "reid_lightning.cli.main", "utils", "docs", "--name", "reid"]
     written = subprocess.run(call, check=True, capture_output=True, text=True).stdout
-    below = html.unescape(written).partition("**Commands**:")[2]
-    return _COMMANDS + below.lstrip()
+    first = written.index("\n## ")  # before it typer repeats the help of `reid` itself
+    return _COMMANDS + html.unescape(written[first:])
 
 
 def settings() -> str:
