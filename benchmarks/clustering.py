@@ -45,7 +45,7 @@ def measure(images: int, size: int) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
         f"{images:>8,} images: neighborhoods {parts[0]:.1f} s, distances {parts[1]:.1f} s, DBSCAN {parts[2]:.1f} s, "
-        f"silhouette {parts[3]:.1f} s; {(peak - before) / 1024:,.0f} MB above {before / 1024:,.0f} MB; "
+        f"silhouette {parts[3]:.1f} s; peak {peak / 1024:,.0f} MB, {before / 1024:,.0f} MB before; "
         f"{near.nnz / images:.0f} pairs an image; silhouette {score:.3f}, ARI {agreement(groups, truth):.3f}",
         flush=True,
     )

@@ -84,7 +84,7 @@ def _sheet(table: pd.DataFrame, groups: Integers, path: Path) -> Picture:
     chosen = np.unique(np.linspace(0, count - 1, min(SHOWN, count)).round().astype(int))
     rows = np.flatnonzero(np.isin(groups, chosen))
     names = pd.Series([f"{group:09d}" for group in groups[rows]], dtype="string")
-    shown = table.iloc[rows].reset_index(drop=True).assign(person_id=names, camera_id=pd.NA)
+    shown = table.iloc[rows].reset_index(drop=True).assign(person_id=names, camera_id=None)
     contact_sheet(shown, path, people=SHOWN, cameras=IMAGES, shots=1)
     caption = f"A row is a cluster: {len(chosen)} of {count}, from the largest to the smallest, and its first images."
     return Picture("A sheet of clusters", path, caption)

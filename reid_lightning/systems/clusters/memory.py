@@ -44,7 +44,7 @@ class ClusterMemory:
         self.groups, self.proxies = groups, proxies
         if proxies == "camera":
             pairs = torch.stack([groups, cameras], dim=1)
-            found, slots = torch.unique(pairs, dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
+            found, slots = torch.unique(pairs, dim=0, return_inverse=True)
             outside = int((found[:, 0] < 0).sum())  # they come first
             self.slots = torch.where(groups < 0, -1, slots - outside)
             self.clusters, self.cameras = found[outside:].unbind(dim=1)

@@ -185,7 +185,7 @@ class ClustersTask(Task):
         unknown = np.flatnonzero(known < 0)
         where = torch.from_numpy(unknown).to(vectors.device)
         found, numbers = self.forming.form(vectors[where], cameras[where], data.train_tracklets[unknown])
-        people = data.truth.iloc[rows[unknown]].astype("category").cat.codes.to_numpy(np.int64)
+        people = np.asarray(data.truth.iloc[rows[unknown]].astype("category").cat.codes, np.int64)
         numbers = shape_of(found) | numbers | against_truth(found, people)
         groups = known + found.max(initial=-1) + 1  # identities after the clusters
         groups[unknown] = found
