@@ -264,8 +264,6 @@ KEYS = (
     _key(
         "data.unlabelled",
         "Whether training images without an identity train; true sets all identities aside, a list those of sources.",
-        before=False,
-        evaluated_as=False,
     ),
     _key("data.num_workers", "Loader processes per process.", "machine", takes=whole(0, 1024, null=True)),
     _key("data.cache", "Whether images are decoded once.", "machine", takes=flag()),

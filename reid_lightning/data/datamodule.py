@@ -150,7 +150,7 @@ class ReIDDataModule(LightningDataModule):
         self.validation = _share(validation)
         self.validation_queries = validation_queries
         self.validation_seed = validation_seed
-        self.unlabelled = is_unlabelled(unlabelled, self.sources)
+        self.unlabelled = unlabelled
         self.seed = seed
         self.attributes = attributes
         self.columns = dict(columns or {})
@@ -185,6 +185,8 @@ class ReIDDataModule(LightningDataModule):
             return
         if self.damaged == "skip":
             self._open_images()  # what is left out counts nowhere
+        if stage in (None, "fit"):  # an evaluation may be of other sources
+            self.unlabelled = is_unlabelled(self.unlabelled, self.sources)
         table = self._held_out()
         splits = set(table.loc[table["person_id"].notna(), "split"].unique())
         has_train = bool((table["split"] == "train").any())

@@ -9,7 +9,11 @@ from reid_lightning.data.table import tracklet_keys
 
 
 def is_unlabelled(unlabelled: bool | Sequence[str], sources: Iterable[str]) -> bool | tuple[str, ...]:
-    """Return the setting in one form: whether everything, or the sources, is trained without identities.
+    """Return the setting in one form: whether everything, or which sources, train without identities.
+
+    Args:
+        unlabelled: The setting.
+        sources: Names of the sources that train.
 
     Raises:
         ValueError: It is neither true, false nor a list of names of sources.
