@@ -214,7 +214,7 @@ KEYS = (
     _key("output_dir", "Folder of the run.", "place", raw=True, takes=text()),
     _key(
         "resume",
-        "Checkpoint to continue from.",
+        "Checkpoint to continue from; last or auto.",
         evaluated_as=None,
         resumable=True,
         raw=True,
