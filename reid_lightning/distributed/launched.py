@@ -5,6 +5,7 @@ itself, is settled here alike for all: the folder of the run.
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -156,8 +157,9 @@ def why_lost(error: BaseException, environment: Mapping[str, str] = os.environ) 
     said = " ".join(str(error).split())
     if job is None or not any(text in said for text in _LOST):
         return None
-    found = next(text for text in _LOST if text in said)
-    place = said[said.index(found) :].partition(".. ")[0][:120]
+    place = next(text for text in _LOST if text in said)
+    if address := re.search(rf"{re.escape(place)} (\[\S+)", said):
+        place = f"{place} {address[1].rstrip('.')}"
     return (
         f"process {job.rank} of {job.processes} has lost another process of this run ({place}): the output of {job.by} "
         "on the other machines says why; start the run again with resume=auto to continue after its last whole epoch"
