@@ -77,6 +77,37 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launched | None:
     return None
 
 
+def part_here(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """Return which part of a work is this process's, counted from 1, and how many there are.
+
+    Args:
+        environment: The process's variables.
+
+    Examples:
+        >>> part_here({"SLURM_ARRAY_TASK_ID": "6", "SLURM_ARRAY_TASK_MIN": "2", "SLURM_ARRAY_TASK_STEP": "2",
+        ...            "SLURM_ARRAY_TASK_COUNT": "8"})
+        (3, 8)
+        >>> part_here({"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "4"})
+        (2, 4)
+        >>> part_here({})
+        (1, 1)
+    """
+    job = launched(environment)
+    rank, processes = (job.rank, job.processes) if job else (0, 1)
+    task, first, step, count = (
+        int(environment.get(f"SLURM_ARRAY_TASK_{name}", default))
+        for name, default in (("ID", "0"), ("MIN", "0"), ("STEP", "1"), ("COUNT", "1"))
+    )
+    return (task - first) // step * processes + rank + 1, count * processes
+
+
+def local_rank(environment: Mapping[str, str] = os.environ) -> int:
+    """Return the number of this process among those that torchrun or srun has started on its machine."""
+    job = launched(environment)
+    name = {"torchrun": "LOCAL_RANK", "srun": "SLURM_LOCALID"}.get(job.by if job else "", "")
+    return int(environment.get(name, "0"))
+
+
 def with_shared_folder(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return the command line of a run with a folder that all processes agree on.
 

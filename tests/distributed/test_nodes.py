@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from helpers import REPOSITORY, environment, start_python, train, wait_until
+from helpers import REPOSITORY, environment, run_python, start_python, train, wait_until, write_plain_image
 from local_slurm import local_slurm, why_not
+from untrained import write_small_checkpoint
 
 FAILING = REPOSITORY / "tests" / "faults"
 pytestmark = pytest.mark.slow
@@ -236,3 +237,22 @@ def test_two_nodes_of_slurm_are_two_machines_and_one_that_fails_ends_the_job(slu
     job, output = submit(slurm, tmp_path / "run")
     assert job.wait(300) == 0, output.read_text()[-3000:]
     assert_same(tmp_path / "run", plain)
+
+
+def test_vectors_of_two_machines_are_the_bytes_of_one_process(tmp_path):
+    model = write_small_checkpoint(tmp_path / "model.ckpt")
+    for number in range(1030):  # more than a piece
+        write_plain_image(tmp_path / "images" / f"{number:04}.png", (number % 256, number // 8, 7))
+    command = ("embed", str(model), str(tmp_path / "images"))
+    agents = Agents(
+        tmp_path / "said",
+        *command,
+        str(tmp_path / "two.npz"),
+        "--part",
+        "auto",
+        program=("-m", "reid_lightning.cli"),
+    )
+    assert agents.wait() == [0, 0], agents.said()[-3000:]
+    run_python("-m", "reid_lightning.cli", *command, tmp_path / "one.npz", where=one_thread())
+    assert (tmp_path / "two.npz").read_bytes() == (tmp_path / "one.npz").read_bytes()
+    assert not (tmp_path / "two.npz.parts").exists()
