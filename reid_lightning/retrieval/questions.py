@@ -66,7 +66,7 @@ def choose_questions(
         threshold: The distance within which groups were joined.
         links: The answers so far: what follows from them, and what was asked, is not asked again.
         count: Questions at most.
-        slope: Of the log odds against the distance; None: 10 / threshold.
+        slope: Of the log odds against the distance, above 0; None: `steepness`.
         seed: Decides between questions of equal weight.
 
     Returns:
@@ -76,7 +76,7 @@ def choose_questions(
         ValueError: The count is below 1.
     """
     require(count >= 1, "count", ">= 1", count)
-    steep = 10 / max(threshold, 1e-6) if slope is None else slope
+    steep = steepness(threshold) if slope is None else slope
     sides = [*_between(far, groups, links), *_within(far, groups, links)]
     draw = np.random.default_rng(seed).random(len(sides))
     asked = {frozenset(pair) for pair in links.asked}
@@ -87,6 +87,11 @@ def choose_questions(
         found.append((-gain, lot, first, second, kind, distance))
     found.sort(key=lambda one: one[:2])
     return _diverse(far, found, groups, count, asked)
+
+
+def steepness(threshold: float) -> float:
+    """Return the slope of the log odds where no calibration knows it: they change by 10 over the threshold."""
+    return 10 / max(threshold, 1e-6)
 
 
 Sides = tuple[Integers, Integers, Kind, float]

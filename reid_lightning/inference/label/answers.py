@@ -62,15 +62,15 @@ def read_answers(file: Path, asked: Round) -> list[Earlier]:
             first, second = asked.paths[pair.first], asked.paths[pair.second]
         else:
             first, second = given["path_a"], given["path_b"]
-        found.append(Earlier(first, second, answer, f"{file.name}, row {row}"))  # type: ignore[arg-type]
+        found.append(Earlier(first, second, answer, f"{file}, row {row}"))  # type: ignore[arg-type]
     if wrong:
         more = f", and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
         raise InputError(f"{file} cannot be used; {'; '.join(wrong[:MOST_NAMED])}{more}: correct these rows.")
     return found
 
 
-def links_of(answers: list[Earlier], paths: list[str]) -> Links:
-    """Return what follows from answers about images.
+def links_of(answers: list[Earlier], paths: list[str]) -> tuple[list[Link], Links]:
+    """Return answers as links between images, and what follows from them.
 
     Raises:
         InputError: An answer is about an image that is not there, or answers contradict each other.
@@ -84,7 +84,7 @@ def links_of(answers: list[Earlier], paths: list[str]) -> Links:
                     f"{each.name} is about {path}, which is not among the images: give the images of the earlier round too."
                 )
         links.append(Link(numbers[each.first], numbers[each.second], each.answer, each.name))
-    return Links.of(links, len(paths), paths)
+    return links, Links.of(links, len(paths), paths)
 
 
 def all_answers(folder: Path, filled: Path | None) -> tuple[Round, list[Earlier]]:

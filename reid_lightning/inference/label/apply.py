@@ -11,7 +11,7 @@ from reid_lightning.files import require_output
 from reid_lightning.inference.answers import counted
 from reid_lightning.inference.compare import check_rates
 from reid_lightning.inference.label.answers import all_answers, links_of
-from reid_lightning.inference.label.folder import distances, read_vectors
+from reid_lightning.inference.label.folder import distances, moved_threshold, read_vectors
 from reid_lightning.inference.options import require_option
 from reid_lightning.reporting.cells import write_csv
 from reid_lightning.reporting.terminal import say
@@ -34,7 +34,8 @@ def apply(
         folder: Of the round.
         filled: The filled CSV; None: `answers.csv` in the folder.
         output: The table (.csv); None: `people.csv` in the folder.
-        threshold: Largest mean distance of two groups that join; None: that of the round.
+        threshold: Largest mean distance of two groups that join; None: that of the round, moved by the answers
+            unless --threshold chose it then.
         least: Images that make a person; of smaller groups the name is left empty, and no training learns them.
 
     Returns:
@@ -50,15 +51,19 @@ def apply(
     output = folder / TABLE if output is None else output
     state, answers = all_answers(folder, filled)
     require_output(output, (".csv",))
-    links = links_of(answers, state.paths)
+    told, links = links_of(answers, state.paths)
     far = distances(read_vectors(folder, len(state.paths)), state.distance, state.rerank)
-    groups = constrained_groups(far, state.threshold if threshold is None else threshold, links)
+    if threshold is None:
+        threshold = (
+            state.threshold if state.given else moved_threshold(state.threshold, state.slope, far, told)
+        )
+    groups = constrained_groups(far, threshold, links)
     sizes = np.bincount(groups)
     people = int((sizes >= least).sum())
     if not people:
         raise InputError(
             f"No group has {least} images or more: answer more pairs, or give a larger --threshold than "
-            f"{state.threshold:.4g}."
+            f"{threshold:.4g}."
         )
     digits = max(4, len(str(people)))
     names = [f"p{group + 1:0{digits}}" if sizes[group] >= least else None for group in groups.tolist()]
@@ -74,7 +79,7 @@ def apply(
     given = {word: sum(each.answer == word for each in answers) for word in ("same", "different", "unknown")}
     said = ", ".join(f"{count:,} {word}" for word, count in given.items())
     left_out = int((sizes[groups] < least).sum())
-    say(f"{counted(len(answers), 'answer')} ({said})")
+    say(f"{counted(len(answers), 'answer')} ({said}); groups joined within {threshold:.4g}")
     say(
         f"{people:,} people of {least} images or more, {len(groups) - left_out:,} images; {left_out:,} images have no name"
     )

@@ -20,7 +20,15 @@ from reid_lightning.inference.compare import UNCALIBRATED, check_rates
 from reid_lightning.inference.embed import Embedder, list_images
 from reid_lightning.inference.label import folder as places
 from reid_lightning.inference.label.answers import all_answers, links_of, write_questions
-from reid_lightning.inference.label.folder import Asked, Earlier, Round, distances, require_few, write_vectors
+from reid_lightning.inference.label.folder import (
+    Asked,
+    Earlier,
+    Round,
+    distances,
+    moved_threshold,
+    require_few,
+    write_vectors,
+)
 from reid_lightning.inference.options import require_option
 from reid_lightning.reporting.label_page import Pair, write_label_page, write_sheets
 from reid_lightning.reporting.terminal import say
@@ -55,7 +63,8 @@ def ask(
         answers: Questions at most.
         after: Folder of the round before, whose answers count on.
         filled: Its filled CSV; None: `answers.csv` in it.
-        threshold: Largest mean distance of two groups that join; None: as `reid cluster` chooses it.
+        threshold: Largest mean distance of two groups that join; None: as `reid cluster` chooses it, moved by the
+            answers so far.
         rerank: Whether neighborhoods are compared instead of vectors.
         cameras: Regular expression whose first group is the camera in a file's name.
         seed: Decides between questions of equal weight, and which pairs the prior is estimated from.
@@ -84,7 +93,7 @@ def ask(
         twice = pd.Series(paths)[pd.Series(paths).duplicated()].iloc[0]
         raise InputError(f"{images} names {twice} twice: remove one of the two rows.")
     before, first_pair = _before(after, filled)
-    links = links_of(before, paths)
+    told, links = links_of(before, paths)
     embedder = Embedder(checkpoint, overrides, trust)
     if rerank:
         KReciprocalRerank(weight=0.0).check_size(len(paths))
@@ -93,6 +102,7 @@ def ask(
     vectors = embedder(table["path"].tolist()).float().numpy()
     calibration = None if rerank else embedder.model.calibration
     slope = None if calibration is None else calibration.logistic.slope
+    given = threshold is not None
     if threshold is None:
         threshold = RERANKED
         if calibration is not None:
@@ -102,8 +112,9 @@ def ask(
     if not math.isfinite(threshold):
         raise InputError("All pairs seem to show one person: give --threshold.")
     far = distances(vectors, embedder.protocol.distance, rerank)
-    groups = constrained_groups(far, threshold, links)
-    questions = choose_questions(far, groups, threshold, links, answers, slope=slope or None, seed=seed)
+    within = threshold if given else moved_threshold(threshold, slope, far, told)
+    groups = constrained_groups(far, within, links)
+    questions = choose_questions(far, groups, within, links, answers, slope=slope or None, seed=seed)
     if not questions:
         raise InputError("There is no pair left to ask about: apply the answers with --apply.")
     asked = [
@@ -117,6 +128,7 @@ def ask(
         embedder.protocol.distance,
         rerank,
         float(threshold),
+        given,
         slope,
         asked,
         before,
@@ -125,7 +137,7 @@ def ask(
         "model": embedder.mark,
         "first pair": str(first_pair),
         "images": f"{len(paths):,} in {int(groups.max()) + 1:,} groups",
-        "joined within": f"{threshold:.4g} (mean {'Jaccard' if rerank else embedder.protocol.distance} distance)",
+        "joined within": f"{within:.4g} (mean {'Jaccard' if rerank else embedder.protocol.distance} distance)",
         "earlier answers": f"{len(before):,}",
     }
     missing = _write(output, state, vectors, questions, facts)

@@ -1,6 +1,7 @@
 """The folder of a round of labeling: what was asked, of which images, and what was answered before."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
 from reid_lightning.files import read_own
+from reid_lightning.retrieval.answered import answered_threshold
 from reid_lightning.retrieval.clustering import MOST_IMAGES, distance_matrix
 from reid_lightning.retrieval.k_reciprocal import KReciprocalRerank
-from reid_lightning.retrieval.links import Answer
+from reid_lightning.retrieval.links import Answer, Link
+from reid_lightning.retrieval.questions import steepness
 from reid_lightning.retrieval.similarities import Comparison, Similarities
 
 STATE, VECTORS, ANSWERS, PAGE = "labels.json", "vectors.npy", "answers.csv", "label.html"
@@ -70,7 +73,8 @@ class Round:
         people: (N,) whom they show, None where unknown; the answers are judged by it, and nothing else.
         distance: Of the model's vectors.
         rerank: Whether neighborhoods are compared.
-        threshold: Largest mean distance of two groups that join.
+        threshold: Largest mean distance of two groups that join, before any answer.
+        given: Whether the user chose it, and answers therefore do not move it.
         slope: Of the log odds of the same person against the distance; None where nothing says.
         questions: What was asked.
         earlier: The answers of the rounds before.
@@ -82,6 +86,7 @@ class Round:
     distance: Distance
     rerank: bool
     threshold: float
+    given: bool
     slope: float | None
     questions: list[Asked] = field(default_factory=list)
     earlier: list[Earlier] = field(default_factory=list)
@@ -125,6 +130,9 @@ class Round:
             and all(isinstance(path, str) for path in read.paths)
             and read.distance in get_args(Distance)
             and 0 <= float(read.threshold) < float("inf")
+            and isinstance(read.rerank, bool)
+            and isinstance(read.given, bool)
+            and (read.slope is None or float(read.slope) >= 0)
             and all(0 <= one < images for each in asked for one in (each.first, each.second))
             and all(each.answer in get_args(Answer) for each in earlier)
         )
@@ -163,6 +171,19 @@ def distances(vectors: NDArray[np.float32], distance: Distance, rerank: bool) ->
     plain = Similarities.of(own, own, distance)
     compared: Comparison = KReciprocalRerank(weight=0.0).among(plain) if rerank else plain
     return distance_matrix(compared, len(vectors))
+
+
+def moved_threshold(
+    threshold: float, slope: float | None, far: NDArray[np.float32], links: Sequence[Link]
+) -> float:
+    """Return a threshold as the answers move it, see `answered_threshold`; without a slope it is `steepness`."""
+    told = [link for link in links if link.answer != "unknown"]
+    return answered_threshold(
+        threshold,
+        slope or steepness(threshold),
+        [far[link.first, link.second] for link in told],
+        [link.answer == "same" for link in told],
+    )
 
 
 def require_few(images: int) -> None:
