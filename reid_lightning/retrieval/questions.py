@@ -160,7 +160,7 @@ def _diverse(
     for strict in (True, False):
         for minus_gain, _, first, second, kind, distance in ordered:
             if len(chosen) == count:
-                return chosen
+                break
             one, other = int(groups[first[0]]), int(groups[second[0]])
             if strict and (root(one) == root(other) if one != other else inside[one] > 0):
                 continue
@@ -172,7 +172,7 @@ def _diverse(
             inside[one] += one == other
             beside = [_beside(far, middle, side) for middle, side in zip(pair, (first, second), strict=True)]
             chosen.append(Question(*pair, kind, distance, -minus_gain, *beside))
-    return chosen
+    return sorted(chosen, key=lambda one: -one.gain)
 
 
 def _members(groups: Integers) -> list[Integers]:
