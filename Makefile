@@ -3,7 +3,7 @@
 
 help:    ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
-train:   ## the default run: generated people, two minutes
+train:   ## the default run: generated people, a minute and a half
 	uv run train.py
 test:    ## the fast suite
 	uv run pytest
