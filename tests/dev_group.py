@@ -6,6 +6,8 @@ rest of the group and starts again.
 
 import importlib.metadata
 import os
+import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -34,14 +36,16 @@ def _is_there(name: str) -> bool:
 
 
 def start_again_with_dev(config: pytest.Config) -> None:
-    """Install the group and replace this process, if uv has started it and a package is missing.
+    """Install the group and replace this process, if uv has started it or made its environment, and a package is missing.
 
     Raises:
-        pytest.UsageError: A package is missing, and something else than uv has started this process.
+        pytest.UsageError: A package is missing, and this environment is not uv's.
     """
     if _TRIED in os.environ or hasattr(config, "workerinput") or not (missing := missing_packages()):
         return
     uv = os.environ.get("UV")  # which uv sets for what it runs
+    if uv is None and Path(sys.prefix) == _PROJECT.parent / ".venv":  # made by uv, and run without it
+        uv = shutil.which("uv")
     if uv is None:
         raise pytest.UsageError(
             f"{missing[0]} is not installed: run the tests with `uv run pytest`, or install the dependency group with "

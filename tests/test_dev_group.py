@@ -1,4 +1,6 @@
 import os
+import shutil
+import sys
 from types import SimpleNamespace
 
 import dev_group
@@ -41,6 +43,7 @@ def test_the_suite_starts_again_with_the_group(config, monkeypatch, capsys):
 
 def test_without_uv_one_sentence_says_what_to_install(config, monkeypatch):
     monkeypatch.delenv("UV", raising=False)
+    monkeypatch.setattr(sys, "prefix", "/usr")
     with pytest.raises(pytest.UsageError, match="pip install --group dev"):
         start_again_with_dev(config)
 
@@ -49,3 +52,13 @@ def test_a_worker_of_the_suite_starts_nothing(config, monkeypatch):
     monkeypatch.setattr(os, "execvpe", lambda *call: pytest.fail("started again"))
     config.workerinput = {}
     start_again_with_dev(config)
+
+
+def test_the_environment_that_uv_made_is_completed_without_it(config, monkeypatch):
+    started = []
+    monkeypatch.delenv("UV", raising=False)
+    monkeypatch.setattr(sys, "prefix", str(dev_group._PROJECT.parent / ".venv"))
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(os, "execvpe", lambda *call: started.append(call))
+    start_again_with_dev(config)
+    assert started[0][0] == "/usr/bin/uv"
