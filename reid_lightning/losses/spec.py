@@ -44,7 +44,8 @@ class LossOutput:
 
     Attributes:
         value: Scalar to minimize, before its weight.
-        diagnostics: Detached scalars that show collapse (active fraction, distances, norm), by name.
+        diagnostics: Detached scalars that show collapse (active fraction, distances, norm), by name. `Deferred` ones cost
+            nothing where nobody reads them.
     """
 
     value: Tensor
