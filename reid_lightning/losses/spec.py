@@ -81,6 +81,8 @@ class MetricLoss(nn.Module):
         in 16 bits. `output` leaves that to its caller.
         """
         given = embeddings.each(promote) if isinstance(embeddings, Features) else promote(embeddings)
+        if not torch.is_autocast_enabled(labels.device.type):  # to ask is cheaper than to switch
+            return self.output(given, labels, indices_tuple).value
         with torch.autocast(labels.device.type, enabled=False):
             return self.output(given, labels, indices_tuple).value
 

@@ -42,8 +42,10 @@ def mean_triplet_cost(
         return mean_cost_in_matrix(distances, labels, indices_tuple, cost, active_only, embeddings)
     anchors, positives, negatives = _of_triplets(indices_tuple)
     with torch.no_grad():
-        anchor, others = embeddings.index_select(0, anchors), torch.cat((positives, negatives))
-        differences = embeddings.index_select(0, others).view(2, *anchor.shape).sub_(anchor)
+        images = torch.cat((positives, negatives, anchors))
+        gathered = embeddings.index_select(0, images).unflatten(0, (3, len(anchors)))
+        differences, anchor = gathered[:2], gathered[2]
+        differences -= anchor
         lengths = torch.linalg.vector_norm(differences, dim=2)
         near, far = lengths.square() if squared else lengths
         mean, slopes, diagnostics = _mean_cost(near, far, cost, active_only, positives != anchors, embeddings)
@@ -51,8 +53,8 @@ def mean_triplet_cost(
         shortest = torch.finfo(mean.dtype).tiny ** 0.5
         factors = slopes.mul_(2) if squared else slopes.div_(lengths.clamp(min=shortest))
         pulls = differences.mul_(factors[:, :, None])
-        gradient = torch.zeros_like(embeddings).index_add_(0, others, pulls.flatten(0, 1))
-        gradient.index_add_(0, anchors, pulls[0].add_(pulls[1]), alpha=-1)
+        torch.add(*pulls, out=anchor).neg_()
+        gradient = torch.zeros_like(embeddings).index_add_(0, images, gathered.flatten(0, 1))
     return with_slopes(mean, embeddings, gradient), diagnostics
 
 
@@ -100,14 +102,15 @@ def _mean_cost(
     near: Tensor, far: Tensor, cost: Cost, active_only: bool, valid: Tensor, embeddings: Tensor
 ) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
     """Return the mean cost of (T,) triplets, its (2, T) slopes in their distances, and diagnostics."""
-    values = torch.stack(cost(near, far)).mul_(valid)
-    costs, count = values[0], valid.sum().clamp_(min=1)
+    weights = valid.to(near.dtype)
+    values = torch.stack(cost(near, far)).mul_(weights)
+    costs, count = values[0], weights.sum().clamp_(min=1)
 
     def diagnostics() -> dict[str, Tensor]:
         return {
             "active_fraction": costs.count_nonzero() / count,
-            "mean_ap_distance": near.mul(valid).sum() / count,
-            "mean_an_distance": far.mul(valid).sum() / count,
+            "mean_ap_distance": near.mul(weights).sum() / count,
+            "mean_an_distance": far.mul(weights).sum() / count,
             "embedding_norm": mean_norm(embeddings),
         }
 
