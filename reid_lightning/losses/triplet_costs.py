@@ -43,7 +43,7 @@ def mean_triplet_cost(
     anchors, positives, negatives = _of_triplets(indices_tuple)
     with torch.no_grad():
         images = torch.cat((positives, negatives, anchors))
-        gathered = embeddings.index_select(0, images).unflatten(0, (3, len(anchors)))
+        gathered = embeddings.index_select(0, images).view(3, len(anchors), embeddings.shape[1])
         differences, anchor = gathered[:2], gathered[2]
         differences -= anchor
         lengths = torch.linalg.vector_norm(differences, dim=2)
