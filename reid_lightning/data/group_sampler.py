@@ -13,7 +13,7 @@ class GroupSampler(EpochSampler):
     groups is a new permutation of them; P groups make a batch, and what does not fill one is left out until the next
     round. Fewer than P groups appear several times in a batch, with other images. A group's images are dealt with the
     cameras mixed, K at a time; a group of fewer than K images repeats some. Images in no group are left out. Groups of
-    several kinds, such as those of labelled and of unlabelled sources, share every batch evenly.
+    several kinds, such as those of labeled and of unlabelled sources, share every batch evenly.
 
     Before `regroup` is called, every image is a group of its own.
 

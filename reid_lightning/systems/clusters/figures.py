@@ -19,7 +19,7 @@ def draw_clusters(run: Run, groups: Integers) -> list[Picture]:
 
     Args:
         run: After its training.
-        groups: (N,) cluster of each training image, -1 for none; labelled images have their identity's.
+        groups: (N,) cluster of each training image, -1 for none; labeled images have their identity's.
     """
     pictures = []
     history = _history(run.output_dir / "metrics.csv")

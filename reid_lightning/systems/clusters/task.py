@@ -34,7 +34,7 @@ log = logging.getLogger("reid_lightning")
 class ClustersTask(Task):
     """Trains on images of unknown people: before each epoch they are clustered, and each is drawn to its cluster.
 
-    Before each epoch the training set is embedded without augmentation and clustered (`Forming`). Images of labelled
+    Before each epoch the training set is embedded without augmentation and clustered (`Forming`). Images of labeled
     sources, where there are any, are grouped by their identity instead. A memory holds a unit vector of each group, first
     the mean of its images; the loss is ClusterNCE, or that of camera-aware proxies, and the memory follows every batch.
 
