@@ -9,14 +9,14 @@ from typing import Any
 from reid_lightning.arguments import as_path
 from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery.folder_store import FolderStore
-from reid_lightning.inference.gallery.manifest import Manifest
+from reid_lightning.inference.gallery.manifest import MANIFEST, Manifest
 from reid_lightning.inference.gallery.store import Store
 
 LITE = ".db"
 NAME = "gallery"  # of the collection in a file of Milvus Lite
 PORT = 19530
 # A `Path` makes one slash of two.
-_SERVER = re.compile(r"milvus(?P<tls>\+tls)?:/{1,2}(?P<rest>.*)", re.DOTALL)
+_SERVER = re.compile(r"milvus(?P<tls>\+tls)?:/{0,2}(?P<rest>.*)", re.DOTALL)
 _REST = re.compile(
     r"(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\])(:(?P<port>\d{1,5}))?/(?P<name>[A-Za-z_]\w{0,199})", re.ASCII
 )
@@ -72,6 +72,23 @@ def as_address(value: Any) -> Path | MilvusAddress:
     port = int(rest["port"] or PORT)
     shown = f"milvus{tls}://{rest['host']}:{port}/{rest['name']}"
     return MilvusAddress(f"http{'s' if tls else ''}://{rest['host']}:{port}", rest["name"], shown, False)
+
+
+def require_free(address: Path | MilvusAddress) -> None:
+    """Refuse an address where a gallery lies already, before any work is done for a new one.
+
+    Raises:
+        InputError: One does.
+    """
+    if isinstance(address, Path):
+        taken = (address / MANIFEST).exists()
+    else:
+        from reid_lightning.inference.gallery.milvus_store import MilvusStore
+
+        taken = MilvusStore.is_there(address)
+    if taken:
+        shown = address if isinstance(address, Path) else address.shown
+        raise InputError(f"{shown} is a gallery already; add to it with `reid gallery add`.")
 
 
 def opened(address: Path | MilvusAddress) -> Store:

@@ -147,6 +147,8 @@ class FolderStore:
         if has_many_small(self.manifest.segments):
             with self.changing():
                 self._compact(tail(self.manifest.segments))
+                if has_many_small(self.manifest.segments):  # the last ones are the smallest
+                    self._compact()
 
     def index(self, kind: IndexChoice) -> str | None:
         """Build an index of FAISS, or remove it; see `Gallery.index`."""

@@ -75,6 +75,11 @@ class Gallery:
         return self.store.address
 
     @property
+    def in_folder(self) -> bool:
+        """Whether it lies in a folder of this machine."""
+        return isinstance(self.store, FolderStore)
+
+    @property
     def folder(self) -> Path:
         """The folder that it lies in.
 

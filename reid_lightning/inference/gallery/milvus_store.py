@@ -1,6 +1,7 @@
 """The store of a gallery in Milvus: a server that many machines share, or a file of Milvus Lite for one process."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -46,14 +47,21 @@ class MilvusStore:
 
     def __init__(self, address: MilvusAddress) -> None:
         self.address, self._place = address.shown, address
+        if not self.is_there(address):
+            raise InputError(f"There is no gallery {self.address}; make one with `reid gallery build`.")
         self._client = client(address)
         self._ledger = Ledger(self._client, address)
-        if not self._ledger.is_there:
-            raise InputError(f"There is no gallery {self.address}; make one with `reid gallery build`.")
         with asked(address):
             self._client.load_collection(self._ledger.name)
             self._client.load_collection(address.name)
         self._manifest = self._ledger.manifest()
+
+    @staticmethod
+    def is_there(address: MilvusAddress) -> bool:
+        """Return whether a gallery lies there."""
+        if address.is_lite and not os.path.exists(address.uri):
+            return False
+        return Ledger(client(address), address).is_there
 
     @classmethod
     def create(cls, address: MilvusAddress, manifest: Manifest) -> "MilvusStore":

@@ -28,7 +28,7 @@ WORK = "rebuilding"  # a gallery inside the gallery, which holds the vectors so 
 
 
 def rebuild(
-    folder: Path,
+    address: Path | str,
     checkpoint: Path,
     *,
     drop_missing: bool = False,
@@ -41,7 +41,7 @@ def rebuild(
     Other processes may search meanwhile; writers wait. A command that was killed continues where it was.
 
     Args:
-        folder: The gallery.
+        address: The gallery, in a folder.
         checkpoint: A checkpoint file written by a run, or the folder of a saved model.
         drop_missing: Whether images whose files are gone are removed from the gallery, which is logged.
         batch: Images that are embedded at once.
@@ -53,7 +53,7 @@ def rebuild(
     """
     require_option("--batch", batch >= 1, "be 1 or more", batch)
     quiet()
-    gallery = Gallery(folder)
+    gallery = Gallery(address)
     store = gallery.store
     if not isinstance(store, FolderStore):
         raise InputError(
