@@ -40,7 +40,8 @@ def client(address: MilvusAddress) -> Any:
 
 @cache
 def _client(address: MilvusAddress, uri: str) -> Any:
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it prints a traceback of every error
+    for name in ("pymilvus", "grpc._server"):  # which print a traceback of every error
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     from pymilvus import MilvusClient
 
     with asked(address):

@@ -24,6 +24,7 @@ from reid_lightning.retrieval.neighbours import Neighbours
 
 MOST = 16_384  # images that Milvus returns for a query
 QUERIES = 256  # in one request
+MOST_LISTS = 65_536  # of an index, as Milvus has it
 KINDS = {"FLAT": "none", "IVF_FLAT": "ivf_flat", "HNSW": "hnsw"}
 
 
@@ -47,7 +48,7 @@ class MilvusSearch:
         self._client, self._address, self._manifest, self._vectors = client, address, manifest, vectors
         with asked(address):
             found = client.describe_index(address.name, VECTOR) or {}
-        self._lists = int(found.get("nlist") or found.get("params", {}).get("nlist") or 1)
+        self._lists = lists_of(int(found.get("total_rows") or 0))
         name = str(found.get("index_type", "FLAT"))
         self.kind = KINDS.get(name, name)
         """Of the index; "none" where every vector is compared."""
@@ -127,7 +128,7 @@ class MilvusSearch:
     def _params(self, exact: bool, wanted: int) -> dict[str, Any]:
         if self.kind == "ivf_flat":
             share = min(self._lists, max(LEAST_PROBED, math.ceil(PROBED * self._lists)))
-            return {"nprobe": self._lists if exact else share}
+            return {"nprobe": MOST_LISTS if exact else share}  # more than there are: all
         return {"ef": min(32_768, max(200, 2 * wanted))} if self.kind == "hnsw" else {}
 
     def _found(
@@ -209,6 +210,11 @@ class MilvusSearch:
                 consistency_level="Strong",
             )
         return found
+
+
+def lists_of(count: int) -> int:
+    """Return into how many lists an index of clusters divides some vectors."""
+    return max(1, min(round(4 * math.sqrt(count)), MOST_LISTS))
 
 
 def _padded(found: Neighbours, top: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

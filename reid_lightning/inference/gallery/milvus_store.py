@@ -1,6 +1,5 @@
 """The store of a gallery in Milvus: a server that many machines share, or a file of Milvus Lite for one process."""
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from reid_lightning.inference.gallery.manifest import Manifest
 from reid_lightning.inference.gallery.milvus_client import LOOKS, VECTOR, as_rows, as_table, asked, client
 from reid_lightning.inference.gallery.milvus_filters import expression, key
 from reid_lightning.inference.gallery.milvus_ledger import Ledger
-from reid_lightning.inference.gallery.milvus_search import MilvusSearch
+from reid_lightning.inference.gallery.milvus_search import MilvusSearch, lists_of
 from reid_lightning.inference.gallery.search import Hits, Search
 from reid_lightning.inference.gallery.store import Removal
 
@@ -29,7 +28,7 @@ SENT = 16 << 20  # bytes of vectors in one request; servers take up to 64 MB
 PAGE = 8192  # ids that one request reads; servers answer up to 16,384 rows
 NAMED = 1000  # ids in one condition
 INDEXES = {"none": "FLAT", "ivf_flat": "IVF_FLAT", "hnsw": "HNSW"}
-LINKS, EXPLORED, MOST_LISTS = 32, 200, 65_536
+LINKS, EXPLORED = 32, 200
 
 
 class MilvusStore:
@@ -174,8 +173,10 @@ class MilvusStore:
         if kind not in INDEXES:
             raise InputError(f"Milvus has no index {kind} here; choose one of auto, {', '.join(INDEXES)}.")
         if kind != before:
-            lists = max(1, min(round(4 * math.sqrt(count)), MOST_LISTS))
-            params = {"ivf_flat": {"nlist": lists}, "hnsw": {"M": LINKS, "efConstruction": EXPLORED}}
+            params = {
+                "ivf_flat": {"nlist": lists_of(count)},
+                "hnsw": {"M": LINKS, "efConstruction": EXPLORED},
+            }
             with asked(self._place):
                 name = self._place.name
                 self._client.release_collection(name)

@@ -184,7 +184,7 @@ def test_removals_take_the_same_images_and_are_logged(tmp_path):
     assert of_milvus == [(e["rule"], sorted(e["ids"]), sorted(e["paths"])) for e in folder.removals]
     for rule, said in (
         ({"person": "Nobody"}, "person_id Nobody"),
-        ({"ids": [3, 999]}, "id 999"),
+        ({"ids": [4, 999]}, "id 999"),
         ({"ids": [1]}, "id 1"),
     ):
         with pytest.raises(InputError, match=said):
