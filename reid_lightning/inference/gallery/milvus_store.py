@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from reid_lightning.data.cells import is_unicode
 from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery.address import MilvusAddress
 from reid_lightning.inference.gallery.attributes import Wish, require_probabilities
@@ -257,10 +258,11 @@ class MilvusStore:
     def _require(self, column: str, values: Sequence[Any]) -> None:
         """Refuse values that no image has."""
         there: set[Any] = set()
+        asked_for, values = values, [v for v in values if not isinstance(v, str) or is_unicode(v)]
         for start in range(0, len(values), NAMED):
             some = OneOf(column, tuple(values[start : start + NAMED]))
             there |= set(self.where(some, [column])[column].to_pylist())
-        if absent := [value for value in values if value not in there]:
+        if absent := [value for value in asked_for if value not in there]:
             more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
             raise InputError(f"{self.address} holds no image with the {column} {absent[0]}{more}.")
 
