@@ -93,7 +93,8 @@ def order_across(embeddings: Tensor, others: Tensor) -> Tensor:
     center = embeddings[:1]  # changes no distance, and keeps the digits of embeddings close together
     embeddings, others = embeddings - center, others - center
     with exact_products(embeddings.device):
-        return torch.sub(others.square().sum(dim=1), embeddings @ others.T, alpha=2)
+        squares = torch.linalg.vector_norm(others, dim=1).square()
+        return torch.sub(squares, embeddings @ others.T, alpha=2)
 
 
 def distance_order(embeddings: Tensor) -> Tensor:
