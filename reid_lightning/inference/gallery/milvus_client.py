@@ -42,6 +42,7 @@ def client(address: MilvusAddress) -> Any:
 def _client(address: MilvusAddress, uri: str) -> Any:
     for name in ("pymilvus", "grpc._server"):  # which print a traceback of every error
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it tells of pings while a long request is at work
     from pymilvus import MilvusClient
 
     with asked(address):
