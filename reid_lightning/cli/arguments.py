@@ -25,9 +25,29 @@ Trust = Annotated[
 Override = Annotated[  # as earlier versions took settings where images may be several
     list[str] | None, typer.Option("--override", metavar="KEY=VALUE", hidden=True)
 ]
+ConfigDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder with options of your own, laid out like conf/: DIR/data/mine.yaml."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a model that the folder holds.")]
 
 _SETTING = re.compile(r"(\+{1,2}|~)?[A-Za-z_][\w./@-]*=.*", re.DOTALL)
+
+
+def with_config_dir(overrides: Sequence[str] | None, config_dir: Path | None) -> list[str]:
+    """Return settings that also find the options of a folder, as `--config-dir` of a training does.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    from reid_lightning.config.resolve import quoted
+    from reid_lightning.errors import InputError
+
+    if config_dir is None:
+        return list(overrides or [])
+    if not config_dir.is_dir():
+        raise InputError(f"there is no folder {config_dir}; correct --config-dir")
+    return [f"hydra.searchpath=[{quoted(config_dir.absolute())}]", *(overrides or [])]
 
 
 def apart(arguments: Sequence[str], override: Sequence[str] | None) -> tuple[list[Path], list[str]]:

@@ -5,25 +5,26 @@ from typing import Annotated
 
 import typer
 
-from reid_lightning.cli.arguments import Overrides
+from reid_lightning.cli.arguments import ConfigDir, Overrides, with_config_dir
 
 
-def check(overrides: Overrides = None) -> None:
+def check(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     """Read a data set as a run would: count images, identities and cameras, and find damaged and repeated images."""
     from reid_lightning.experiments.inspect_data import print_counts
 
-    print_counts(overrides or [])
+    print_counts(with_config_dir(overrides, config_dir))
 
 
 def sheet(
     output: Annotated[Path, typer.Argument(help="PNG file to write.")],
     overrides: Overrides = None,
     people: Annotated[int, typer.Option(help="Rows: identities.")] = 8,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Draw a contact sheet of a data set: people x cameras, or x images where cameras are unknown."""
     from reid_lightning.experiments.inspect_data import draw_sheet
 
-    draw_sheet(output, overrides or [], people)
+    draw_sheet(output, with_config_dir(overrides, config_dir), people)
 
 
 def show(
@@ -32,11 +33,12 @@ def show(
     table: Annotated[
         Path | None, typer.Option(help="CSV or Parquet file for the table with the size of each image.")
     ] = None,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Write a page of a data set: counts, charts, what is wrong with it, validation, and its people."""
     from reid_lightning.experiments.show_data import show_data
 
-    print(show_data(overrides or [], output, table))
+    print(show_data(with_config_dir(overrides, config_dir), output, table))
 
 
 def scene(

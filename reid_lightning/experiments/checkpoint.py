@@ -314,7 +314,11 @@ def override(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, A
         parsed = OverridesParser.create().parse_overrides(overrides)
         groups = [o.key_or_group for o in parsed if (CONF / o.key_or_group).is_dir()]
         chosen = [FILLS.get(group, group).replace("/", ".") for group in groups]
-        inside = [o for o in parsed if o.key_or_group in groups or _is_below(o.key_or_group, chosen)]
+        inside = [
+            o
+            for o in parsed
+            if o.key_or_group in (*groups, "hydra.searchpath") or _is_below(o.key_or_group, chosen)
+        ]
         result = dict(config)
         if chosen:
             with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
