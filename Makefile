@@ -3,17 +3,17 @@
 
 help:    ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
-train:   ## the default run: generated people, two minutes
+train:   ## the default run: generated people, a minute and a half
 	uv run train.py
 test:    ## the fast suite
 	uv run pytest
 slow:    ## the tests that train
 	OMP_NUM_THREADS=1 uv run pytest -m slow -n auto --dist loadfile
 lint:    ## format check, lint and floors
-	uv run ruff format --check . && uv run ruff check . && uv run lint-imports
+	uv run --group dev ruff format --check . && uv run --group dev ruff check . && uv run --group dev lint-imports
 types:   ## mypy
-	uv run mypy
+	uv run --group dev mypy
 format:  ## apply format and safe fixes
-	uv run ruff format . && uv run ruff check --fix .
+	uv run --group dev ruff format . && uv run --group dev ruff check --fix .
 docs:    ## the site, at localhost:8000
 	uv run --group docs mkdocs serve

@@ -19,9 +19,9 @@ A mistake of the user ends with one sentence and exit status 2, an interruption 
 """
 _SETTINGS = """# Settings
 
-Every option of every group, as its file states it. The comment beside a setting says what it does, with its unit and its other
-values. On the command line, `GROUP=OPTION` chooses an option and `GROUP.SETTING=VALUE` changes a setting in it (of losses
-`loss.OPTION.SETTING=VALUE`). `reid list` shows groups and options in a terminal.
+Every option of every group, as its file states it. The comment beside a setting says what it does, with its unit and its
+other values. On the command line, `GROUP=OPTION` chooses an option and `GROUP.SETTING=VALUE` changes a setting in it (of
+losses `loss.OPTION.SETTING=VALUE`). `reid list` shows groups and options in a terminal.
 
 """
 

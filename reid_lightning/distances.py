@@ -1,7 +1,7 @@
 """Distances between embeddings and between stripes of them, and the guard that keeps their products exact."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,21 +13,24 @@ from reid_lightning.errors import require
 Distance = Literal["euclidean", "sqeuclidean", "cosine"]
 
 
-@contextmanager
-def exact_products(device: torch.device) -> Iterator[None]:
+def exact_products(device: torch.device) -> AbstractContextManager[None]:
     """Compute matrix products in the precision of their inputs: no autocast, no TF32, no bfloat16 passes.
 
     A distance is a small difference of large numbers; rounded to ten bits it is noise.
     """
-    # torch has two interfaces to one setting and refuses products when they disagree: the older one, used by
-    # Lightning's users, sets both, so it goes first and the newer one restores what it does not know.
     try:
         legacy = torch.get_float32_matmul_precision()
-    except RuntimeError:  # set by the newer one
+    except RuntimeError:  # set by the newer of torch's two interfaces
         legacy = None
     if legacy == "highest" and not torch.is_autocast_enabled(device.type):
-        yield  # nothing to change, which is the case in every training step in float32
-        return
+        return nullcontext()  # nothing to change, which is the case in every training step in float32
+    return _exact_products(device, legacy)
+
+
+@contextmanager
+def _exact_products(device: torch.device, legacy: str | None) -> Iterator[None]:
+    # torch has two interfaces to one setting and refuses products when they disagree: the older one, used by
+    # Lightning's users, sets both, so it goes first and the newer one restores what it does not know.
     backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]
     torch.set_float32_matmul_precision("highest")

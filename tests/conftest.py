@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from browser import browser  # noqa: F401  a fixture
+from dev_group import start_again_with_dev
 from exported_models import export_checkpoint, export_images, exported  # noqa: F401  fixtures
 from fault_record import FaultRecord
 from helpers import Processes
@@ -78,6 +79,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    start_again_with_dev(config)
     if config.getoption("--record-faults"):
         config.pluginmanager.register(FaultRecord())
 

@@ -27,7 +27,9 @@ Override = Annotated[  # as earlier versions took settings where images may be s
 ]
 ConfigDir = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder with options of your own, laid out like conf/: DIR/data/mine.yaml."),
+    typer.Option(
+        metavar="DIR", help="Folder with options of your own, laid out like conf/: DIR/data/mine.yaml."
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a model that the folder holds.")]
 

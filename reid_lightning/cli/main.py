@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from reid_lightning.cli import choices, data, gallery, model, report, serve, tracking
+from reid_lightning.cli import choices, data, gallery, label, model, report, serve, tracking
 from reid_lightning.cli.slips import sentence
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.malloc import keep_freed_memory
@@ -39,6 +39,7 @@ for command in (
 ):
     app.command(command.__name__)(command)
 app.command("import")(model.import_model)
+app.command("label")(label.label)
 app.command("search")(gallery.search)
 app.command("serve")(serve.serve)
 app.command("track")(tracking.track)

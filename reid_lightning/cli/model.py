@@ -70,7 +70,8 @@ def embed(
     part: Annotated[
         str | None,
         typer.Option(
-            metavar="K/N", help="Only the K-th of N parts, for several machines; the last one joins them."
+            metavar="K/N",
+            help="Only the K-th of N parts, for several machines; the last one joins them. auto: as torchrun or SLURM says.",
         ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, or float16 for half the space.")] = "float32",

@@ -21,6 +21,7 @@ from reid_lightning.config.command_line import check_flags, readable, settled_pe
 from reid_lightning.config.options import HELP_FLAGS, run_help
 from reid_lightning.config.refused import REFUSED, in_our_words
 from reid_lightning.config.resolve import CONF, plain
+from reid_lightning.distributed.launched import with_shared_folder
 from reid_lightning.errors import InputError
 from reid_lightning.signals import stopped_by_signals
 from reid_lightning.streams import own_streams, require_current_folder
@@ -44,7 +45,7 @@ def _main(config: DictConfig) -> float | None:
 
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
-        if "LOCAL_RANK" not in os.environ:
+        if is_first_process():
             say_without_effect(config, HydraConfig.get().overrides.task)
         with stopped_by_signals():
             if sweeping:
@@ -96,7 +97,7 @@ def main() -> None:
 def _run(given: list[str]) -> None:
     try:
         check_flags(given)
-        sys.argv[1:] = settled_per_job(with_folder(readable(given)))
+        sys.argv[1:] = settled_per_job(with_folder(with_shared_folder(readable(given))))
         prefer_own_options()
         with stopped_by_signals():
             _main()

@@ -214,7 +214,7 @@ KEYS = (
     _key("output_dir", "Folder of the run.", "place", raw=True, takes=text()),
     _key(
         "resume",
-        "Checkpoint to continue from.",
+        "Checkpoint to continue from; last or auto.",
         evaluated_as=None,
         resumable=True,
         raw=True,
@@ -307,6 +307,7 @@ KEYS = (
     ),
     _key("data.epochs", "Epochs that suit the data.", hint=True, takes=whole(1)),
     _key("data.lr", "Learning rate that suits the data.", hint=True, takes=number(above=0)),
+    _key("data.identities", "Identities in a batch that suit the data.", hint=True, takes=whole(1)),
     _key("data.split", "Which of several random splits.", hint=True, repeats=True, takes=whole(0)),
     _key(
         "data.min_visibility",

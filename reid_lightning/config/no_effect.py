@@ -207,14 +207,22 @@ def _values(values: Mapping[str, Any], idle: Idle) -> dict[str, Any]:
     }
 
 
+_composed: dict[
+    str, Any
+] = {}  # the default config by the folders that it is composed from: jobs of a sweep have it in common
+
+
 def _defaults() -> Any:
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
-    if GlobalHydra.instance().is_initialized():  # in a job
-        return hydra.compose("config")
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose("config")
+    if not GlobalHydra.instance().is_initialized():
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            return _defaults()
+    folders = str(GlobalHydra.instance().config_loader().get_search_path())
+    if folders not in _composed:
+        _composed[folders] = hydra.compose("config")
+    return _composed[folders]
 
 
 def key_of(override: str) -> str:

@@ -8,6 +8,7 @@ import os
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -16,7 +17,9 @@ from reid_lightning.config.resolve import CONF
 from reid_lightning.config.schema import groups as described
 from reid_lightning.errors import InputError
 
-OmegaConf.register_new_resolver("groups", lambda: help_text(), replace=True)  # of conf/hydra/help
+OmegaConf.register_new_resolver(
+    "groups", cache(lambda: help_text()), replace=True
+)  # of conf/hydra/help; every job asks
 
 _SENTENCE = re.compile(r".+?[.?!](?=\s+[A-Z\"]|\s+[\w.]+=|\s+python |\s*$)")
 _WILD = set("*?[")

@@ -129,7 +129,7 @@ def _class_names(attribute: str, classes: Sequence[str]) -> tuple[str, ...]:
 _NO_YES = ("no", "yes")
 
 #: The 12 attributes of Market-1501 (Lin et al., "Improving Person Re-identification by Attribute and Identity
-#: Learning", 2019); colours become one attribute each, whose class 0 says that no single colour is annotated.
+#: Learning", 2019); colors become one attribute each, whose class 0 says that no single color is annotated.
 MARKET12 = AttributeSchema(
     "market12",
     (

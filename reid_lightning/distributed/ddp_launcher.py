@@ -25,6 +25,7 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from lightning.pytorch.utilities import rank_zero_only
 
 from reid_lightning.config.resolve import quoted
+from reid_lightning.distributed.launched import why_lost
 from reid_lightning.errors import InputError
 from reid_lightning.signals import EXIT_STATUS
 
@@ -243,15 +244,18 @@ def world_size(devices: int | str | list[int], num_nodes: int, accelerator: str)
         num_nodes: Machines.
         accelerator: `auto`, `cpu`, `gpu` or another name that Lightning knows.
     """
+    return processes_per_node(devices, accelerator) * int(num_nodes)
+
+
+def processes_per_node(devices: int | str | list[int], accelerator: str) -> int:
+    """Return how many processes a trainer config asks for on each machine; see `world_size`."""
     if isinstance(devices, list | tuple):
-        local = len(devices)
-    elif str(devices) in ("auto", "-1"):
-        local = 1 if accelerator == "cpu" else max(1, torch.cuda.device_count())
-    elif isinstance(devices, str) and "," in devices:
-        local = len([number for number in devices.split(",") if number.strip()])
-    else:
-        local = int(devices)
-    return local * int(num_nodes)
+        return len(devices)
+    if str(devices) in ("auto", "-1"):
+        return 1 if accelerator == "cpu" else max(1, torch.cuda.device_count())
+    if isinstance(devices, str) and "," in devices:
+        return len([number for number in devices.split(",") if number.strip()])
+    return int(devices)
 
 
 @contextmanager
@@ -273,6 +277,8 @@ def processes_of_one_job() -> Iterator[Children]:
     except Exception as error:
         lost = isinstance(error, RuntimeError)  # so are those of torch's collective operations
         sentence = children.why_failed(children.settle_s if lost else 0.0)
+        if sentence is None and lost:
+            sentence = why_lost(error)
         if sentence is None:
             raise
         raise InputError(sentence) from error

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from reid_lightning.distances import promote, unit_vectors
 from reid_lightning.errors import InputError
+from reid_lightning.losses.pairs import Deferred
 from reid_lightning.losses.spec import LossOutput, compares_unit_vectors, output_of, spec_of
 from reid_lightning.mining.memory import CrossBatchMemory, can_use_memory
 from reid_lightning.models.features import Features
@@ -29,12 +30,13 @@ class Step:
     Attributes:
         total: Scalar to minimize.
         terms: Every term before its weight, by name.
-        diagnostics: Detached scalars that show collapse (active fraction, distances, norm), as "term/name".
+        diagnostics: Detached scalars that show collapse (active fraction, distances, norm), as "term/name"; computed when
+            they are first read.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
-    diagnostics: dict[str, Tensor]
+    diagnostics: Mapping[str, Tensor]
 
 
 class Objective(nn.Module):
@@ -150,11 +152,13 @@ class Objective(nn.Module):
         return Step(
             total,
             {name: output.value for name, output in outputs.items()},
-            {
-                f"{name}/{key}": value
-                for name, output in outputs.items()
-                for key, value in output.diagnostics.items()
-            },
+            Deferred(
+                lambda: {
+                    f"{name}/{key}": value
+                    for name, output in outputs.items()
+                    for key, value in output.diagnostics.items()
+                }
+            ),
         )
 
     def _metric_losses(self, features: Features, labels: Tensor, gather: Gather) -> dict[str, LossOutput]:

@@ -15,6 +15,7 @@ from reid_lightning.config.resolve import CONF, class_of, instantiate, of_key, s
 from reid_lightning.config.typed import check_values
 from reid_lightning.config.validate import check_config
 from reid_lightning.config.values import written
+from reid_lightning.distributed.launched import require_fitting
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.losses.spec import spec_of
@@ -163,6 +164,18 @@ def check_devices(trainer: Mapping[str, Any]) -> None:
             f"trainer.devices={written(wanted)} asks for more than the {gpus} GPU{'s' * (gpus > 1)} of this machine; use "
             "trainer.devices=auto for all of them"
         )
+
+
+def check_launched(config: Mapping[str, Any]) -> None:
+    """Refuse a trainer that the processes that torchrun or srun has started do not fit.
+
+    Raises:
+        InputError: Says what to set.
+    """
+    from reid_lightning.distributed.ddp_launcher import processes_per_node
+
+    trainer = config["trainer"]
+    require_fitting(processes_per_node(trainer["devices"], trainer["accelerator"]), trainer["num_nodes"])
 
 
 def _check_shares(sampler: Mapping[str, Any], trainer: Mapping[str, Any]) -> None:

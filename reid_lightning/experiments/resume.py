@@ -1,7 +1,6 @@
 """Where a run continues: its last whole checkpoint, and what is said about it."""
 
 import logging
-import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 from reid_lightning.config.resolve import quoted
 from reid_lightning.config.schema import of_network
 from reid_lightning.config.validate import differences
+from reid_lightning.distributed.ddp_launcher import is_first_process
 from reid_lightning.engine.module import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import read_resumable
@@ -42,7 +42,8 @@ class Resumed:
 def resumed_from(config: Mapping[str, Any], output_dir: Path) -> Resumed | None:
     """Return the checkpoint that `resume` means, which fits the run; None for a new run.
 
-    Where `last.ckpt` is damaged, `resume=last` takes the newest readable checkpoint of the run.
+    `auto` is `last` in a folder that has a `last.ckpt`, and a new run in any other. Where `last.ckpt` is damaged,
+    `resume=last` takes the newest readable checkpoint of the run.
 
     Raises:
         InputError: The folder holds a run that is not to be continued, there is no readable checkpoint, the training is
@@ -50,8 +51,10 @@ def resumed_from(config: Mapping[str, Any], output_dir: Path) -> Resumed | None:
     """
     resume = config["resume"]
     last = output_dir / "checkpoints" / "last.ckpt"
+    if resume == "auto":
+        resume = "last" if last.exists() else None
     if resume is None:
-        if last.exists() and not os.environ.get("LOCAL_RANK"):
+        if last.exists() and is_first_process():
             raise InputError(
                 f"{output_dir} already holds a run; continue it with resume=last, or choose another hydra.run.dir"
             )

@@ -12,7 +12,7 @@ import lightning
 import torch
 import yaml
 from lightning import Callback, Trainer
-from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -25,6 +25,7 @@ from reid_lightning.distributed.ddp_launcher import (
     processes_of_one_job,
     world_size,
 )
+from reid_lightning.distributed.launched import launched
 from reid_lightning.engine import loggers as loggers_
 from reid_lightning.engine.callbacks.freeze_backbone import FreezeBackbone
 from reid_lightning.engine.callbacks.stop_at_signal import StopAtSignal
@@ -33,7 +34,13 @@ from reid_lightning.engine.checkpoint_io import AtomicCheckpointIO
 from reid_lightning.engine.metrics_file import MetricsFile
 from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
 from reid_lightning.errors import InputError
-from reid_lightning.experiments.checks import check_data, check_run, check_weights, of_lightning
+from reid_lightning.experiments.checks import (
+    check_data,
+    check_launched,
+    check_run,
+    check_weights,
+    of_lightning,
+)
 from reid_lightning.experiments.factory import build_datamodule, build_module
 from reid_lightning.experiments.feeding import feed_of_config, with_architecture
 from reid_lightning.experiments.malloc import keep_freed_memory
@@ -90,6 +97,7 @@ def run_job(
     keep_freed_memory()
     config = with_architecture(config)
     check_run(config)
+    check_launched(config)
     output_dir = Path(config["output_dir"])
     with alone_in(output_dir, locked), _loggers_closed():
         resumed = resumed_from(config, output_dir)
@@ -293,8 +301,13 @@ def _trainer(
     if node.pop("sync_batchnorm") and ranks > 1:
         on_gpu = node["accelerator"] != "cpu" and torch.cuda.is_available()
         plugins.append(SynchronizedBatchNorm(on_gpu))
-    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+    job = launched()
+    if job is not None and job.by == "srun":
         plugins.append(SLURMEnvironment(auto_requeue=False))  # submitit queues a job again
+    elif job is None and SLURMEnvironment.detect():
+        plugins.append(
+            LightningEnvironment()
+        )  # in a SLURM job without srun the first process starts the others
     strategy = JobDDPStrategy(Path(config["output_dir"]) / "config.yaml", children) if ranks > 1 else "auto"
     return instantiate(
         node,

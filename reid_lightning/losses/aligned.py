@@ -5,7 +5,7 @@ from torch import Tensor
 from reid_lightning.config.declared import ignores
 from reid_lightning.distances import aligned_distances
 from reid_lightning.errors import require
-from reid_lightning.losses.pairs import Indices
+from reid_lightning.losses.pairs import Deferred, Indices
 from reid_lightning.losses.spec import LossOutput, LossSpec, MetricLoss
 from reid_lightning.losses.stripes import stripes_of
 from reid_lightning.losses.triplet import hinge
@@ -51,10 +51,8 @@ class AlignedReIDLoss(MetricLoss):
     def output(self, features: Features, labels: Tensor, indices_tuple: Indices | None = None) -> LossOutput:
         """Return the loss of N images' features and (N,) labels; None stands for all valid triplets."""
         stripes = stripes_of(self, features)
-        whole, diagnostics = mean_triplet_cost(
-            features.before_neck, labels, indices_tuple, self._cost(self.margin)
-        )
-        local, found = mean_cost_in_matrix(
+        whole, found = mean_triplet_cost(features.before_neck, labels, indices_tuple, self._cost(self.margin))
+        local, found_local = mean_cost_in_matrix(
             aligned_distances(stripes),
             labels,
             indices_tuple,
@@ -62,7 +60,9 @@ class AlignedReIDLoss(MetricLoss):
             active_only=False,
             embeddings=stripes.flatten(1),
         )
-        diagnostics |= {f"local_{name}": value for name, value in found.items()}
+        diagnostics = Deferred(
+            lambda: {**found, **{f"local_{name}": found_local[name] for name in found_local}}
+        )
         return LossOutput(whole + self.local_weight * local, diagnostics)
 
     @staticmethod

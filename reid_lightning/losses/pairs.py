@@ -1,9 +1,42 @@
 """What losses over the pairs of a batch share: masks, means over them, and diagnostics."""
 
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
 Indices = tuple[Tensor, Tensor, Tensor]
+
+
+class Deferred(Mapping[str, Tensor]):
+    """Scalars by name that are computed when they are first read: most steps of a training read none.
+
+    Args:
+        compute: Returns them; called once at most, without gradients.
+
+    Examples:
+        >>> scalars = Deferred(lambda: {"mean": torch.tensor([1.0, 3.0]).mean()})
+        >>> dict(scalars)
+        {'mean': tensor(2.)}
+    """
+
+    def __init__(self, compute: Callable[[], Mapping[str, Tensor]]) -> None:
+        self._compute = compute
+
+    @cached_property
+    def _scalars(self) -> Mapping[str, Tensor]:
+        with torch.no_grad():
+            return self._compute()
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._scalars[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._scalars)
+
+    def __len__(self) -> int:
+        return len(self._scalars)
 
 
 def refuse_indices(loss: object, indices_tuple: Indices | None) -> None:
@@ -31,15 +64,16 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 def pair_diagnostics(
     distances: Tensor, positives: Tensor, negatives: Tensor, active_fraction: Tensor, embeddings: Tensor
-) -> dict[str, Tensor]:
-    """Return detached scalars that show collapse, of an (N, N) matrix and its two masks."""
-    distances = distances.detach()
-    return {
-        "active_fraction": active_fraction.detach(),
-        "mean_ap_distance": masked_mean(distances, positives),
-        "mean_an_distance": masked_mean(distances, negatives),
-        "embedding_norm": mean_norm(embeddings),
-    }
+) -> Deferred:
+    """Return scalars that show collapse, of an (N, N) matrix and its two masks, which must not change afterwards."""
+    return Deferred(
+        lambda: {
+            "active_fraction": active_fraction.detach(),
+            "mean_ap_distance": masked_mean(distances.detach(), positives),
+            "mean_an_distance": masked_mean(distances.detach(), negatives),
+            "embedding_norm": mean_norm(embeddings),
+        }
+    )
 
 
 def mean_norm(embeddings: Tensor) -> Tensor:

@@ -44,7 +44,8 @@ class LossOutput:
 
     Attributes:
         value: Scalar to minimize, before its weight.
-        diagnostics: Detached scalars that show collapse (active fraction, distances, norm), by name.
+        diagnostics: Detached scalars that show collapse (active fraction, distances, norm), by name. `Deferred` ones cost
+            nothing where nobody reads them.
     """
 
     value: Tensor
@@ -93,6 +94,8 @@ class MetricLoss(nn.Module):
         in 16 bits. `output` leaves that to its caller.
         """
         given = embeddings.each(promote) if isinstance(embeddings, Features) else promote(embeddings)
+        if not torch.is_autocast_enabled(labels.device.type):  # to ask is cheaper than to switch
+            return self.output(given, labels, indices_tuple).value
         with torch.autocast(labels.device.type, enabled=False):
             return self.output(given, labels, indices_tuple).value
 

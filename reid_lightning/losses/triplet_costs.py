@@ -1,12 +1,12 @@
 """The mean cost of triplets: of those that a miner lists, or of all valid ones without listing them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from reid_lightning.losses.gradients import distance_matrix, with_slopes
-from reid_lightning.losses.pairs import Indices, mean_norm
+from reid_lightning.losses.pairs import Deferred, Indices, mean_norm
 
 Cost = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """Element-wise: from d(a, p) and d(a, n) to what a triplet costs, zero or more, and its slope in either."""
@@ -21,7 +21,7 @@ def mean_triplet_cost(
     cost: Cost,
     squared: bool = False,
     active_only: bool = False,
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Return the mean cost of triplets, a zero with a gradient when there are none, and what shows collapse.
 
     Args:
@@ -42,17 +42,19 @@ def mean_triplet_cost(
         return mean_cost_in_matrix(distances, labels, indices_tuple, cost, active_only, embeddings)
     anchors, positives, negatives = _of_triplets(indices_tuple)
     with torch.no_grad():
-        anchor, others = embeddings.index_select(0, anchors), torch.cat((positives, negatives))
-        differences = embeddings.index_select(0, others).view(2, *anchor.shape).sub_(anchor)
+        images = torch.cat((positives, negatives, anchors))
+        gathered = embeddings.index_select(0, images).view(3, len(anchors), embeddings.shape[1])
+        differences, anchor = gathered[:2], gathered[2]
+        differences -= anchor
         lengths = torch.linalg.vector_norm(differences, dim=2)
         near, far = lengths.square() if squared else lengths
         mean, slopes, diagnostics = _mean_cost(near, far, cost, active_only, positives != anchors, embeddings)
         # The gradient of d² is twice the difference, that of d the difference over its length, or zero.
         shortest = torch.finfo(mean.dtype).tiny ** 0.5
-        factors = 2 * slopes if squared else slopes / lengths.clamp_(min=shortest)
+        factors = slopes.mul_(2) if squared else slopes.div_(lengths.clamp(min=shortest))
         pulls = differences.mul_(factors[:, :, None])
-        gradient = torch.zeros_like(embeddings).index_add_(0, others, pulls.flatten(0, 1))
-        gradient.index_add_(0, anchors, pulls.sum(dim=0), alpha=-1)
+        torch.add(*pulls, out=anchor).neg_()
+        gradient = torch.zeros_like(embeddings).index_add_(0, images, gathered.flatten(0, 1))
     return with_slopes(mean, embeddings, gradient), diagnostics
 
 
@@ -63,7 +65,7 @@ def mean_cost_in_matrix(
     cost: Cost,
     active_only: bool,
     embeddings: Tensor,
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Return the mean cost of triplets whose (N, N) distances are known, and what shows collapse.
 
     Args:
@@ -98,27 +100,27 @@ def _of_triplets(indices_tuple: Indices) -> Indices:
 
 def _mean_cost(
     near: Tensor, far: Tensor, cost: Cost, active_only: bool, valid: Tensor, embeddings: Tensor
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
     """Return the mean cost of (T,) triplets, its (2, T) slopes in their distances, and diagnostics."""
-    values = torch.stack((near, far, *cost(near, far))).mul_(valid)
-    sums, count = values[:3].sum(dim=1), valid.sum().clamp_(min=1)
-    mean_near, mean_far, mean = sums / count
-    active = values[2].count_nonzero()
-    diagnostics = {
-        "active_fraction": active / count,
-        "mean_ap_distance": mean_near,
-        "mean_an_distance": mean_far,
-        "embedding_norm": mean_norm(embeddings),
-    }
-    if active_only:
-        count = active.clamp(min=1)
-        mean = sums[2] / count
-    return mean, values[3:] / count, diagnostics
+    weights = valid.to(near.dtype)
+    values = torch.stack(cost(near, far)).mul_(weights)
+    costs, count = values[0], weights.sum().clamp_(min=1)
+
+    def diagnostics() -> dict[str, Tensor]:
+        return {
+            "active_fraction": costs.count_nonzero() / count,
+            "mean_ap_distance": near.mul(weights).sum() / count,
+            "mean_an_distance": far.mul(weights).sum() / count,
+            "embedding_norm": mean_norm(embeddings),
+        }
+
+    divisor = costs.count_nonzero().clamp_(min=1) if active_only else count
+    return costs.sum() / divisor, values[1:].div_(divisor), Deferred(diagnostics)
 
 
 def mean_cost_of_all(
     distances: Tensor, labels: Tensor, cost: Cost, active_only: bool, embeddings: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Return the mean cost of all valid triplets of an (N, N) matrix, and what shows collapse.
 
     Value and slopes are computed together, a few anchor-positive pairs against the whole batch at a time, so that
@@ -142,10 +144,13 @@ def mean_cost_of_all(
     pairs = (own - 1) * (len(labels) - own)
     count = pairs.sum().clamp(min=1)
     divisor = active.clamp(min=1) if active_only else count
-    diagnostics = {
-        "active_fraction": active / count,
-        "mean_ap_distance": known[anchors, positives].sum() / max(1, len(anchors)),
-        "mean_an_distance": (known.masked_fill(same, 0).sum(dim=1) * (own - 1)).sum() / count,
-        "embedding_norm": mean_norm(embeddings),
-    }
-    return with_slopes(total / divisor, distances, slopes / divisor), diagnostics
+
+    def diagnostics() -> dict[str, Tensor]:
+        return {
+            "active_fraction": active / count,
+            "mean_ap_distance": known[anchors, positives].sum() / max(1, len(anchors)),
+            "mean_an_distance": (known.masked_fill(same, 0).sum(dim=1) * (own - 1)).sum() / count,
+            "embedding_norm": mean_norm(embeddings),
+        }
+
+    return with_slopes(total / divisor, distances, slopes / divisor), Deferred(diagnostics)

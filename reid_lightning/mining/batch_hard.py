@@ -50,12 +50,12 @@ class BatchHardMiner(nn.Module):
         """
         order = distance_order(embeddings)
         same = labels[:, None] == labels
-        nearest = torch.where(same, torch.inf, order).min(dim=1)
-        farthest = torch.where(same.fill_diagonal_(False), order, -torch.inf).max(dim=1)
-        found = farthest.values - nearest.values != -torch.inf
+        far, nearest = order.masked_fill(same, torch.inf).min(dim=1)
+        other = same.fill_diagonal_(False).logical_not_()
+        near, farthest = order.masked_fill_(other, -torch.inf).max(dim=1)
         anchors = torch.arange(len(labels), device=labels.device)
-        others = torch.where(found, torch.stack((farthest.indices, nearest.indices)), anchors)
-        return anchors, others[0], others[1]
+        missing = (near - far).isneginf()
+        return anchors, torch.where(missing, anchors, farthest), torch.where(missing, anchors, nearest)
 
     @torch.no_grad()
     def across(self, embeddings: Tensor, labels: Tensor, others: Tensor, other_labels: Tensor) -> Across:

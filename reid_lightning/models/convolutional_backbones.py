@@ -55,7 +55,12 @@ def resnet(
 
 
 def resnet10(
-    width: float = 0.5, weights: str | None = None, instance_norm: bool = False, frozen_layers: int = 0
+    width: float = 0.5,
+    weights: str | None = None,
+    instance_norm: bool = False,
+    frozen_layers: int = 0,
+    stem_channels: int = 64,
+    stem_kernel: int = 7,
 ) -> Backbone:
     """Return a ResNet of one basic block per stage, last stride 1: the quickest of its kind to learn on a CPU.
 
@@ -64,10 +69,17 @@ def resnet10(
         weights: A file, or None.
         instance_norm: IBN-a, as of `resnet`.
         frozen_layers: First layers to freeze: the stem, then each of the four blocks.
+        stem_channels: Channels of the stem, which sees the most pixels; at 64 it takes a third of a step.
+        stem_kernel: Height and width of the stem's filters in pixels, odd.
+
+    Raises:
+        ValueError: The stem has no channels, or filters without a center.
     """
     require(weights != IMAGENET, "weights", "a file or null (resnet10 has no ImageNet weights)", weights)
+    require(stem_channels >= 1, "stem_channels", "at least 1", stem_channels)
+    require(stem_kernel >= 1 and stem_kernel % 2 == 1, "stem_kernel", "an odd number", stem_kernel)
     channels = _channels(width)
-    model = _untrained(BasicBlock, (1, 1, 1, 1), channels)
+    model = _untrained(BasicBlock, (1, 1, 1, 1), channels, stem_channels, stem_kernel)
     model.layer4[0].conv2.dilation = model.layer4[0].conv2.padding = (2, 2)  # sees as far as with stride 2
     if instance_norm:
         add_instance_norm(model)
@@ -93,15 +105,20 @@ def _channels(width: float) -> tuple[int, ...]:
 
 
 def _untrained(
-    block: type[BasicBlock] | type[Bottleneck], depths: Sequence[int], channels: Sequence[int]
+    block: type[BasicBlock] | type[Bottleneck],
+    depths: Sequence[int],
+    channels: Sequence[int],
+    stem_channels: int = 64,
+    stem_kernel: int = 7,
 ) -> Any:
     """Return a ResNet with torchvision's stem and blocks, any channels and last stride 1.
 
     Every block starts as its shortcut: the last normalization of a branch has weight 0 (Goyal et al. 2017, Sec. 5.1).
     """
-    before = 64
+    before = stem_channels
+    stem = nn.Conv2d(3, before, stem_kernel, stride=2, padding=stem_kernel // 2, bias=False)
     parts: list[tuple[str, nn.Module]] = [
-        ("conv1", nn.Conv2d(3, before, 7, stride=2, padding=3, bias=False)),
+        ("conv1", stem),
         ("bn1", nn.BatchNorm2d(before)),
         ("relu", nn.ReLU(inplace=True)),
         ("maxpool", nn.MaxPool2d(3, stride=2, padding=1)),

@@ -65,7 +65,7 @@ def cluster(
         if method == "agglomerative"
         else _dbscan(compared, len(vectors), threshold, least)
     )
-    return _by_size(found)
+    return by_size(found)
 
 
 def cluster_scores(groups: ArrayLike, people: ArrayLike) -> dict[str, float]:
@@ -112,6 +112,17 @@ def cluster_scores(groups: ArrayLike, people: ArrayLike) -> dict[str, float]:
     }
 
 
+def distance_matrix(pairs: Comparison, count: int) -> NDArray[np.float32]:
+    """Return the distances of all images among each other, (count, count): symmetric, and zero on the diagonal."""
+    far = np.empty((count, count), np.float32)
+    for rows, chunk in pairs.chunks():
+        far[rows] = pairs.distances(rows, chunk).clamp(min=0).cpu().numpy()
+    far += far.T.copy()  # of neighborhoods, the two ways differ
+    far /= 2
+    np.fill_diagonal(far, 0)
+    return far
+
+
 def _agglomerative(pairs: Comparison, count: int, threshold: float) -> Integers:
     if count > MOST_IMAGES:
         raise InputError(
@@ -120,12 +131,7 @@ def _agglomerative(pairs: Comparison, count: int, threshold: float) -> Integers:
         )
     if count == 1:
         return np.zeros(1, np.int64)
-    far = np.empty((count, count), np.float32)
-    for rows, chunk in pairs.chunks():
-        far[rows] = pairs.distances(rows, chunk).clamp(min=0).cpu().numpy()
-    far += far.T.copy()  # of neighborhoods, the two ways differ
-    far /= 2
-    np.fill_diagonal(far, 0)
+    far = distance_matrix(pairs, count)
     tree = linkage(squareform(far, checks=False), method="average")
     return fcluster(tree, threshold, criterion="distance").astype(np.int64)
 
@@ -149,7 +155,8 @@ def _dbscan(pairs: Comparison, count: int, threshold: float, least: int) -> Inte
     return labels
 
 
-def _by_size(labels: Integers) -> Integers:
+def by_size(labels: Integers) -> Integers:
+    """Number groups anew from 0 on, larger ones first, and of equal ones that with the earlier image; (N,) as given."""
     _, first, group, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     order = np.lexsort((first, -sizes))
     number = np.empty(len(order), np.int64)

@@ -31,7 +31,7 @@ class EvaluationProtocol:
     The defaults are those of BoT (Luo et al. 2019).
 
     Args:
-        feature: Field of `Features`: "embedding" (after the neck), "before_neck" (before its normalisation), "descriptor"
+        feature: Field of `Features`: "embedding" (after the neck), "before_neck" (before its normalization), "descriptor"
             (multi-depth, where the model has one), "stripes" (its parts' features one after the other, likewise) or "jigsaw"
             (the image's and a share of each group of patches', likewise).
         normalize: Scale features to length 1 before they are compared.
@@ -135,7 +135,7 @@ class EvaluationProtocol:
 
     @property
     def vector_choices(self) -> tuple[object, ...]:
-        """Feature, normalisation, mirror image and, where there are others than the image's own, its sizes.
+        """Feature, normalization, mirror image and, where there are others than the image's own, its sizes.
 
         Vectors that were taken with other choices cannot be compared.
         """

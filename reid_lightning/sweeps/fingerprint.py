@@ -103,7 +103,7 @@ def settings(config: Mapping[str, Any], swept: Collection[str] = ()) -> dict[str
         {'seed': 1, 'data.num_workers': 4}
     """
     kept = {key: _fact(value) for key, value in leaves(config) if not (isinstance(value, Mapping) and value)}
-    if kept.get("resume") == "last":
+    if kept.get("resume") in ("last", "auto"):
         kept["resume"] = None
     return {key: value for key, value in kept.items() if key in swept or changes_result(key)}
 

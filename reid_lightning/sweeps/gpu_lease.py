@@ -56,7 +56,20 @@ def gpus_per_node(accelerator: str, devices: Any) -> int | None:
     return None if accelerator == "cpu" else processes_per_node(devices)
 
 
-for _resolver in (processes_per_node, jobs_at_once, gpus_per_node):
+def gpus_per_task(cluster: str | None, accelerator: str, devices: Any) -> int:
+    """Return the GPUs that a job asks Ray for, which waits for ever for those that no machine has.
+
+    Args:
+        cluster: Address of a Ray cluster; None: the Ray is of this machine.
+        accelerator: `trainer.accelerator`.
+        devices: `trainer.devices`.
+    """
+    if accelerator == "cpu" or (cluster is None and not visible_gpus()):
+        return 0
+    return processes_per_node(devices)
+
+
+for _resolver in (processes_per_node, jobs_at_once, gpus_per_node, gpus_per_task):
     OmegaConf.register_new_resolver(_resolver.__name__, _resolver, replace=True)
 
 

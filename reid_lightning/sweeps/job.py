@@ -62,7 +62,7 @@ def run_in_sweep(config: Any) -> float | None:
         settled = plain(config)
         if is_first_process():
             _write_identity(folder, job, swept, _device(settled))
-        if state["known"] and settled["resume"] is None:
+        if state["known"] and settled["resume"] in (None, "auto"):
             settled["resume"] = _continued(folder)
         if torch.cuda.is_available():
             gc.collect()  # the last job's network refers to its trainer and back, and holds the GPU's memory

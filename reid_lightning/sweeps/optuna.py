@@ -23,6 +23,9 @@ class ContinueSearch(Callback):
     The sweeper adds `n_trials` trials to a stored study; here only those are left that have no result yet. A trial that was
     running when the sweep ended is tried again with its values, so that its job can be resumed. The sampler's seed moves on
     with the study, or the continued search would draw the values of its beginning once more.
+
+    A study on a server may have several commands at work: what runs there may be another machine's and is left alone, each
+    command draws from a seed of its own, and adds trials until the study has `n_trials` results or its own are done.
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -39,9 +42,13 @@ class ContinueSearch(Callback):
             direction=sweeper.direction,
             load_if_exists=True,
         )
-        try_again(study)
+        shared = is_shared(sweeper.storage)
+        if not shared:
+            try_again(study)
         with read_write(sweeper):
-            if sweeper.sampler.get("seed") is not None:
+            if shared:
+                sweeper.sampler.seed = None
+            elif sweeper.sampler.get("seed") is not None:
                 sweeper.sampler.seed += len(study.trials)
             sweeper.n_trials = trials_left(study, sweeper.n_trials)
         atexit.register(partial(report_without_result, study, config.hydra.sweep.dir))
@@ -62,6 +69,19 @@ def report_without_result(study: "optuna.Study", folder: str) -> None:
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
     if states and all(state is TrialState.FAIL for state in states):
         report_sweep(folder)
+
+
+def is_shared(storage: str | None) -> bool:
+    """Tell whether a study lies on a server, where several machines work on it.
+
+    Args:
+        storage: Address as SQLAlchemy takes it; None: the study is in memory.
+
+    Examples:
+        >>> is_shared("postgresql://reid@host/search"), is_shared("sqlite:///study.db"), is_shared(None)
+        (True, False, False)
+    """
+    return storage is not None and not storage.startswith("sqlite")
 
 
 def try_again(study: "optuna.Study") -> None:

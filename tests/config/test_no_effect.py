@@ -63,7 +63,10 @@ def said(*overrides):
         (("data.weights=imagenet",), "data.weights has no effect: no other setting"),
         (("optimizer.lr=1", "data.lr=2"), "data.lr has no effect"),
         (("parts=pose", "pretraining=pose", "parts.weights=x.pt"), "pretraining has no effect: the part branch comes from"),
-        (("augmentation.transforms.3.p=0", "augmentation.transforms.3.ratio=1"), "augmentation.transforms.3 has no effect"),
+        (
+            ("augmentation=strong", "augmentation.transforms.3.p=0", "augmentation.transforms.3.ratio=1"),
+            "augmentation.transforms.3 has no effect",
+        ),
         (
             ("attributes=market12", "attributes.heads.reweighting=false", "attributes.heads.detach=true"),
             "attributes.heads.detach has no effect",

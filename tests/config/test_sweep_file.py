@@ -25,7 +25,27 @@ def command(values):
     return lines[2:]
 
 
-@pytest.mark.parametrize("values", list(product(*VALUES.values())), ids=str)
+ALL = list(product(*VALUES.values()))
+# As many lines as the longest list of values has show each value once; the slow suite composes every combination.
+EACH_ONCE = {
+    tuple(values[line % len(values)] for values in VALUES.values())
+    for line in range(max(map(len, VALUES.values())))
+}
+
+
+def test_the_quick_lines_hold_every_value():
+    assert [set(column) for column in zip(*EACH_ONCE, strict=True)] == [
+        set(values) for values in VALUES.values()
+    ]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(values, marks=[] if values in EACH_ONCE else pytest.mark.slow, id=str(values))
+        for values in ALL
+    ],
+)
 def test_every_value_that_the_sweep_emits_composes(compose, values):
     arguments = [line for line in command(values) if not line.startswith("hydra.")]
     config = compose(*arguments)

@@ -26,7 +26,7 @@ WRONG = {
     "loss=[triplet,center] loss.center.alpha=1.5": "loss.center.alpha must be",
     "loss=circle loss.circle.gamma=0": "loss.circle.gamma must be > 0, got 0",
     "loss=quadruplet loss.quadruplet.negative_margin=-1": "loss.quadruplet.negative_margin must be >= 0, got -1",
-    "loss=spatial_channel neck=linear": "loss.spatial_channel: 4 stripes of 64 dimensions need",
+    "loss=spatial_channel neck=linear backbone=resnet10": "loss.spatial_channel: 4 stripes of 64 dimensions need",
     "miner=offline_hard miner.search=annoy": "miner.search must be exact, faiss",
     "miner=offline_hard miner.share=0": "miner.share must be in (0, 1], got 0",
     # the network: built at once, or completed by it

@@ -56,7 +56,7 @@ def module(**arguments):
 
 
 def test_defaults_are_those_of_the_config(compose):
-    config = compose("optimizer.lr=3.5e-4")
+    config = compose("optimizer.lr=3.5e-4", "backbone=resnet10", "data.identities=16")
     torch.manual_seed(0)
     configured = build_module(config, 7)
     torch.manual_seed(0)

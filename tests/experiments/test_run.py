@@ -129,14 +129,15 @@ def test_a_resumed_run_equals_the_uninterrupted_one(compose, tiny, tmp_path):
     length = ("trainer.max_epochs=4", "augmentation=strong", "loss=[triplet]")
     whole = run_job(compose(*tiny, *length, output_dir=tmp_path / "whole"))
     # The schedule keeps its length; the run ends after two epochs as a killed one would.
+    # resume=auto is one command for the start and for what comes after a kill.
     run_job(
         compose(
-            *tiny, *length,
+            *tiny, *length, "resume=auto",
             "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 2}",
             output_dir=tmp_path / "parts",
         )
     )  # fmt: skip
-    resumed = run_job(compose(*tiny, *length, "resume=last", output_dir=tmp_path / "parts"))
+    resumed = run_job(compose(*tiny, *length, "resume=auto", output_dir=tmp_path / "parts"))
     for key, value in weights(tmp_path / "whole").items():
         torch.testing.assert_close(value, weights(tmp_path / "parts")[key], rtol=0, atol=1e-6)
     assert resumed.test == whole.test

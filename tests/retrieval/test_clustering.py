@@ -23,7 +23,7 @@ def people(count=20, images=8, seed=0, spread=0.6):
 
 
 def same_partition(one, other):
-    return np.array_equal(one, clustering._by_size(np.asarray(other)))
+    return np.array_equal(one, clustering.by_size(np.asarray(other)))
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean", "sqeuclidean"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import environment, start_python, train, train_arguments, wait_until
-from one_node_slurm import one_node_slurm, why_not
+from local_slurm import local_slurm, why_not
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def basic(tiny, tmp_path_factory):
 def slurm():
     if why_not():
         pytest.skip(why_not())
-    with one_node_slurm() as where:
+    with local_slurm() as where:
         yield where | {"OMP_NUM_THREADS": "1"}
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from reid_lightning import __version__
 from reid_lightning.data.cells import identifiers
+from reid_lightning.distributed.launched import local_rank, part_here
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.files import file_lock, require_output
@@ -56,6 +58,7 @@ def embed(
         trust: Packages of your own that the checkpoint's config may name; their code is run.
         processes: Processes that share the work, each with its share of the threads, or a GPU of its own.
         part: "K/N" does the K-th of N parts, for several machines with one file system; who ends last joins them.
+            "auto" takes K and N from the SLURM array, torchrun or srun that has started this process.
         dtype: "float32" or "float16".
         skip_damaged: Whether images that cannot be read are left out and named, instead of ending the command.
 
@@ -65,7 +68,7 @@ def embed(
     """
     require_choice("--dtype", dtype, DTYPES)
     require_option("--processes", processes >= 1, "be 1 or more", processes)
-    this, of = (1, 1) if part is None else part_of(part)
+    this, of = (1, 1) if part is None else part_here() if part == "auto" else part_of(part)
     quiet()
     require_output(output, tuple(WRITERS))
     table = list_images(images, all_columns=True)
@@ -77,7 +80,7 @@ def embed(
     if part is not None and output.exists() and not parts.folder.is_dir():
         raise InputError(f"{output} is there already, with all parts; remove it to embed the images anew.")
     place = local_path(checkpoint)
-    model = load(place, trust=trust, overrides=overrides)
+    model = load(place, _own_gpu() if part == "auto" else None, trust, overrides)
     own = f"part {this} of {of} of {output}" if part else f"{output}"
     with _at_work(parts, f".{this}-of-{of}.lock", own):
         parts.begin(_work(model, table, dtype))
@@ -108,6 +111,12 @@ def embed(
         _join(parts, output, table, model, dtype, skip_damaged)
 
 
+def _own_gpu() -> str | None:
+    """Return a GPU for each of the processes of a machine in turn; None where there is one at most."""
+    count = torch.cuda.device_count()
+    return f"cuda:{local_rank() % count}" if count > 1 else None
+
+
 def part_of(text: str) -> tuple[int, int]:
     """Read K/N.
 
@@ -120,7 +129,10 @@ def part_of(text: str) -> tuple[int, int]:
     """
     found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise InputError(f"--part {text} is not a part of a whole: write 2/8 for the second of eight.")
+        raise InputError(
+            f"--part {text} is not a part of a whole: write 2/8 for the second of eight, or auto in a job of torchrun or "
+            "SLURM."
+        )
     return int(found[1]), int(found[2])
 
 

@@ -1,4 +1,4 @@
-"""A SLURM of one node, in a temporary folder, from Debian's packages slurmctld, slurmd, slurm-client and munge."""
+"""A SLURM on this machine, in a temporary folder, from Debian's packages slurmctld, slurmd, slurm-client and munge."""
 
 import os
 import pwd
@@ -13,20 +13,19 @@ from pathlib import Path
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 CONFIGURATION = """\
-ClusterName=one
+ClusterName=local
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool.%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd.%n.log
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -36,9 +35,10 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 MpiDefault=none
 ReturnToService=2
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
+{nodes}
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 State=UNKNOWN"
 
 
 def why_not() -> str | None:
@@ -50,8 +50,12 @@ def why_not() -> str | None:
 
 
 @contextmanager
-def one_node_slurm() -> Iterator[dict[str, str]]:
-    """Start munge, the controller and a node, and stop them; yield the environment for whoever submits jobs."""
+def local_slurm(nodes: int = 1) -> Iterator[dict[str, str]]:
+    """Start munge, the controller and nodes, and stop them; yield the environment for whoever submits jobs.
+
+    The nodes are called node1, node2, ... and are all this machine, so that `MASTER_ADDR` names the place where their
+    processes meet.
+    """
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     host = socket.gethostname().split(".")[0]
     environment = {**os.environ, "SLURM_CONF": f"{folder}/slurm.conf", "PATH": _path()}
@@ -59,9 +63,11 @@ def one_node_slurm() -> Iterator[dict[str, str]]:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)
         _give_to_munge(folder)
-        ports = {"controller_port": _free_port(), "node_port": _free_port()}
-        (folder / "slurm.conf").write_text(CONFIGURATION.format(host=host, folder=folder, **ports))
-        for name in ("state", "spool"):
+        names = [f"node{number}" for number in range(1, nodes + 1)]
+        lines = "\n".join(NODE.format(name=name, host=host, port=_free_port()) for name in names)
+        content = CONFIGURATION.format(host=host, folder=folder, nodes=lines, controller_port=_free_port())
+        (folder / "slurm.conf").write_text(content)
+        for name in ("state", *(f"spool.{name}" for name in names)):
             (folder / name).mkdir()
         files = [
             f"--{kind}-file={folder}/munge.{end}"
@@ -71,9 +77,10 @@ def one_node_slurm() -> Iterator[dict[str, str]]:
         stack.enter_context(_daemon(munge, folder, environment, user="munge"))
         _wait_for((folder / "munge.socket").exists, folder)
         stack.enter_context(_daemon(["slurmctld", "-D", "-i"], folder, environment))
-        stack.enter_context(_daemon(["slurmd", "-D"], folder, environment))
-        _wait_for(lambda: _said(["sinfo", "-h", "-o", "%T"], environment) == "idle", folder)
-        yield environment
+        for name in names:
+            stack.enter_context(_daemon(["slurmd", "-D", "-N", name], folder, environment))
+        _wait_for(lambda: _said(["sinfo", "-h", "-o", "%D %T"], environment) == f"{nodes} idle", folder)
+        yield environment if nodes == 1 else environment | {"MASTER_ADDR": "127.0.0.1"}
 
 
 def _path() -> str:
@@ -100,7 +107,7 @@ def _daemon(
     command: list[str], folder: Path, environment: dict[str, str], user: str | None = None
 ) -> Iterator[None]:
     who = {"user": user, "group": user, "extra_groups": []} if user else {}
-    with (folder / f"{command[0]}.out").open("w") as output:
+    with (folder / f"{command[0]}.{command[-1].rpartition('/')[2]}.out").open("w") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, **who)
         try:
             yield
