@@ -4,9 +4,11 @@ Times are CPU time, which neighbors on a busy machine change less than the clock
 
 python benchmarks/gallery.py                     # 16 k x 512
 python benchmarks/gallery.py --million DIR       # a million x 512, written to DIR (2 GB and the index)
+python benchmarks/gallery.py --milvus DIR/people.db --count 100000    # the same in Milvus beside a folder; or milvus://...
 """
 
 import statistics
+import tempfile
 import time
 from pathlib import Path
 
@@ -143,20 +145,77 @@ def million(folder, count, repeats, dtype):
     ]  # fmt: skip
 
 
+def in_milvus(address, folder, count, repeats):
+    """Ingest, exact and approximate search in Milvus, beside a folder with the same vectors.
+
+    Milvus Lite works in this process, so that its CPU time is counted; of a server only the client's is.
+    """
+    rows = {"size": count, "address": address}
+    galleries = {"folder": Gallery.create(folder / "beside", WIDTH), "milvus": Gallery.create(address, WIDTH)}
+    for name, gallery in galleries.items():
+        people = People(count)
+        start, clock = time.process_time(), time.perf_counter()
+        for first in range(0, count, BATCH):
+            person, vectors = people.draw(min(BATCH, count - first))
+            gallery.add(vectors, pd.DataFrame({"person_id": person.astype(str), "camera_id": person % 6}))
+        rows[f"{name}_ingest_cpu"] = count / (time.process_time() - start)
+        rows[f"{name}_ingest"] = count / (time.perf_counter() - clock)
+        print(
+            f"{name}: {rows[f'{name}_ingest_cpu']:,.0f} vectors a second of CPU time, "
+            f"{rows[f'{name}_ingest']:,.0f} by the clock",
+            flush=True,
+        )
+    asked = people.draw(300)[1]
+    folder_gallery, milvus = galleries["folder"], galleries["milvus"]
+    exact = folder_gallery.search(asked, 10, search="exact").ids
+
+    def report(kind, **options):
+        found = milvus.search(asked[:100], 10, **options).ids
+        recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact[:100], strict=True)])
+        one, condition, ours = in_turns(
+            [
+                lambda: milvus.search(asked[:1], 10, **options),
+                lambda: milvus.search(asked[:1], 10, "camera != 3", **options),
+                lambda: folder_gallery.search(asked[:1], 10, search="exact"),
+            ],
+            repeats,
+        )
+        ratio = statistics.median(a / b for a, b in zip(one, ours, strict=True))
+        print(
+            f"{kind}: recall@10 {recall:.4f}, one query {millis(one)} ms ({ratio:.2f} times the folder's exact "
+            f"{millis(ours)} ms), with a condition {millis(condition)} ms; memory up to {highest_mebibytes():,.0f} MiB",
+            flush=True,
+        )
+        rows[kind] = {"recall": recall, "one": one, "condition": condition, "folder": ours}
+
+    report("exact")
+    for kind in ("ivf_flat", "hnsw"):
+        start = time.process_time()
+        milvus.index(kind)
+        milvus.search(asked[:1], 10)
+        print(f"{kind} built in {time.process_time() - start:.0f} s of CPU time", flush=True)
+        report(kind)
+    return [rows]
+
+
 def main():
     parser = arguments(__doc__)
     parser.add_argument("--million", type=Path, help="folder for a large gallery")
     parser.add_argument("--count", type=int, default=1_000_000, help="vectors of the large gallery")
+    parser.add_argument(
+        "--milvus", help="address of a new gallery in Milvus: DIR/people.db or milvus://HOST:PORT/NAME"
+    )
     parser.add_argument("--dtype", default="float32", help="of the large gallery")
     parser.add_argument("--repeats", type=int, default=9)
     chosen = parser.parse_args()
     if chosen.million is not None:
         rows = million(chosen.million, chosen.count, chosen.repeats, chosen.dtype)
     else:
-        import tempfile
-
         with tempfile.TemporaryDirectory() as folder:
-            rows = market_size(Path(folder), chosen.repeats)
+            if chosen.milvus is not None:
+                rows = in_milvus(chosen.milvus, Path(folder), chosen.count, chosen.repeats)
+            else:
+                rows = market_size(Path(folder), chosen.repeats)
     write_rows(chosen.json, rows)
 
 

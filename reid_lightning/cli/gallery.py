@@ -9,7 +9,13 @@ import typer
 from reid_lightning.cli.arguments import ModelOverrides, Override, Trust, apart
 from reid_lightning.errors import InputError
 
-Folder = Annotated[Path, typer.Argument(help="Folder of the gallery.")]
+Address = Annotated[
+    str,
+    typer.Argument(
+        metavar="GALLERY",
+        help="Folder of the gallery, milvus://HOST:PORT/NAME, or a file .db of Milvus Lite.",
+    ),
+]
 Images = Annotated[
     list[str],
     typer.Argument(
@@ -34,7 +40,7 @@ _DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "y": 365.25}
 
 
 def build(
-    folder: Folder,
+    gallery: Address,
     images: Images,
     model: Checkpoint,
     dtype: Annotated[
@@ -49,24 +55,15 @@ def build(
 ) -> None:
     """Make a gallery of images; people need no names."""
     from reid_lightning.inference.gallery.commands import build as build_gallery
+    from reid_lightning.inference.gallery.images import Adding
 
     paths, overrides = apart(images, override)
-    build_gallery(
-        folder,
-        paths,
-        model,
-        dtype=dtype,
-        people=people,
-        batch=batch,
-        quality=quality,
-        min_quality=min_quality,
-        overrides=overrides,
-        trust=trust or [],
-    )
+    adding = Adding(model, people, batch, quality, min_quality, overrides, trust or [])
+    build_gallery(gallery, paths, adding, dtype)
 
 
 def add(
-    folder: Folder,
+    gallery: Address,
     images: Images,
     model: Checkpoint,
     people: People = False,
@@ -78,23 +75,15 @@ def add(
 ) -> None:
     """Add images; files that are in the gallery already are passed over, so that the same command continues."""
     from reid_lightning.inference.gallery.commands import add as add_images
+    from reid_lightning.inference.gallery.images import Adding
 
     paths, overrides = apart(images, override)
-    add_images(
-        folder,
-        paths,
-        model,
-        people=people,
-        batch=batch,
-        quality=quality,
-        min_quality=min_quality,
-        overrides=overrides,
-        trust=trust or [],
-    )
+    adding = Adding(model, people, batch, quality, min_quality, overrides, trust or [])
+    add_images(gallery, paths, adding)
 
 
 def remove(
-    folder: Folder,
+    gallery: Address,
     person: Annotated[str | None, typer.Option(help="Images of this person.")] = None,
     id: Annotated[list[int] | None, typer.Option("--id", help="An image by its id. May be repeated.")] = None,
     file: Annotated[list[Path] | None, typer.Option(help="An image by its file. May be repeated.")] = None,
@@ -108,7 +97,7 @@ def remove(
     from reid_lightning.inference.gallery.commands import remove as remove_images
 
     days = None if older_than is None else _days(older_than)
-    remove_images(folder, person=person, ids=id or [], files=file or [], older_than_days=days, where=where)
+    remove_images(gallery, person=person, ids=id or [], files=file or [], older_than_days=days, where=where)
 
 
 def _days(age: str) -> float:
@@ -119,18 +108,18 @@ def _days(age: str) -> float:
 
 
 def info(
-    folder: Folder,
+    gallery: Address,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Compare every file with what was written.")] = False,
 ) -> None:
     """Show what a gallery is and holds."""
     from reid_lightning.inference.gallery.commands import info as show_info
 
-    show_info(folder, json, check)
+    show_info(gallery, json, check)
 
 
 def rebuild(
-    folder: Folder,
+    gallery: Address,
     model: Checkpoint,
     drop_missing: Annotated[
         bool, typer.Option("--drop-missing", help="Remove images whose files are gone.")
@@ -144,7 +133,7 @@ def rebuild(
     from reid_lightning.inference.gallery.rebuild import rebuild as rebuild_gallery
 
     rebuild_gallery(
-        folder,
+        gallery,
         model,
         drop_missing=drop_missing,
         batch=batch,
@@ -154,17 +143,19 @@ def rebuild(
 
 
 def index(
-    folder: Folder,
-    kind: Annotated[str, typer.Option(help="auto, ivf_pq, hnsw or none.")] = "auto",
+    gallery: Address,
+    kind: Annotated[
+        str, typer.Option(help="auto, hnsw or none; in a folder also ivf_pq, in Milvus ivf_flat.")
+    ] = "auto",
 ) -> None:
-    """Build an index of FAISS for approximate search, or remove it."""
+    """Build an index for approximate search, or remove it."""
     from reid_lightning.inference.gallery.commands import index as index_gallery
 
-    index_gallery(folder, kind)  # type: ignore[arg-type]
+    index_gallery(gallery, kind)  # type: ignore[arg-type]
 
 
 def search(
-    gallery: Folder,
+    gallery: Address,
     images: Annotated[
         list[str] | None,
         typer.Argument(

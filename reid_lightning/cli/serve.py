@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from reid_lightning.cli.arguments import Trust
-from reid_lightning.cli.gallery import Checkpoint, Folder, Override
+from reid_lightning.cli.gallery import Address, Checkpoint, Override
 
 
 def serve(
-    gallery: Folder,
+    gallery: Address,
     model: Checkpoint,
     host: Annotated[
         str, typer.Option(help="Address to listen at; any but this machine's own needs a token.")

@@ -238,6 +238,12 @@ KEYS = (
     _key("channels_last", "Memory format of images and convolutions.", takes=flag()),
     _key("across_ranks", "Whether metric losses see the batch of all processes.", before=True, takes=flag()),
     _key(
+        "memory", "Embeddings of earlier batches that losses compare to.", before={"size": 0}, takes=mapping()
+    ),
+    _key("memory.size", "Embeddings that it holds; 0: none.", takes=whole(0)),
+    _key("memory.warmup", "Batches after which it is used.", takes=whole(0)),
+    _key("memory.weight", "Factor of its term.", takes=number(0)),
+    _key(
         "frozen_epochs",
         "Epochs during which the backbone stays as it was loaded.",
         before=0,

@@ -116,6 +116,9 @@ def _unserved(config: Mapping[str, Any]) -> Iterator[Idle]:
             yield Idle(f"loss.{name}.miner", f"loss={name} forms its own pairs from the whole batch")
     if not losses:
         yield Idle("across_ranks", "there is no metric loss")
+    if not (config.get("memory") or {}).get("size"):
+        for name in ("warmup", "weight"):
+            yield Idle(f"memory.{name}", "memory.size is 0")
     if not config.get("miner") or says(config["miner"], "needs_triplets"):
         return  # an offline miner brings the batches, which every loss sees
     readers = [name for name, node in losses.items() if name not in own and "miner" not in node]

@@ -41,10 +41,11 @@ def check_config(config: Mapping[str, Any]) -> None:
             f"trainer.precision={trainer['precision']} keeps the weights in 16 bits, where small steps vanish; "
             f"use {str(trainer['precision']).replace('true', 'mixed')}"
         )
-    if config["loss"] and trainer["accumulate_grad_batches"] > 1:
+    has_memory = bool((config.get("memory") or {}).get("size"))
+    if config["loss"] and trainer["accumulate_grad_batches"] > 1 and not has_memory:
         log.warning(
             "trainer.accumulate_grad_batches=%d does not enlarge the pool that metric losses mine in; "
-            "raise sampler.identities for that",
+            "raise sampler.identities for that, or set memory.size",
             trainer["accumulate_grad_batches"],
         )
 

@@ -143,6 +143,16 @@ def is_unicode(text: str) -> bool:
     return True
 
 
+def is_one_line(text: str) -> bool:
+    """Tell whether text holds no control character and no line break, which a name of a person has no use for.
+
+    Examples:
+        >>> is_one_line("Zoë 中"), is_one_line("Ada\\nEve"), is_one_line("Ada\\0")
+        (True, False, False)
+    """
+    return text.isprintable() or not any(unicodedata.category(sign) in ("Cc", "Zl", "Zp") for sign in text)
+
+
 def printable(text: str) -> str:
     """Return text that can be written as UTF-8: bytes of a file name that are not become `\\udcXX`."""
     return text.encode("utf-8", "backslashreplace").decode()

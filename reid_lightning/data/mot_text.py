@@ -105,11 +105,16 @@ def write_boxes(
     """
     lines = []
     for row, (x1, y1, x2, y2) in enumerate(np.asarray(boxes, np.float64).reshape(-1, 4).tolist()):
-        place = f"{x1 + 1:.2f},{y1 + 1:.2f},{x2 - x1:.2f},{y2 - y1:.2f}"
+        place = f"{x1 + 1:.2f},{y1 + 1:.2f},{_side(x2 - x1)},{_side(y2 - y1)}"
         rest = "-1,-1,-1" if visibility is None else f"1,{visibility[row]:.3f}"
         lines.append(f"{frames[row]},{ids[row]},{place},{confidence[row]:.4g},{rest}\n")
     with atomic_path(path) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def _side(length: float) -> str:
+    """Return a width or height with two digits; one that is not zero does not become zero, which no reader takes."""
+    return f"{max(length, 0.01) if length > 0 else length:.2f}"
 
 
 def _numbers(path: Path, number: int, line: str) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from reid_lightning.distances import promote, unit_vectors
 from reid_lightning.errors import InputError
 from reid_lightning.losses.pairs import Deferred
 from reid_lightning.losses.spec import LossOutput, compares_unit_vectors, output_of, spec_of
+from reid_lightning.mining.memory import CrossBatchMemory, can_use_memory
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.systems.task import Gather, Task
@@ -53,6 +54,7 @@ class Objective(nn.Module):
             ask the device for it.
         across_ranks: Metric losses and miners see the batch of all processes together; False: each process its own
             share.
+        memory: Embeddings of earlier batches, to which every metric loss that can compares the batch as well; None: none.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Objective(nn.Module):
         weights: Mapping[str, float] | None = None,
         miners: Mapping[str, Miner | None] | None = None,
         across_ranks: bool = True,
+        memory: CrossBatchMemory | None = None,
     ) -> None:
         super().__init__()
         self.tasks = nn.ModuleDict(dict(tasks or {}))
@@ -69,7 +72,9 @@ class Objective(nn.Module):
         self.weights = dict.fromkeys(self.losses, 1.0) | dict(weights or {})
         self.miners = {name: (miners or {}).get(name) for name in self.losses}
         self.across_ranks = across_ranks
+        self.memory = memory
         self._check()
+        self._check_memory()
 
     @property
     def terms(self) -> list[str]:
@@ -104,6 +109,19 @@ class Objective(nn.Module):
                 "the miner does not serve %s, which forms its own pairs from the whole batch",
                 " and ".join(own),
             )
+
+    def _check_memory(self) -> None:
+        if self.memory is None:
+            return
+        if not self.across_ranks:
+            raise InputError("memory.size needs across_ranks=true: all processes share one memory")
+        able = [name for name, loss in self.losses.items() if can_use_memory(loss, self.miners[name])]
+        if not able:
+            raise InputError(
+                "memory.size has no loss to serve: choose loss=contrastive, or one of triplets with miner=batch_hard"
+            )
+        if others := [name for name in self.losses if name not in able]:
+            log.info("the memory does not serve %s", " and ".join(others))
 
     def forward(
         self,
@@ -164,7 +182,27 @@ class Objective(nn.Module):
                 indices = mined[case]
             given = seen if spec.reads else seen.before_neck
             outputs[name] = output_of(loss, given, seen_labels, indices)
+            if self.memory is not None and can_use_memory(loss, miner):
+                outputs[name] = self._with_memory(
+                    self.memory, outputs[name], loss, seen.before_neck, seen_labels, miner
+                )
+        if self.memory is not None and self.training:
+            self.memory.remember(joined[0].before_neck, joined[1])
         return outputs
+
+    @staticmethod
+    def _with_memory(
+        memory: CrossBatchMemory,
+        batch: LossOutput,
+        loss: nn.Module,
+        embeddings: Tensor,
+        labels: Tensor,
+        miner: Any,
+    ) -> LossOutput:
+        """Return the cost of a batch with that of its pairs with the memory."""
+        across = memory.output(loss, embeddings, labels, miner)
+        diagnostics = dict(batch.diagnostics) | {"memory": across.value.detach()}
+        return LossOutput(batch.value + memory.weight * across.value, diagnostics)
 
     def _joins(self, loss: nn.Module) -> bool:
         """Return whether a loss sees the batch of all processes."""

@@ -15,6 +15,7 @@ from reid_lightning.engine.objective import Objective, TasksAlone
 from reid_lightning.engine.trained import TrainedModule
 from reid_lightning.experiments.feeding import feed_of_config
 from reid_lightning.experiments.tasks import tasks_of
+from reid_lightning.mining.memory import CrossBatchMemory
 from reid_lightning.models.narrow_maps import widen_narrow_maps
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.systems.task import Plan, Task
@@ -189,7 +190,15 @@ def build_objective(
         own = {field: value for field, value in node.items() if field not in _OF_OBJECTIVE}
         losses[name] = complete(instantiate(own, key), **sizes)
     tasks = build_tasks(config, network, datamodule)
-    return Objective(tasks, losses, weights, miners, across_ranks=config["across_ranks"])
+    kept = config.get("memory") or {}
+    memory = (
+        CrossBatchMemory(
+            kept["size"], network.embedding_size, warmup=kept.get("warmup", 0), weight=kept.get("weight", 1.0)
+        )
+        if kept.get("size")
+        else None
+    )
+    return Objective(tasks, losses, weights, miners, across_ranks=config["across_ranks"], memory=memory)
 
 
 def build_tasks(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from reid_lightning.distances import unit_vectors
+from reid_lightning.distances import pairwise_distances, unit_vectors
 from reid_lightning.errors import require
 from reid_lightning.losses.gradients import distance_matrix
 from reid_lightning.losses.pairs import Indices, masked_mean, pair_diagnostics, pair_masks, refuse_indices
@@ -49,4 +49,20 @@ class ContrastiveLoss(MetricLoss):
         return LossOutput(
             (masked_mean(distances.square(), positives) + masked_mean(close.square(), negatives)) / 2,
             diagnostics,
+        )
+
+    def output_across(
+        self, embeddings: Tensor, labels: Tensor, others: Tensor, other_labels: Tensor
+    ) -> LossOutput:
+        """Return the loss of the pairs of (N, D) embeddings with (M, D) others; a label of -1 has no pairs."""
+        if self.normalize:
+            embeddings, others = unit_vectors(embeddings), unit_vectors(others)
+        distances = pairwise_distances(embeddings, others)
+        same = labels[:, None] == other_labels
+        different = ~same & (other_labels >= 0)
+        close = torch.relu(self.margin - distances)
+        active = masked_mean((close.detach() > 0).to(close.dtype), different)
+        return LossOutput(
+            (masked_mean(distances.square(), same) + masked_mean(close.square(), different)) / 2,
+            {"active_fraction": active},
         )

@@ -72,6 +72,19 @@ class MetricLoss(nn.Module):
         """
         raise NotImplementedError
 
+    def output_across(
+        self, embeddings: Tensor, labels: Tensor, others: Tensor, other_labels: Tensor
+    ) -> LossOutput:
+        """Return value and diagnostics of the pairs of two sets; a loss that forms its own pairs may define it.
+
+        Args:
+            embeddings: (N, D).
+            labels: (N,).
+            others: (M, D), which pass no gradient.
+            other_labels: (M,), -1 where there is no vector.
+        """
+        raise NotImplementedError
+
     def forward(
         self, embeddings: Tensor | Features, labels: Tensor, indices_tuple: Indices | None = None
     ) -> Tensor:

@@ -1,9 +1,22 @@
 """Batch-hard mining: for each anchor its farthest positive and nearest negative."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from reid_lightning.distances import exact_products, promote
+
+
+class Across(NamedTuple):
+    """Triplets of a batch's images, each with one positive and one negative of other vectors."""
+
+    positives: Tensor
+    """(N,) places among the others."""
+    negatives: Tensor
+    """(N,) likewise."""
+    there: Tensor
+    """(N,) whether the anchor has both."""
 
 
 class BatchHardMiner(nn.Module):
@@ -43,6 +56,45 @@ class BatchHardMiner(nn.Module):
         anchors = torch.arange(len(labels), device=labels.device)
         missing = (near - far).isneginf()
         return anchors, torch.where(missing, anchors, farthest), torch.where(missing, anchors, nearest)
+
+    @torch.no_grad()
+    def across(self, embeddings: Tensor, labels: Tensor, others: Tensor, other_labels: Tensor) -> Across:
+        """Return for each anchor its farthest positive and its nearest negative among other vectors.
+
+        Args:
+            embeddings: (N, D).
+            labels: (N,).
+            others: (M, D).
+            other_labels: (M,), -1 where there is no vector.
+
+        Examples:
+            >>> found = BatchHardMiner().across(
+            ...     torch.tensor([[0.0]]), torch.tensor([0]), torch.tensor([[1.0], [2.0], [9.0]]), torch.tensor([0, 0, 1])
+            ... )
+            >>> found.positives.tolist(), found.negatives.tolist(), found.there.tolist()
+            ([1], [2], [True])
+        """
+        order = order_across(embeddings, others)
+        same = labels[:, None] == other_labels
+        nearest = torch.where(same | (other_labels < 0), torch.inf, order).min(dim=1)
+        farthest = torch.where(same, order, -torch.inf).max(dim=1)
+        there = (nearest.values != torch.inf) & (farthest.values != -torch.inf)
+        return Across(farthest.indices, nearest.indices, there)
+
+
+def order_across(embeddings: Tensor, others: Tensor) -> Tensor:
+    """Return an (N, M) matrix whose rows are ordered as the Euclidean distances to other vectors.
+
+    Examples:
+        >>> order_across(torch.tensor([[5.0]]), torch.tensor([[5.0], [7.0], [9.0]]))  # as 0, 2 and 4
+        tensor([[ 0.,  4., 16.]])
+    """
+    embeddings, others = promote(embeddings), promote(others)
+    center = embeddings[:1]  # changes no distance, and keeps the digits of embeddings close together
+    embeddings, others = embeddings - center, others - center
+    with exact_products(embeddings.device):
+        squares = torch.linalg.vector_norm(others, dim=1).square()
+        return torch.sub(squares, embeddings @ others.T, alpha=2)
 
 
 def distance_order(embeddings: Tensor) -> Tensor:

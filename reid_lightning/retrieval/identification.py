@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from reid_lightning.arguments import as_choice, as_number, as_path, as_text, as_texts, as_whole, shown
+from reid_lightning.data.cells import is_one_line
 from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
 from reid_lightning.files import file_lock, require_output
@@ -111,6 +112,11 @@ class Enrolment:
         for row, name in enumerate(names):
             if not name.strip():
                 raise InputError(f"Row {row} of the people to enrol has no name; give every image a person.")
+            if not is_one_line(name):
+                raise InputError(
+                    f"Row {row} of the people to enrol has a name with a line break or another control character "
+                    f"({name[:60]!r}); write it in one line."
+                )
         all_vectors = torch.cat([self.vectors, rows]) if len(self) else rows.clone()
         all_names = [*self.names, *(unicodedata.normalize("NFC", name) for name in names)]
         all_images = [*self.images, *labels]

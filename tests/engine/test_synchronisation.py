@@ -274,6 +274,7 @@ VECTOR_LOSSES = [
         ("attributes=market12", "attributes.loss.class_weights=balanced", "attributes.loss.focal=2.0"),
         ("attributes=market12", "attributes.heads.reweighting=false", "miner=semi_hard"),
         ("trainer.precision=bf16-mixed", "trainer.gradient_clip_val=1.0"),
+        ("loss=[triplet,contrastive]", "memory.size=64", "memory.warmup=0"),
     ],
     ids=" ".join,
 )

@@ -317,3 +317,11 @@ def test_people_whom_the_training_never_saw_are_identified_and_new_ones_after_it
     assert shares[0][1] == 0  # not yet enrolled
     assert shares[1][0] > 0.6
     assert shares[1][1] > 0.6  # chance is 1 in 6
+
+
+@pytest.mark.parametrize("name", ["Ada\nEve", "Ada\0"])
+def test_a_name_of_two_lines_is_refused(name):
+    enrolment = Enrolment("cosine", "m")
+    with pytest.raises(InputError, match="Row 0 of the people to enrol has a name with a line break"):
+        enrolment.add(torch.ones(1, 2), [name])
+    assert len(enrolment) == 0

@@ -305,3 +305,9 @@ class _Full:
 
     def release(self):
         pass
+
+
+def test_a_thin_box_is_read_again(tmp_path):
+    boxes = np.array([[10.0, 10.0, 10.004, 50.0], [0.0, 5.0, 20.0, 5.0001]])
+    write_boxes(tmp_path / "boxes.txt", [1, 2], [-1, -1], boxes, np.ones(2))
+    np.testing.assert_allclose(read_boxes(tmp_path / "boxes.txt").boxes, boxes, atol=0.02)

@@ -219,14 +219,35 @@ def reordered(
         return search(top)
     places = np.linspace(0, len(positions) - 1, min(SAMPLED, len(positions))).astype(int)
     far = weight * distances_to(positions[places]).std(dim=1, correction=0)
+    return settled_after(
+        lambda found: pushed_back(found, lacks, far, top), top, len(positions), search, len(positions)
+    )
+
+
+def settled_after(
+    push: Callable[[Neighbours], Neighbours],
+    top: int,
+    count: int,
+    search: Callable[[int], Neighbours],
+    most: int,
+) -> Neighbours:
+    """Return the best images once none of those that were not looked at can come before.
+
+    Args:
+        push: Returns the best `top` of what was found.
+        top: Length of each list.
+        count: Images that may be found.
+        search: The nearest k of each query.
+        most: Images that are looked at at most.
+    """
     looked_at = max(SAMPLED, MORE * top)
     while True:
         found = search(looked_at)
-        best = pushed_back(found, lacks, far, top)
+        best = push(found)
         settled = bool((best.distances[:, -1] <= found.distances[:, -1]).all())
-        if settled or looked_at >= len(positions):
+        if settled or looked_at >= min(count, most):
             return best
-        looked_at = min(MORE * looked_at, len(positions))
+        looked_at = min(MORE * looked_at, count, most)
 
 
 def schema_as_dict(schema: AttributeSchema | None) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reid_lightning.arguments import as_number, shown
+from reid_lightning.arguments import shown
 from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery import removal_log
-from reid_lightning.inference.gallery.conditions import All, Condition, older_than
+from reid_lightning.inference.gallery.conditions import All
 from reid_lightning.inference.gallery.index import without
 from reid_lightning.inference.gallery.manifest import Manifest, SegmentEntry
 from reid_lightning.inference.gallery.segments import file_digest, write_array
 from reid_lightning.inference.gallery.snapshot import Snapshot
+from reid_lightning.inference.gallery.store import Removal
 
 Vectors = Tensor | NDArray[Any] | Sequence[Sequence[float]]
 
 
-def checked_vectors(vectors: Vectors, manifest: Manifest, folder: Path) -> NDArray[np.float32]:
+def checked_vectors(vectors: Vectors, manifest: Manifest, address: str) -> NDArray[np.float32]:
     """Return vectors as (n, D) float32.
 
     Raises:
@@ -43,7 +44,7 @@ def checked_vectors(vectors: Vectors, manifest: Manifest, folder: Path) -> NDArr
         ) from None
     if rows.ndim != 2 or rows.shape[1] != manifest.dimension:
         raise InputError(
-            f"Vectors have the shape {rows.shape}; {folder} holds vectors of {manifest.dimension} numbers, a row each."
+            f"Vectors have the shape {rows.shape}; {address} holds vectors of {manifest.dimension} numbers, a row each."
         )
     with np.errstate(over="ignore"):
         finite = np.isfinite(rows.astype(manifest.dtype)).all(axis=1)
@@ -73,29 +74,16 @@ def as_ids(ids: Any) -> NDArray[np.int64]:
     return found.astype(np.int64)
 
 
-def chosen(
-    folder: Path,
-    snapshot: Snapshot,
-    person: str | None,
-    ids: Sequence[int] | None,
-    paths: Sequence[str] | None,
-    older_than_days: float | None,
-    condition: Condition | None,
-) -> NDArray[np.bool_]:
-    """Return which positions of a gallery are to be removed; see `Gallery.remove`.
+def chosen(folder: Path, snapshot: Snapshot, removal: Removal) -> NDArray[np.bool_]:
+    """Return which positions of a gallery are to be removed.
 
     Raises:
-        InputError: The age is not a number of days, or a person, id or file is not there.
+        InputError: A person, id or file is not there.
     """
-    conditions = [] if condition is None else [condition]
-    if older_than_days is not None:
-        if not 0 <= as_number(older_than_days, "An age") < 100_000:
-            raise InputError(f"An age must be a number of days from 0 to 100,000, got {older_than_days}.")
-        conditions.append(older_than(datetime.now(UTC) - timedelta(days=older_than_days)))
+    conditions = removal.conditions
     mask = snapshot.matching(All(tuple(conditions)) if conditions else None).copy()
-    for column, wanted in (("person_id", None if person is None else [person]), ("id", ids), ("path", paths)):
-        if wanted is not None:
-            mask &= _named(folder, snapshot, column, list(wanted))
+    for column, wanted in removal.named.items():
+        mask &= _named(folder, snapshot, column, wanted)
     return mask
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from reid_lightning.data.cells import booleans, identifiers, integers, is_unicode, refuse, texts
+from reid_lightning.data.cells import booleans, identifiers, integers, is_one_line, is_unicode, refuse, texts
 from reid_lightning.data.column_names import meaning
 from reid_lightning.data.table import UNKNOWN
 from reid_lightning.errors import InputError
@@ -156,7 +156,11 @@ def _array(table: pd.DataFrame, name: str, kind: str, origin: str) -> pa.Array:
             values: Any = texts(table, name, origin)
         else:
             values = identifiers(table, name, origin)
-            values = values.mask(values == UNKNOWN) if name == "person_id" else values
+            if name == "person_id":
+                values = values.mask(values == UNKNOWN)
+                broken = [isinstance(cell, str) and not is_one_line(cell) for cell in values.tolist()]
+                reason = "person_id must be one line without control characters"
+                refuse(table, np.array(broken, bool), origin, reason, name)
     elif kind == "integer":
         values = integers(table, name, origin)
     elif kind == "number":

@@ -13,121 +13,80 @@ from rich.table import Table
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.inference.answers import counted
-from reid_lightning.inference.gallery.compact import LARGEST
+from reid_lightning.inference.gallery.address import as_address, require_free
 from reid_lightning.inference.gallery.gallery import Gallery
 from reid_lightning.inference.gallery.images import (
-    BATCH,
+    Adding,
     image_rows,
     load_model,
     preprocessing_line,
 )
 from reid_lightning.inference.gallery.index import IndexChoice
-from reid_lightning.inference.gallery.manifest import DTYPES, MANIFEST
-from reid_lightning.inference.options import require_choice, require_option
-from reid_lightning.inference.quality import measured, require_quality, say_left_out
+from reid_lightning.inference.gallery.manifest import DTYPES
+from reid_lightning.inference.options import require_choice
+from reid_lightning.inference.quality import measured, say_left_out
 from reid_lightning.reporting.terminal import as_it_is, say
 
 QUALITY = "quality"  # the column of scores
-MOST_SEGMENTS = 64  # from which on `add` joins the small ones
 
 
-def build(
-    folder: Path,
-    images: Sequence[Path],
-    checkpoint: Path,
-    *,
-    dtype: str = "float32",
-    people: bool = False,
-    batch: int = BATCH,
-    quality: bool = False,
-    min_quality: float | None = None,
-    overrides: Sequence[str] = (),
-    trust: Sequence[str] = (),
-) -> Gallery:
+def build(address: Path | str, images: Sequence[Path], adding: Adding, dtype: str = "float32") -> Gallery:
     """Make a gallery of images.
 
     Args:
-        folder: The gallery; it must not be there, or be empty.
+        address: Where it shall lie, as of `Gallery`; a folder must not be there, or be empty.
         images: Images, folders and tables, see `images.image_rows`.
-        checkpoint: A checkpoint file written by a run, or the folder of a saved model.
+        adding: The model, and how images are added.
         dtype: "float32" or "float16".
-        people: Whether the folders in a folder name their people.
-        batch: Images that are added at once.
-        quality: Whether the column `quality` says how good each image is, from 0 to 1, see `data.quality`.
-        min_quality: Least quality of an image; the others are left out and named. It implies `quality`.
-        overrides: Hydra overrides of the checkpoint's config.
-        trust: Packages of your own that the checkpoint's config may name; their code is run.
 
     Raises:
-        InputError: The folder is not empty, there are no images, or one cannot be read.
+        InputError: The place is taken, there are no images, or one cannot be read.
     """
     require_choice("--dtype", dtype, DTYPES)
-    require_option("--batch", batch >= 1, "be 1 or more", batch)
-    require_quality(min_quality)
     quiet()
-    if (folder / MANIFEST).exists():
-        raise InputError(f"{folder} is a gallery already; add to it with `reid gallery add`.")
-    table = image_rows(images, people)
-    least = _least(quality, min_quality, table)
-    model = load_model(checkpoint, overrides, trust)
-    gallery = Gallery.for_model(folder, model, dtype)
-    _add(gallery, model, table, batch, least)
+    require_free(as_address(address))
+    table = image_rows(images, adding.people)
+    least = _least(adding, table)
+    model = load_model(adding.checkpoint, adding.overrides, adding.trust)
+    gallery = Gallery.for_model(address, model, dtype)
+    _add(gallery, model, table, adding.batch, least)
     return gallery
 
 
-def add(
-    folder: Path,
-    images: Sequence[Path],
-    checkpoint: Path,
-    *,
-    people: bool = False,
-    batch: int = BATCH,
-    quality: bool = False,
-    min_quality: float | None = None,
-    overrides: Sequence[str] = (),
-    trust: Sequence[str] = (),
-) -> Gallery:
+def add(address: Path | str, images: Sequence[Path], adding: Adding) -> Gallery:
     """Add images to a gallery; files that are in it already are passed over, so that a command that was killed goes on.
 
     Args:
-        folder: The gallery.
+        address: The gallery.
         images: Images, folders and tables, see `images.image_rows`.
-        checkpoint: The model that the gallery was built with.
-        people: Whether the folders in a folder name their people.
-        batch: Images that are added at once.
-        quality: Whether the column `quality` says how good each image is, from 0 to 1, see `data.quality`.
-        min_quality: Least quality of an image; the others are left out and named. It implies `quality`.
-        overrides: Hydra overrides of the checkpoint's config.
-        trust: Packages of your own that the checkpoint's config may name; their code is run.
+        adding: The model that the gallery was built with, and how images are added.
 
     Raises:
         InputError: The gallery was built with another model, there are no images, or one cannot be read.
     """
-    require_option("--batch", batch >= 1, "be 1 or more", batch)
-    require_quality(min_quality)
     quiet()
-    gallery = Gallery(folder)
-    table = image_rows(images, people)
-    least = _least(quality, min_quality, table)
-    model = load_model(checkpoint, overrides, trust)
+    gallery = Gallery(address)
+    table = image_rows(images, adding.people)
+    least = _least(adding, table)
+    model = load_model(adding.checkpoint, adding.overrides, adding.trust)
     gallery.require_model(model.fingerprint, preprocessing_line(model))
-    _add(gallery, model, table, batch, least)
+    _add(gallery, model, table, adding.batch, least)
     return gallery
 
 
-def _least(quality: bool, min_quality: float | None, table: pd.DataFrame) -> float | None:
+def _least(adding: Adding, table: pd.DataFrame) -> float | None:
     """Return the least quality of an image; None if nothing is measured.
 
     Raises:
         InputError: The images have a column `quality` of their own.
     """
-    if not quality and min_quality is None:
+    if not adding.quality and adding.min_quality is None:
         return None
     if QUALITY in table.columns:
         raise InputError(
             f"The images have a column {QUALITY} of their own: rename it, or leave --quality and --min-quality out."
         )
-    return min_quality or 0.0
+    return adding.min_quality or 0.0
 
 
 def _add(gallery: Gallery, model: Any, table: pd.DataFrame, batch: int, least: float | None) -> None:
@@ -136,9 +95,9 @@ def _add(gallery: Gallery, model: Any, table: pd.DataFrame, batch: int, least: f
     kind = gallery.manifest.kinds.get(QUALITY, "number")
     if least is not None and kind != "number":
         raise InputError(
-            f"The column {QUALITY} of {gallery.folder} holds {kind} of your own: leave --quality and --min-quality out."
+            f"The column {QUALITY} of {gallery.address} holds {kind} of your own: leave --quality and --min-quality out."
         )
-    known = set(gallery.table()["path"].dropna())
+    known = set(gallery.arrow(columns=["path"])["path"].to_pylist())
     fresh = table[~table["path"].isin(known)].reset_index(drop=True)
     passed = len(table) - len(fresh)
     added, left_out = 0, list[str]()
@@ -153,20 +112,15 @@ def _add(gallery: Gallery, model: Any, table: pd.DataFrame, batch: int, least: f
         added += len(part)
         if len(fresh) > batch:
             say(f"{min(start + batch, len(fresh)):,} of {len(fresh):,} images", "dim")
-    if len(gallery.manifest.segments) > MOST_SEGMENTS and _has_small(gallery):
-        gallery.compact()
+    gallery.join_small()
     _index(gallery, "auto")
     say_left_out(left_out, len(fresh), least or 0.0)
     already = f" ({passed:,} were in it already)" if passed else ""
-    say(f"{gallery.folder}: added {counted(added, 'image')}{already}; it holds {len(gallery):,}")
-
-
-def _has_small(gallery: Gallery) -> bool:
-    return sum(entry.rows < LARGEST // 2 for entry in gallery.manifest.segments) > MOST_SEGMENTS // 2
+    say(f"{gallery.address}: added {counted(added, 'image')}{already}; it holds {len(gallery):,}")
 
 
 def remove(
-    folder: Path,
+    address: Path | str,
     *,
     person: str | None = None,
     ids: Sequence[int] = (),
@@ -179,7 +133,7 @@ def remove(
     Raises:
         InputError: No condition is given, one cannot be read, or a person, id or file is not in the gallery.
     """
-    gallery = Gallery(folder)
+    gallery = Gallery(address)
     count = gallery.remove(
         person=person,
         ids=list(ids) or None,
@@ -187,22 +141,22 @@ def remove(
         older_than_days=older_than_days,
         where=where,
     )
-    say(f"{folder}: removed {counted(count, 'image')}; it holds {len(gallery):,}")
+    say(f"{address}: removed {counted(count, 'image')}; it holds {len(gallery):,}")
     return count
 
 
-def info(folder: Path, as_json: bool = False, check: bool = False) -> dict[str, Any]:
+def info(address: Path | str, as_json: bool = False, check: bool = False) -> dict[str, Any]:
     """Print what a gallery is and holds.
 
     Args:
-        folder: The gallery.
+        address: The gallery.
         as_json: Print JSON.
         check: Compare every file with what was written.
 
     Raises:
         InputError: It is not a gallery, or damaged.
     """
-    gallery = Gallery(folder)
+    gallery = Gallery(address)
     if check:
         gallery.check()
     found = gallery.info
@@ -223,16 +177,16 @@ def info(folder: Path, as_json: bool = False, check: bool = False) -> dict[str, 
     return found
 
 
-def index(folder: Path, kind: IndexChoice) -> None:
+def index(address: Path | str, kind: IndexChoice) -> None:
     """Build an index for approximate search, or remove it; see `Gallery.index`.
 
     Raises:
         InputError: FAISS is not installed, or the kind is unknown.
     """
     require_choice("--kind", kind, get_args(IndexChoice))
-    gallery = Gallery(folder)
+    gallery = Gallery(address)
     _index(gallery, kind)
-    say(f"{folder}: search is {gallery.info['search']}")
+    say(f"{address}: search is {gallery.info['search']}")
 
 
 def _index(gallery: Gallery, kind: IndexChoice) -> None:
@@ -241,4 +195,4 @@ def _index(gallery: Gallery, kind: IndexChoice) -> None:
     except InputError as error:
         if kind != "auto":
             raise
-        say(f"{gallery.folder} is searched exactly: {error}", "dim")  # FAISS is not installed
+        say(f"{gallery.address} is searched exactly: {error}", "dim")  # FAISS is not installed

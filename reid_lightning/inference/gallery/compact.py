@@ -62,7 +62,7 @@ def tail(entries: Sequence[SegmentEntry]) -> int:
         >>> tail([SegmentEntry(number, rows, 0, 0, {}) for number, rows in enumerate([500, 3, 1, 1, 1])])
         1
     """
-    rows, first = 1, len(entries)
+    rows, first = max(1, entries[-1].rows if entries else 1), len(entries)
     while first and entries[first - 1].rows <= rows:
         first -= 1
         rows = sum(entry.rows for entry in entries[first:])

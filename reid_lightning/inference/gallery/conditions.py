@@ -144,14 +144,17 @@ def _truth(values: Any) -> Mask:
 
 
 @dataclass(frozen=True)
-class _Older:
+class Older:
+    """An image that was taken, or where that is not known was added, before a time."""
+
     time: datetime
 
     def mask(self, table: pa.Table) -> Mask:
+        """Return which rows fulfill it, (N,)."""
         taken = pc.coalesce(table["time"], table["added"])
         return _truth(pc.less(taken, _scalar(self.time)))
 
 
 def older_than(time: datetime) -> Condition:
     """Return the condition that an image was taken, or where that is not known was added, before a time."""
-    return _Older(time)
+    return Older(time)

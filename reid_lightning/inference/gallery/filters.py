@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, NoReturn
 
+from reid_lightning.data.cells import is_unicode
 from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery.conditions import (
     All,
@@ -71,6 +72,8 @@ def parse_condition(text: str, columns: Mapping[str, str], option: str = "--wher
         ...
         reid_lightning.errors.InputError: --where: camra at character 1 is not a column (did you mean camera_id?); the columns are camera_id.
     """  # noqa: E501
+    if not is_unicode(text):
+        raise InputError(f"{option} is not text: it holds half of a surrogate pair; write it in UTF-8.")
     return _Reader(text, columns, option).read()
 
 

@@ -1,9 +1,10 @@
-"""A gallery on disk that is searched by vectors and changed by one process at a time: `reid_lightning.Gallery`."""
+"""Vectors of images that are searched, and what is known of the images: `reid_lightning.Gallery`."""
 
+import copy
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -12,56 +13,39 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reid_lightning.arguments import (
-    as_choice,
-    as_flag,
-    as_number,
-    as_path,
-    as_text,
-    as_texts,
-    as_whole,
-    shown,
-)
+from reid_lightning.arguments import as_choice, as_flag, as_number, as_text, as_texts, as_whole, shown
 from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
-from reid_lightning.files import file_lock, require_writable
-from reid_lightning.inference.gallery import removal_log
-from reid_lightning.inference.gallery.attributes import Wish, require_probabilities
-from reid_lightning.inference.gallery.changes import Vectors, as_ids, checked_vectors, chosen, removed
-from reid_lightning.inference.gallery.columns import FIXED, PROBABILITIES, to_arrow
-from reid_lightning.inference.gallery.compact import compacted, has_many_small, tail
+from reid_lightning.inference.gallery.address import as_address, created, opened
+from reid_lightning.inference.gallery.attributes import Wish
+from reid_lightning.inference.gallery.changes import Vectors, as_ids, checked_vectors
+from reid_lightning.inference.gallery.columns import PROBABILITIES
 from reid_lightning.inference.gallery.conditions import Condition
 from reid_lightning.inference.gallery.filters import parse_condition
-from reid_lightning.inference.gallery.index import IndexChoice, described, write_index
-from reid_lightning.inference.gallery.manifest import (
-    DTYPES,
-    LOCK,
-    MANIFEST,
-    Manifest,
-    remove_strays,
-)
-from reid_lightning.inference.gallery.search import Hits, Search, search_by_attributes, search_snapshot
-from reid_lightning.inference.gallery.segments import changed_files, write_segment
-from reid_lightning.inference.gallery.snapshot import Snapshot
+from reid_lightning.inference.gallery.folder_store import FolderStore
+from reid_lightning.inference.gallery.index import IndexChoice
+from reid_lightning.inference.gallery.manifest import DTYPES, Manifest
+from reid_lightning.inference.gallery.search import Hits, Search
+from reid_lightning.inference.gallery.store import Removal, Store
 
 if TYPE_CHECKING:
     from reid_lightning.inference.model import Model
 
 
 class Gallery:
-    """Vectors of images in a folder, with what is known of each image.
+    """Vectors of images with what is known of each image, in a folder or in Milvus.
 
-    Vectors lie in files that are mapped into memory, in segments that are never changed; the manifest `gallery.json` names
-    them and is replaced as a whole. A process that is killed at any moment therefore leaves the gallery as it was before or
-    after its change. Any number of processes may read while one changes it; further writers wait. A `Gallery` shows the
-    state in which it was opened, or which it has changed; `refresh` reads what others have changed.
+    A gallery in a folder shows the state in which it was opened, or which it has changed; `refresh` reads what others have
+    changed. Any number of processes may read while one changes it, and further writers wait (`FolderStore`). One in Milvus
+    shows what is there now (`MilvusStore`).
 
     Args:
-        folder: That `create` or `reid gallery build` made.
+        address: That `create` or `reid gallery build` made: a folder, a file `.db` of Milvus Lite, or
+            `milvus://HOST:PORT/NAME`.
 
     Raises:
-        InputError: The folder is not a gallery, or a file of it is missing, damaged or foreign.
+        InputError: There is no gallery, or a file of it is missing, damaged or foreign.
 
     Examples:
         >>> import tempfile
@@ -76,14 +60,40 @@ class Gallery:
         (2, 1)
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = as_path(folder, "The folder of a gallery").expanduser()
-        self._snapshot = Snapshot.open(self.folder)
+    def __init__(self, address: str | os.PathLike[str]) -> None:
+        self.store: Store = opened(as_address(address))
+
+    def __copy__(self) -> "Gallery":
+        """Return the gallery as it is now, which stays so when this one is refreshed."""
+        other = object.__new__(type(self))
+        other.store = copy.copy(self.store)
+        return other
+
+    @property
+    def address(self) -> str:
+        """Where it lies, as messages name it."""
+        return self.store.address
+
+    @property
+    def in_folder(self) -> bool:
+        """Whether it lies in a folder of this machine."""
+        return isinstance(self.store, FolderStore)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that it lies in.
+
+        Raises:
+            InputError: It lies in Milvus.
+        """
+        if isinstance(self.store, FolderStore):
+            return self.store.folder
+        raise InputError(f"{self.address} lies in Milvus and has no folder on this machine.")
 
     @classmethod
     def create(
         cls,
-        folder: str | os.PathLike[str],
+        address: str | os.PathLike[str],
         dimension: int,
         *,
         distance: Distance = "cosine",
@@ -95,7 +105,7 @@ class Gallery:
         """Make an empty gallery.
 
         Args:
-            folder: Made; an existing folder must be empty.
+            address: As of `Gallery`. A folder is made, or must be empty; a name in Milvus must be free.
             dimension: Of the vectors.
             distance: "cosine", "euclidean" or "sqeuclidean".
             dtype: "float32", or "float16" for half the space: cosine distances then change by about 1e-5.
@@ -105,9 +115,9 @@ class Gallery:
                 `attribute_probabilities`, as of `Model.embed_with_attributes`.
 
         Raises:
-            InputError: The folder is not empty or cannot be written to, or a choice is unknown.
+            InputError: The place is taken or cannot be written to, or a choice is unknown.
         """
-        folder = as_path(folder, "The folder of a gallery").expanduser()
+        place = as_address(address)
         as_choice(distance, "distance", get_args(Distance))
         as_choice(dtype, "dtype", DTYPES)
         dimension = as_whole(dimension, "dimension", 1)
@@ -115,26 +125,19 @@ class Gallery:
         as_text(preprocessing, "preprocessing")
         if attributes is not None and not isinstance(attributes, AttributeSchema):
             raise InputError(f"attributes must be a schema, as of `Model.schema`, got {shown(attributes)}.")
-        require_writable(folder)
-        with file_lock(folder / LOCK):
-            if (folder / MANIFEST).exists():
-                raise InputError(f"{folder} is a gallery already; add to it with `reid gallery add`.")
-            if others := [name for name in os.listdir(folder) if not name.startswith(".")]:
-                raise InputError(
-                    f"{folder} is not empty (it holds {sorted(others)[0]}); choose another folder."
-                )
-            created = datetime.now(UTC).isoformat(timespec="seconds")
-            Manifest(
-                dimension, dtype, distance, fingerprint, preprocessing, created, attributes=attributes
-            ).write(folder)
-        return cls(folder)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        manifest = Manifest(
+            dimension, dtype, distance, fingerprint, preprocessing, now, attributes=attributes
+        )
+        created(place, manifest)
+        return cls(address)
 
     @classmethod
-    def for_model(cls, folder: str | os.PathLike[str], model: "Model", dtype: str = "float32") -> "Gallery":
+    def for_model(cls, address: str | os.PathLike[str], model: "Model", dtype: str = "float32") -> "Gallery":
         """Make an empty gallery for a model's vectors, which `reid search` takes as one that `reid gallery build` has made.
 
         Args:
-            folder: Made; an existing folder must be empty.
+            address: As of `create`.
             model: What embeds; where it answers attributes, the gallery holds them.
             dtype: As of `create`.
 
@@ -149,7 +152,7 @@ class Gallery:
                 f"A gallery is made for a model, as of `reid_lightning.load`, got {shown(model)}."
             )
         return cls.create(
-            folder,
+            address,
             model.vector_size,
             distance=model.protocol.distance,
             dtype=dtype,
@@ -159,49 +162,45 @@ class Gallery:
         )
 
     def __len__(self) -> int:
-        return len(self._snapshot)
+        return len(self.store)
 
     @property
     def manifest(self) -> Manifest:
-        """What the gallery is: dimension, distance, model, columns and segments."""
-        return self._snapshot.manifest
+        """What the gallery is: dimension, distance, model and columns; in a folder also its segments."""
+        return self.store.manifest
 
     @property
     def info(self) -> dict[str, Any]:
         """What the gallery is and holds, as plain values."""
-        manifest, people = (
-            self.manifest,
-            self._snapshot.table["person_id"].filter(pa.array(self._snapshot.alive)),
-        )
-        on_disk = sum(entry.rows for entry in manifest.segments)
+        manifest, own = self.manifest, self.store.info()
+        people = self.arrow(columns=["person_id"])["person_id"]
+        last = {name: own.pop(name) for name in ("search", "changes")}
         return {
-            "images": len(self),
+            "images": len(people),
             "people": len(people.drop_null().unique()),
             "images_without_person": people.null_count,
             "dimension": manifest.dimension,
             "dtype": manifest.dtype,
             "distance": manifest.distance,
-            "bytes": on_disk * manifest.dimension * np.dtype(manifest.dtype).itemsize,
-            "segments": len(manifest.segments),
-            "removed_on_disk": on_disk - len(self),
+            **own,
             "removed_in_all": sum(int(entry.get("images", 0)) for entry in self.removals),
             "columns": manifest.asked,
             "attributes": [] if manifest.attributes is None else list(manifest.attributes.names),
-            "search": described(self._snapshot),
+            "search": last["search"],
             "fingerprint": manifest.fingerprint,
             "preprocessing": manifest.preprocessing,
             "created": manifest.created,
-            "changes": manifest.change,
+            "changes": last["changes"],
         }
 
     @property
     def removals(self) -> list[dict[str, Any]]:
         """What has been removed, a dictionary for each removal, the oldest first."""
-        return removal_log.committed(self.folder, self.manifest.change)
+        return self.store.removals
 
     def refresh(self) -> None:
         """Read what other processes have changed."""
-        self._snapshot = Snapshot.open(self.folder, self._snapshot)
+        self.store.refresh()
 
     def require_model(self, fingerprint: str, preprocessing: str) -> None:
         """Refuse another model, or vectors that are taken otherwise.
@@ -216,7 +215,7 @@ class Gallery:
             if as_text(theirs, f"The {name}") != own:
                 shown = [value[:12] if name == "model" else value for value in (own, theirs)]
                 raise InputError(
-                    f"{self.folder} holds vectors of another {name} ({shown[0] or 'unknown'}, not {shown[1]}); use that "
+                    f"{self.address} holds vectors of another {name} ({shown[0] or 'unknown'}, not {shown[1]}); use that "
                     "one, or embed its images anew with `reid gallery rebuild`."
                 )
 
@@ -245,25 +244,7 @@ class Gallery:
             )
         if not len(rows):
             return np.empty(0, np.int64)
-        with self.changing():
-            manifest = self.manifest
-            if manifest.attributes is not None and PROBABILITIES in table.columns:
-                require_probabilities(table[PROBABILITIES], manifest.attributes.num_outputs)
-            arrow, new = to_arrow(table, manifest.kinds, "The table of images")
-            ids = np.arange(manifest.next_id, manifest.next_id + len(rows))
-            now = pa.array([datetime.now(UTC)] * len(rows), pa.timestamp("us", tz="UTC"))
-            arrow = arrow.append_column("id", pa.array(ids)).append_column("added", now)
-            entry = write_segment(self.folder, manifest, manifest.next_segment, [rows], len(rows), arrow)
-            columns = (manifest.columns or {}) | {
-                name: kind for name, kind in new.items() if name not in FIXED
-            }
-            self.commit(
-                next_id=manifest.next_id + len(rows),
-                next_segment=manifest.next_segment + 1,
-                columns=columns,
-                segments=(*manifest.segments, entry),
-            )
-        return ids
+        return self.store.add(rows, table)
 
     def remove(
         self,
@@ -277,8 +258,8 @@ class Gallery:
     ) -> int:
         """Remove the images that fulfill all conditions that are given, and log what was removed.
 
-        The images are not found any more once the manifest is written. Their vectors are then also taken out of the files,
-        which rewrites the segments that held them.
+        The images are not found any more at once. Their vectors are then also taken out of the files: in a folder before
+        this returns, in Milvus by its own compaction.
 
         Args:
             person: Images of a person, by `person_id`.
@@ -307,21 +288,12 @@ class Gallery:
         compact = as_flag(compact, "compact")
         if not rule:
             raise InputError("Nothing says what to remove; give a person, ids, files, an age or a condition.")
-        with self.changing():
-            mask = chosen(
-                self.folder, self._snapshot, person, ids, paths, older_than_days, self.condition(where)
-            )
-            count = int(mask.sum())
-            if count:
-                self.commit(**removed(self.folder, self._snapshot, mask, rule))
-            if compact:
-                self._compact()
-        return count
+        removal = Removal(person, ids, paths, older_than_days, self.condition(where), rule)
+        return self.store.remove(removal, compact)
 
     def compact(self) -> None:
         """Take removed vectors out of the files, and join small segments."""
-        with self.changing():
-            self._compact()
+        self.store.compact()
 
     def join_small(self) -> None:
         """Join the newest small segments once there are many, as single images that are added one after the other leave.
@@ -329,9 +301,7 @@ class Gallery:
         A segment is joined with those after it only where they hold as many images together, so that an image is written
         again a few times in all, however large the gallery grows. Removed vectors stay in segments that are not joined.
         """
-        if has_many_small(self.manifest.segments):
-            with self.changing():
-                self._compact(tail(self.manifest.segments))
+        self.store.join_small()
 
     def index(self, kind: IndexChoice = "auto") -> str | None:
         """Build an index of FAISS for approximate search, or remove it.
@@ -346,11 +316,8 @@ class Gallery:
         Raises:
             InputError: FAISS is not installed, or the kind is unknown.
         """
-        with self.changing():
-            entry = write_index(self.folder, self._snapshot, kind, self.manifest.change + 1)
-            if entry != self.manifest.index:
-                self.commit(index=entry)
-        return None if entry is None else entry.kind
+        as_choice(kind, "kind", get_args(IndexChoice))
+        return self.store.index(kind)
 
     def search(
         self,
@@ -378,10 +345,14 @@ class Gallery:
         """
         wish = like if like is None or isinstance(like, Wish) else self.wish(like)
         condition, rerank = self.condition(where), as_flag(rerank, "rerank")
+        as_whole(top, "top", 1)
         if vectors is None:
-            return search_by_attributes(self._snapshot, top, condition, wish)
+            if wish is None:
+                raise InputError("Nothing is searched for: give vectors, attributes, or both.")
+            return self.store.search_by_attributes(top, condition, wish)
         queries = self._checked(vectors)
-        return search_snapshot(self.folder, self._snapshot, queries, top, condition, search, rerank, wish)
+        as_choice(search, "search", get_args(Search))
+        return self.store.search(queries, top, condition, search, rerank, wish)
 
     def wish(self, words: str, weight: float = 1.0, least: float | None = None) -> Wish:
         """Return attributes in words as a search takes them.
@@ -402,29 +373,30 @@ class Gallery:
         Raises:
             InputError: An id is not in the gallery.
         """
-        wanted = as_ids(ids)
-        positions = self._snapshot.positions_of(wanted)
-        if (positions < 0).any():
-            raise InputError(f"{self.folder} holds no image with the id {wanted[positions < 0][0]}.")
-        return _known(self._snapshot.table.take(pa.array(positions))).to_pandas()
+        return _known(self.store.take(as_ids(ids))).to_pandas()
 
     def looks(self, ids: Sequence[int] | NDArray[np.int64]) -> pa.Table:
         """Return `rows` in Arrow's types, with the probabilities of the attributes."""
-        self.rows(ids)  # for its check
-        return self._snapshot.table.take(pa.array(self._snapshot.positions_of(as_ids(ids))))
+        return self.store.take(as_ids(ids))
 
     def table(self, where: str | None = None) -> pd.DataFrame:
         """Return what is known of all images that fulfill a condition, in the order of their ids."""
         return _known(self.arrow(where)).to_pandas()
 
-    def arrow(self, where: str | None = None) -> pa.Table:
-        """Return `table` in Arrow's types, with the probabilities of the attributes where there are any."""
-        return self._snapshot.table.filter(pa.array(self._snapshot.matching(self.condition(where))))
+    def arrow(self, where: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return `table` in Arrow's types, with the probabilities of the attributes where there are any.
+
+        Args:
+            where: A condition.
+            columns: Which are read; None: all.
+        """
+        return self.store.where(self.condition(where), columns)
 
     def vectors(self, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the (n, D) vectors of some images, in float32."""
-        self.rows(ids)  # for its check
-        return self._snapshot.vectors(self._snapshot.positions_of(as_ids(ids)))
+        wanted = as_ids(ids)
+        self.store.take(wanted)  # for its check
+        return self.store.vectors(wanted)
 
     def condition(self, where: str | None) -> Condition | None:
         """Return a condition in words as one on the gallery's columns."""
@@ -436,34 +408,10 @@ class Gallery:
         Raises:
             InputError: A file has been changed.
         """
-        wrong = [path for entry in self.manifest.segments for path in changed_files(self.folder, entry)]
-        if wrong:
-            raise InputError(
-                f"{wrong[0]} is damaged: its content is not what was written; restore it from a copy."
-            )
-
-    @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Hold the gallery for changes, as it is now; other writers wait."""
-        with file_lock(self.folder / LOCK, f"waiting for another process that changes {self.folder}"):
-            self.refresh()
-            remove_strays(self.folder, self.manifest)
-            removal_log.trim(self.folder, self.manifest.change)
-            yield
-
-    def commit(self, **values: Any) -> None:
-        """Write the manifest with changed values, inside `changing`; files that it no longer names are removed."""
-        self.manifest.changed(**values).write(self.folder)
-        self.refresh()
-        remove_strays(self.folder, self.manifest)
-
-    def _compact(self, first: int = 0) -> None:
-        values = compacted(self.folder, self._snapshot, first)
-        if values:
-            self.commit(**values)
+        self.store.check()
 
     def _checked(self, vectors: Vectors) -> NDArray[np.float32]:
-        return checked_vectors(vectors, self.manifest, self.folder)
+        return checked_vectors(vectors, self.manifest, self.address)
 
 
 def _known(table: pa.Table) -> pa.Table:

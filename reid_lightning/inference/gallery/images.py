@@ -1,6 +1,7 @@
 """Images on their way into a gallery: what is known of them from folders and tables, and their vectors by a model."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,43 @@ import pandas as pd
 from reid_lightning.errors import InputError
 from reid_lightning.inference.embed import TABLES, list_images
 from reid_lightning.inference.gallery.columns import check_columns
+from reid_lightning.inference.options import require_option
+from reid_lightning.inference.quality import require_quality
 
 if TYPE_CHECKING:
     from reid_lightning.inference.model import Model
 
 BATCH = 4096  # images that are embedded and then added at once: what a kill can lose
+
+
+@dataclass(frozen=True)
+class Adding:
+    """How images are added to a gallery, and by which model.
+
+    Attributes:
+        checkpoint: A checkpoint file written by a run, or the folder of a saved model; the one that the gallery has.
+        people: Whether the folders in a folder name their people.
+        batch: Images that are added at once: what a kill can lose.
+        quality: Whether the column `quality` says how good each image is, from 0 to 1, see `data.quality`.
+        min_quality: Least quality of an image; the others are left out and named. It implies `quality`.
+        overrides: Hydra overrides of the checkpoint's config.
+        trust: Packages of your own that the checkpoint's config may name; their code is run.
+
+    Raises:
+        InputError: A number is out of range.
+    """
+
+    checkpoint: Path
+    people: bool = False
+    batch: int = BATCH
+    quality: bool = False
+    min_quality: float | None = None
+    overrides: Sequence[str] = ()
+    trust: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        require_option("--batch", self.batch >= 1, "be 1 or more", self.batch)
+        require_quality(self.min_quality)
 
 
 def load_model(checkpoint: Path, overrides: Sequence[str], trust: Sequence[str]) -> "Model":

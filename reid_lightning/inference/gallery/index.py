@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from reid_lightning.inference.gallery.segments import file_digest
 from reid_lightning.inference.gallery.snapshot import Snapshot
 from reid_lightning.retrieval.neighbour_index import EXPLORED, LINKS, TRAINED_ON, load_faiss
 
-IndexChoice = Literal["auto", "ivf_pq", "hnsw", "none"]
+IndexChoice = Literal["auto", "ivf_pq", "ivf_flat", "hnsw", "none"]
 
 EXACT_UP_TO = 200_000  # vectors: a query is then compared with all of them in some hundredths of a second
 STALE = 0.2  # share of vectors that are not in the index, from which on it is built anew
@@ -26,7 +26,8 @@ MOST_LISTS = 1024
 PROBED, LEAST_PROBED = 0.25, 32  # lists that are searched: a share of them, and how many at least
 CODE_WIDTH = 8  # dimensions that share a byte of a code
 ADDED_ROWS = 1 << 16  # vectors in memory while an index is built
-TITLES = {"ivf_pq": "IVF-PQ", "hnsw": "HNSW"}
+TITLES = {"ivf_pq": "IVF-PQ", "ivf_flat": "IVF-FLAT", "hnsw": "HNSW"}
+KINDS_IN_FOLDER = ("auto", "ivf_pq", "hnsw", "none")
 
 
 def described(snapshot: Snapshot) -> str:
@@ -52,9 +53,9 @@ def write_index(folder: Path, snapshot: Snapshot, kind: IndexChoice, number: int
         The gallery's index, an earlier one or a new one; None: none.
 
     Raises:
-        InputError: The kind is unknown, or FAISS is not installed.
+        InputError: The kind is not one of a folder's, or FAISS is not installed.
     """
-    as_choice(kind, "kind", get_args(IndexChoice))
+    as_choice(kind, "kind", KINDS_IN_FOLDER)
     before = snapshot.manifest.index
     count = len(snapshot)
     if kind == "auto":

@@ -136,11 +136,16 @@ class Manifest:
         """Return the manifest after one more change."""
         return replace(self, change=self.change + 1, **values)
 
+    @property
+    def text(self) -> str:
+        """It as JSON, which `of_text` reads."""
+        content = {"format": FORMAT, **asdict(self), "attributes": schema_as_dict(self.attributes)}
+        return json.dumps(content, indent=1) + "\n"
+
     def write(self, folder: Path) -> None:
         """Replace the gallery's manifest, whole or not at all."""
-        content = {"format": FORMAT, **asdict(self), "attributes": schema_as_dict(self.attributes)}
         with atomic_path(folder / MANIFEST) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n")
+            temporary.write_text(self.text)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -151,7 +156,7 @@ class Manifest:
         """
         path = folder / MANIFEST
         try:
-            content = json.loads(read_own(path))
+            content = read_own(path)
         except (FileNotFoundError, NotADirectoryError):
             what = (
                 f"{folder} is not a gallery: it has no {MANIFEST}"
@@ -161,14 +166,29 @@ class Manifest:
             raise InputError(f"{what}; make a gallery with `reid gallery build`.") from None
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+        return cls.of_text(content, str(path))
+
+    @classmethod
+    def of_text(cls, text: str | bytes, origin: str) -> "Manifest":
+        """Return the manifest that a text holds, whoever has written it.
+
+        Args:
+            text: JSON.
+            origin: What messages call it.
+
+        Raises:
+            InputError: It is damaged or of a newer version.
+        """
+        try:
+            content = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path} is damaged (it is not JSON); restore it from a copy.") from error
+            raise InputError(f"{origin} is damaged (it is not JSON); restore it from a copy.") from error
         if isinstance(content, dict) and type(content.get("format")) is int and content["format"] > FORMAT:
-            raise InputError(f"{path} was written by a newer version of reid-lightning; update this one.")
+            raise InputError(f"{origin} was written by a newer version of reid-lightning; update this one.")
         try:
             return _manifest(content)
         except ValueError as error:
-            raise InputError(f"{path} is not the manifest of a gallery ({error}).") from error
+            raise InputError(f"{origin} is not the manifest of a gallery ({error}).") from error
 
 
 def _manifest(content: Any) -> Manifest:

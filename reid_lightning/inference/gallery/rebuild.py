@@ -15,6 +15,7 @@ from reid_lightning.experiments.quiet import quiet
 from reid_lightning.inference.embedding.rows import embedded
 from reid_lightning.inference.gallery.columns import PROBABILITIES
 from reid_lightning.inference.gallery.compact import LARGEST
+from reid_lightning.inference.gallery.folder_store import FolderStore
 from reid_lightning.inference.gallery.gallery import Gallery
 from reid_lightning.inference.gallery.images import BATCH, load_model, preprocessing_line
 from reid_lightning.inference.gallery.manifest import MANIFEST, SegmentEntry
@@ -27,7 +28,7 @@ WORK = "rebuilding"  # a gallery inside the gallery, which holds the vectors so 
 
 
 def rebuild(
-    folder: Path,
+    address: Path | str,
     checkpoint: Path,
     *,
     drop_missing: bool = False,
@@ -40,7 +41,7 @@ def rebuild(
     Other processes may search meanwhile; writers wait. A command that was killed continues where it was.
 
     Args:
-        folder: The gallery.
+        address: The gallery, in a folder.
         checkpoint: A checkpoint file written by a run, or the folder of a saved model.
         drop_missing: Whether images whose files are gone are removed from the gallery, which is logged.
         batch: Images that are embedded at once.
@@ -52,7 +53,13 @@ def rebuild(
     """
     require_option("--batch", batch >= 1, "be 1 or more", batch)
     quiet()
-    gallery = Gallery(folder)
+    gallery = Gallery(address)
+    store = gallery.store
+    if not isinstance(store, FolderStore):
+        raise InputError(
+            f"{gallery.address} lies in Milvus and is not embedded anew in place: build a new gallery from its images."
+        )
+    folder = store.folder
     missing = _without_file(gallery.table())
     if len(missing) and not drop_missing:
         raise InputError(
@@ -63,7 +70,7 @@ def rebuild(
         gallery.remove(ids=missing["id"].tolist())
     model = load_model(checkpoint, overrides, trust)
     fingerprint, preprocessing = model.fingerprint, preprocessing_line(model)
-    with gallery.changing():
+    with store.changing():
         table = gallery.table()
         if table.empty:
             raise InputError(f"{folder} holds no images to embed; build a new gallery.")
@@ -74,7 +81,7 @@ def rebuild(
             work.add(vectors, kept.assign(source=part["id"].astype(float)))
             say(f"{len(work):,} of {len(table):,} images", "dim")
         segments, number = _copied(gallery, work)
-        gallery.commit(
+        store.commit(
             segments=segments,
             next_segment=number,
             index=None,

@@ -3,15 +3,14 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reid_lightning.arguments import as_choice, as_whole
-from reid_lightning.distances import pairwise_distances
+from reid_lightning.distances import Distance, pairwise_distances
 from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery.attributes import Wish, pushed_back, reordered
 from reid_lightning.inference.gallery.conditions import All, Condition
@@ -54,10 +53,8 @@ def search_snapshot(
     """Search a gallery; see `Gallery.search`.
 
     Raises:
-        InputError: An option is out of range, or there is no index.
+        InputError: There is no index.
     """
-    _check_top(top)
-    as_choice(search, "search", get_args(Search))
     entry = snapshot.manifest.index
     if search == "index" and entry is None:
         raise InputError(f"{folder} has no index; build one with `reid gallery index`, or search exactly.")
@@ -79,26 +76,22 @@ def search_snapshot(
         how = f"{how}, re-ordered by attributes"
         found = _wished(snapshot, asked, top, condition, nearest, wish, rerank)
     else:
-        found = _reranked(snapshot, asked, nearest(max(top, RERANKED))) if rerank else nearest(top)
+        found = (
+            reranked(asked, nearest(max(top, RERANKED)), snapshot.vectors, snapshot.manifest.distance)
+            if rerank
+            else nearest(top)
+        )
     positions, distances = (part[:, :top].numpy() for part in found)
     if not len(snapshot.ids):
         return Hits(positions, distances, how)
     return Hits(np.where(positions >= 0, snapshot.ids[positions], -1), distances, how)
 
 
-def search_by_attributes(
-    snapshot: Snapshot, top: int, condition: Condition | None, wish: Wish | None
-) -> Hits:
+def search_by_attributes(snapshot: Snapshot, top: int, condition: Condition | None, wish: Wish) -> Hits:
     """Return the images that have the wanted attributes with the most certainty, as the answer to one query.
 
     Distances run from 0 (certain) to 1: one less the geometric mean of the probabilities.
-
-    Raises:
-        InputError: Nothing is wanted.
     """
-    _check_top(top)
-    if wish is None:
-        raise InputError("Nothing is searched for: give vectors, attributes, or both.")
     allowed = snapshot.matching(condition)
     if wish.least is not None:
         allowed = allowed & wish.mask(snapshot.table)
@@ -109,10 +102,6 @@ def search_by_attributes(
     ids[0, : len(order)] = snapshot.ids[positions[order.numpy()]]
     distances[0, : len(order)] = lacks[order].numpy()
     return Hits(ids, distances, "attributes")
-
-
-def _check_top(top: int) -> None:
-    as_whole(top, "top", 1)
 
 
 def _exact(
@@ -169,23 +158,41 @@ def _by_index(
     return Neighbours(indices, distances)
 
 
-def _reranked(snapshot: Snapshot, asked: Tensor, found: Neighbours) -> Neighbours:
-    """Order each query's list by the neighbors that query and images have in common among themselves."""
+def reranked(
+    asked: Tensor,
+    found: Neighbours,
+    vectors_of: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    distance: Distance,
+) -> Neighbours:
+    """Order each query's list by the neighbors that query and images have in common among themselves.
+
+    Args:
+        asked: (Q, D).
+        found: Of each query, -1 where there are no more.
+        vectors_of: Vectors of what `found` names.
+        distance: Of the gallery.
+    """
     indices, distances = found.indices.clone(), torch.full_like(found.distances, torch.inf)
     for row in range(len(asked)):
         there = found.indices[row] >= 0
         own = found.indices[row][there]
         if not len(own):
             continue
-        vectors = torch.from_numpy(snapshot.vectors(own.numpy()))
+        vectors = torch.from_numpy(vectors_of(own.numpy()))
         k1 = min(20, max(1, len(own) // 2))
         similarities = KReciprocalRerank(k1=k1, k2=min(6, k1 + 1)).apply(
-            Similarities.of(asked[row : row + 1], vectors, snapshot.manifest.distance)
+            Similarities.of(asked[row : row + 1], vectors, distance)
         )
         order = nearest_pairs(similarities, len(own))
         indices[row, : len(own)] = own[order.indices[0]]
         distances[row, : len(own)] = order.distances[0]
     return Neighbours(indices, distances)
+
+
+def spread_of(found: Neighbours) -> Tensor:
+    """Return the (Q,) standard deviation of each query's distances."""
+    shown = [row[row.isfinite()] for row in found.distances]
+    return torch.stack([row.std(correction=0) if len(row) else row.sum() for row in shown])
 
 
 def _wished(
@@ -200,10 +207,8 @@ def _wished(
     """Push images that lack what is wanted back: among those that are re-ranked, or among all."""
     lacks = wish.lacks(snapshot.probabilities)
     if rerank:
-        found = _reranked(snapshot, asked, nearest(max(top, RERANKED)))
-        shown = [row[row.isfinite()] for row in found.distances]
-        spread = torch.stack([row.std(correction=0) if len(row) else row.sum() for row in shown])
-        return pushed_back(found, lacks, wish.weight * spread, top)
+        found = reranked(asked, nearest(max(top, RERANKED)), snapshot.vectors, snapshot.manifest.distance)
+        return pushed_back(found, lacks, wish.weight * spread_of(found), top)
 
     def distances_to(positions: NDArray[np.int64]) -> Tensor:
         vectors = torch.from_numpy(snapshot.vectors(positions))

@@ -29,7 +29,7 @@ QUERIES_AT_ONCE = 1024
 
 
 def search(
-    folder: Path,
+    address: Path | str,
     images: Sequence[Path],
     checkpoint: Path | None,
     *,
@@ -50,7 +50,7 @@ def search(
     """Find the images of a gallery that are nearest to each of some images.
 
     Args:
-        folder: The gallery.
+        address: The gallery.
         images: Images, folders and tables, see `images.image_rows`; none: the attributes of `like` alone are searched for.
         checkpoint: The model that the gallery was built with; None where there are no images.
         top: Length of each list.
@@ -83,7 +83,7 @@ def search(
     if sheet is not None:
         require_sheet(sheet)
     quiet()
-    gallery = Gallery(folder)
+    gallery = Gallery(address)
     gallery.condition(where)  # for its check, before any work
     wish = None if like is None else gallery.wish(like, like_weight, like_least)
     if wish is None and (like_weight != 1 or like_least is not None):
@@ -114,7 +114,7 @@ def search(
             parts.append(answers(gallery, paths, hits, wish, looks))
             said = hits.how
     found = pd.concat(parts, ignore_index=True)
-    say(f"{folder}: {counted(len(gallery), 'image')}, search: {said}", "dim")
+    say(f"{address}: {counted(len(gallery), 'image')}, search: {said}", "dim")
     if found.empty:
         limits = {"--where": where, "--like-least": like_least}
         given = " and ".join(f"{name} {value}" for name, value in limits.items() if value is not None)

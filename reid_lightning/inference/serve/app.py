@@ -67,7 +67,7 @@ def _speak(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def not_valid(request: Request, error: RequestValidationError) -> Response:
-        return _said(422, _sentence(error.errors()[0]))
+        return _said(422, _sentence(_of_interest(error)))
 
     @app.exception_handler(Closed)
     async def stopping(request: Request, error: Closed) -> Response:
@@ -76,6 +76,14 @@ def _speak(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         return _said(500, "The server failed: its log says why.")
+
+
+def _of_interest(error: RequestValidationError) -> Any:
+    """Return the error to speak of: where a body may have one of two forms, that of the form whose key it has."""
+    errors, body = error.errors(), error.body
+    named = set(body) if isinstance(body, dict) else set()
+    wrong = [each for each in errors if each["loc"][-1] in named and each["type"] != "extra_forbidden"]
+    return (wrong or errors)[0]
 
 
 def _sentence(error: Any) -> str:

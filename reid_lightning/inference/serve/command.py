@@ -3,6 +3,7 @@
 import importlib.util
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from reid_lightning.errors import InputError
@@ -32,7 +33,7 @@ def require_extra() -> None:
 
 
 def serve(
-    folder: Path,
+    address: Path | str,
     checkpoint: Path,
     settings: Settings,
     access_log: bool = False,
@@ -42,7 +43,7 @@ def serve(
     """Serve a gallery until SIGTERM or SIGINT: what is in progress then is finished, and nothing new is taken.
 
     Args:
-        folder: The gallery.
+        address: The gallery.
         checkpoint: The model that it was built with.
         settings: Address and limits.
         access_log: Whether every request is logged, with the client's address.
@@ -59,9 +60,13 @@ def serve(
     from reid_lightning.inference.serve.service import Service
 
     quiet()
-    count = len(Gallery(folder))  # before the model is loaded, which takes longer
+    gallery = Gallery(address)  # before the model is loaded, which takes longer
+    count = len(gallery)
+    if settings.keep_pictures and not gallery.in_folder and not settings.read_only:
+        say(f"{address} has no folder: enrolled pictures are not kept", "dim")
+        settings = replace(settings, keep_pictures=False)
     with stopped_by_signals(), _listening(settings) as listening:
-        service = Service(load_model(checkpoint, overrides, trust), folder, settings)
+        service = Service(load_model(checkpoint, overrides, trust), address, settings)
         config = uvicorn.Config(
             create_app(service),
             lifespan="on",
@@ -77,7 +82,7 @@ def serve(
         listening.listen(BACKLOG)  # who is told the address may use it
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        say(f"{folder}: {count:,} images at http://{shown}:{port} (Ctrl+C ends it)")
+        say(f"{address}: {count:,} images at http://{shown}:{port} (Ctrl+C ends it)")
         uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -18,7 +18,6 @@ from reid_lightning.inference.gallery.attributes import Wish, agreements
 from reid_lightning.inference.gallery.columns import PROBABILITIES
 from reid_lightning.inference.gallery.filters import parse_condition
 from reid_lightning.inference.gallery.gallery import Gallery
-from reid_lightning.inference.gallery.manifest import MANIFEST
 from reid_lightning.inference.gallery.search import Hits
 from reid_lightning.inference.serve.batching import Batcher
 from reid_lightning.inference.serve.pictures import Pictures
@@ -74,10 +73,10 @@ class People:
     """A gallery that many requests share.
 
     Args:
-        folder: The gallery.
+        address: The gallery.
         fingerprint: Of the model.
         preprocessing: Of the model, in one line.
-        read_only: Whether nothing in its folder is touched.
+        read_only: Whether nothing of it is touched.
         seen: Called with the kind ("search", "change") and the size of every batch.
 
     Raises:
@@ -86,17 +85,19 @@ class People:
 
     def __init__(
         self,
-        folder: Path,
+        address: Path | str,
         fingerprint: str,
         preprocessing: str,
         read_only: bool = False,
         seen: Callable[[str, int], None] = lambda kind, size: None,
     ) -> None:
-        self.folder, self._model = folder, (fingerprint, preprocessing)
-        self.pictures = Pictures(folder)
-        self._reader, self._lock, self._state = Gallery(folder), threading.Lock(), (0, 0)
+        self._model = (fingerprint, preprocessing)
+        self._reader, self._lock = Gallery(address), threading.Lock()
+        self._state: object = None
+        self.address = self._reader.address
+        self.pictures = Pictures(self._reader.folder if self._reader.in_folder else None)
         self._reader.require_model(*self._model)
-        writer = Writer(Gallery(folder), self._model, self.pictures)
+        writer = Writer(Gallery(address), self._model, self.pictures)
         if not read_only:
             writer.sweep()
         self._searches: Batcher[Question, Found] = Batcher(
@@ -113,15 +114,15 @@ class People:
             Problem: It is gone, damaged, or was embedded anew with another model.
         """
         try:
-            status = (self.folder / MANIFEST).stat()
+            state = self._reader.store.state()
             with self._lock:
-                if (state := (status.st_ino, status.st_mtime_ns)) != self._state:
+                if state != self._state:
                     self._reader.refresh()
                     self._reader.require_model(*self._model)
                     self._state = state
                 return copy.copy(self._reader)
         except (InputError, OSError) as error:
-            said = getattr(error, "strerror", None) or without_place(error, self.folder)
+            said = getattr(error, "strerror", None) or without_place(error, self.address)
             raise Problem(503, f"The gallery cannot be used now: {said}", retry_after=10) from error
 
     def check(self, where: str | None, like: str | None) -> None:
@@ -138,7 +139,7 @@ class People:
             if like is not None:
                 view.wish(like)
         except InputError as error:
-            raise Problem(422, without_place(error, self.folder)) from error
+            raise Problem(422, without_place(error, self.address)) from error
 
     async def search(self, question: Question) -> Found:
         """Return the answers to a question; questions of several requests are searched for together."""
@@ -163,7 +164,7 @@ class People:
             after: Those whose names come after this one; None: from the first on.
             limit: How many at most.
         """
-        names = self.view().arrow()["person_id"].drop_null()
+        names = self.view().arrow(columns=["person_id"])["person_id"].drop_null()
         if after is not None:
             names = names.filter(pc.greater(names, pa.scalar(after)))
         counts = {each["values"]: each["counts"] for each in names.value_counts().to_pylist()}
@@ -194,7 +195,7 @@ class People:
                     view, [questions[place] for place in places]
                 )
             except InputError as error:  # the gallery has changed since `check`
-                said = without_place(error, self.folder)
+                said = without_place(error, self.address)
                 answers = [Problem(503, said, retry_after=1)] * len(places)
             for place, answer in zip(places, answers, strict=True):
                 found[place] = answer

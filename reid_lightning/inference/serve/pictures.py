@@ -44,11 +44,27 @@ class Pictures:
     file, such as the place. A picture has the name of its content; enrolling it twice keeps it once.
 
     Args:
-        gallery: The gallery's folder.
+        gallery: The gallery's folder; None: it has none, and no pictures are kept.
     """
 
-    def __init__(self, gallery: Path) -> None:
-        self.folder = gallery.absolute() / FOLDER
+    def __init__(self, gallery: Path | None) -> None:
+        self._folder = None if gallery is None else gallery.absolute() / FOLDER
+
+    @property
+    def folder(self) -> Path:
+        """Where pictures lie.
+
+        Raises:
+            InputError: The gallery has no folder.
+        """
+        if self._folder is None:
+            raise InputError("The gallery has no folder for pictures: serve it with --no-keep-pictures.")
+        return self._folder
+
+    @property
+    def is_there(self) -> bool:
+        """Whether any picture may lie there."""
+        return self._folder is not None and self._folder.is_dir()
 
     def path(self, name: str) -> Path:
         """Return where a picture lies or would lie."""
@@ -79,7 +95,7 @@ class Pictures:
         Returns:
             How many were removed.
         """
-        if not self.folder.is_dir():
+        if not self.is_there:
             return 0
         remove_leftovers(self.folder / "*")
         keep = {path.rpartition("/")[2] for path in named if path}
@@ -97,9 +113,10 @@ class Pictures:
             path: As a row of the gallery names it.
         """
         name = path.rpartition("/")[2]
-        own = self.folder / name
+        own = None if self._folder is None else self._folder / name
+        kept = own is not None and _NAME.fullmatch(name) and own.is_file()
         try:
-            pixels = decode_pixels(str(own if _NAME.fullmatch(name) and own.is_file() else path))
+            pixels = decode_pixels(str(own if kept else path))
         except InputError:
             return None
         scale = LONGEST / max(pixels.shape[:2])

@@ -1,7 +1,5 @@
 """What goes wrong with a request: a status and one sentence, which the client gets as JSON."""
 
-from pathlib import Path
-
 from starlette.exceptions import HTTPException
 
 from reid_lightning.errors import printable
@@ -22,12 +20,12 @@ class Problem(HTTPException):
         super().__init__(status, printable(sentence), headers)
 
 
-def without_place(sentence: object, folder: Path) -> str:
+def without_place(sentence: object, address: object) -> str:
     """Return a sentence that does not tell where the gallery lies on the server.
 
     Examples:
-        >>> without_place("/srv/people holds no image.", Path("/srv/people"))
+        >>> without_place("/srv/people holds no image.", "/srv/people")
         'The gallery holds no image.'
     """
-    said = str(sentence).replace(str(folder), "the gallery")
+    said = str(sentence).replace(str(address), "the gallery")
     return f"The gallery{said.removeprefix('the gallery')}" if said.startswith("the gallery") else said

@@ -41,7 +41,7 @@ class Service:
         InputError: It is not a gallery, or one of another model.
     """
 
-    def __init__(self, model: Model, gallery: Path, settings: Settings) -> None:
+    def __init__(self, model: Model, gallery: Path | str, settings: Settings) -> None:
         self.model, self.settings, self.metrics = model, settings, Metrics()
         self.people = People(
             gallery,

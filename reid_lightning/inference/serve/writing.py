@@ -69,7 +69,7 @@ def checked_row(known: dict[str, Any], gallery: Gallery) -> dict[str, Any]:
     try:
         table, _ = to_arrow(pd.DataFrame([known], dtype=object), gallery.manifest.kinds, "The request")
     except InputError as error:
-        raise Problem(422, without_place(error, gallery.folder)) from error
+        raise Problem(422, without_place(error, gallery.address)) from error
     row: dict[str, Any] = table.to_pylist()[0]
     if not row["person_id"]:
         raise Problem(422, "person_id must name a person, and -1 or an empty name stands for nobody.")
@@ -90,10 +90,10 @@ class Writer:
 
     def sweep(self) -> None:
         """Remove pictures without a row: of forgotten people, or written by a server that was killed before the row."""
-        if self._pictures.folder.is_dir():
+        if self._pictures.is_there:
             with self._pictures.changing():
                 self._gallery.refresh()
-                self._pictures.sweep(self._gallery.arrow()["path"].to_pylist())
+                self._pictures.sweep(self._gallery.arrow(columns=["path"])["path"].to_pylist())
 
     def work(self, items: Sequence[Enrol | Forget]) -> list[Enrolled | int | Exception]:
         """Do changes in their order; neighbors that add images are written as one segment."""
@@ -124,7 +124,7 @@ class Writer:
         except Problem as problem:
             return problem
         except (InputError, OSError) as error:
-            said = getattr(error, "strerror", None) or without_place(error, self._gallery.folder)
+            said = getattr(error, "strerror", None) or without_place(error, self._gallery.address)
             return Problem(503, f"The gallery cannot be changed now: {said}", retry_after=10)
 
     def _add(self, rows: list[Enrol]) -> list[Enrolled | Exception]:
@@ -158,7 +158,7 @@ class Writer:
 
     def _there(self, paths: Sequence[str]) -> dict[str, tuple[int, str | None]]:
         """Return id and person of those pictures that the gallery has."""
-        found = self._gallery.arrow(f"path in ({', '.join(map(quoted, paths))})")
+        found = self._gallery.arrow(f"path in ({', '.join(map(quoted, paths))})", ["path", "id", "person_id"])
         columns = (found[name].to_pylist() for name in ("path", "id", "person_id"))
         return {path: (number, person) for path, number, person in zip(*columns, strict=True)}
 
@@ -181,7 +181,7 @@ class Writer:
     def _forget(self, item: Forget) -> int:
         self._gallery.refresh()
         condition = f"id = {item.image}" if item.person is None else f"person_id = {quoted(item.person)}"
-        if not len(self._gallery.arrow(condition)):
+        if not len(self._gallery.arrow(condition, ["id"])):
             what = f"with the id {item.image}" if item.person is None else f"of {item.person}"
             raise Problem(404, f"The gallery holds no image {what}.")
         count = self._gallery.remove(where=condition)

@@ -402,3 +402,33 @@ def test_many_single_additions_leave_few_segments_and_every_row(tmp_path, monkey
     assert gallery.table()["path"].tolist() == [f"{number}.jpg" for number in range(40)]
     assert gallery.vectors(range(40))[:, 0].tolist() == list(range(40))
     gallery.check()
+
+
+@pytest.mark.parametrize("name", ["Ada\nEve", "Ada\0Eve", "Ada\u2028Eve"])
+def test_a_name_is_one_line(tmp_path, name):
+    gallery = Gallery.create(tmp_path / "people", 2)
+    with pytest.raises(InputError, match="person_id must be one line without control characters"):
+        gallery.add(np.ones((1, 2)), pd.DataFrame({"person_id": [name]}))
+    assert len(gallery) == 0
+
+
+def test_a_condition_of_half_a_surrogate_pair_is_refused(tmp_path):
+    gallery = Gallery.create(tmp_path / "people", 2)
+    with pytest.raises(InputError, match="half of a surrogate pair"):
+        gallery.search(np.ones((1, 2)), where="person = \ud800")
+
+
+def test_small_additions_of_any_size_are_joined(tmp_path, monkeypatch):
+    monkeypatch.setattr(compact_module, "MOST_SMALL", 8)
+    gallery = Gallery.create(tmp_path / "people", 2)
+    vectors = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+    for start in range(0, 200, 5):
+        gallery.add(vectors[start : start + 5])
+        gallery.join_small()
+    assert len(gallery.manifest.segments) <= 9
+    np.testing.assert_array_equal(gallery.vectors(np.arange(200)), vectors)
+    descending = Gallery.create(tmp_path / "descending", 2)
+    for rows in range(12, 0, -1):  # the last ones are the smallest
+        descending.add(vectors[:rows])
+    descending.join_small()
+    assert len(descending.manifest.segments) == 1

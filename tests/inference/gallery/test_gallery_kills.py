@@ -119,7 +119,7 @@ def test_cut_off_at_each_write_in_turn(tmp_path, monkeypatch, change):
         if found == before:
             CHANGES[change](gallery)
             assert content(gallery.folder) == after
-        with gallery.changing():
+        with gallery.store.changing():
             pass
         # Temporary files stay as long as their writer runs, which here is this process.
         names = {path.name for path in (gallery.folder / "segments").glob("[!.]*")}
@@ -143,7 +143,7 @@ def test_a_full_disk_is_one_sentence_and_changes_nothing(tmp_path, monkeypatch, 
         CHANGES[change](gallery)
     monkeypatch.undo()
     assert content(gallery.folder) == before
-    with gallery.changing():
+    with gallery.store.changing():
         pass
     assert {path.name for path in (gallery.folder / "segments").iterdir()} == gallery.manifest.files
 
