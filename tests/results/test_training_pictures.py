@@ -63,7 +63,7 @@ def test_the_default_run_shows_augmented_images_and_triplets(untrained):
     for picture in pictures.values():
         with Image.open(picture.path) as image:
             assert min(image.size) > 300
-    assert "strong (HorizontalFlip, Pad, RandomCrop, RandomErasing)" in pictures["augmented_images"].caption
+    assert "crop (HorizontalFlip, Pad, RandomCrop)" in pictures["augmented_images"].caption
     assert "32 x 16 pixels" in pictures["augmented_images"].caption
     assert (
         drawn(replace(run, losses={}, config={**run.config, "augmentation": None})) == pictures

@@ -81,7 +81,7 @@ def test_every_stripe_is_trained_by_its_own_classifier(compose):
         ),
         (
             ["loss=spatial_channel", "neck=linear"],
-            r"^loss\.spatial_channel: 4 stripes of 64 dimensions need a global vector of 256",
+            r"^loss\.spatial_channel: 4 stripes of 48 dimensions need a global vector of 192",
         ),
         (["loss=spatial_channel", "parts.stripes=7"], r"^parts\.stripes must divide"),
     ],
