@@ -17,9 +17,8 @@ from reid_lightning.config.resolve import CONF
 from reid_lightning.config.schema import groups as described
 from reid_lightning.errors import InputError
 
-OmegaConf.register_new_resolver(
-    "groups", cache(lambda: help_text()), replace=True
-)  # of conf/hydra/help; every job asks
+# Of conf/hydra/help. A launcher that pickles resolvers (Ray) needs a function with a name, which `help_text` is.
+OmegaConf.register_new_resolver("groups", lambda: help_text(), replace=True)
 
 _SENTENCE = re.compile(r".+?[.?!](?=\s+[A-Z\"]|\s+[\w.]+=|\s+python |\s*$)")
 _WILD = set("*?[")
@@ -123,6 +122,7 @@ def listing(group: str | None = None, pattern: str | None = None) -> str:
     return _lines(found)
 
 
+@cache  # every job of a sweep asks
 def help_text() -> str:
     """Return a line per group, as `train.py --help` and `reid list` show them."""
     return "\n".join(f"  {name}: {says} ({len(options(name))})" for name, says in sorted(groups().items()))

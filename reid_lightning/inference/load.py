@@ -20,6 +20,9 @@ from reid_lightning.results.card_facts import CardFacts, facts_beside
 from reid_lightning.runtime.sessions import is_exported, open_session
 from reid_lightning.systems.attributes.task import saved_form
 
+READY = Path(__file__).parent / "ready"
+"""Models that come with the package, a folder each."""
+
 _HUB = re.compile(r"hf:/{1,2}(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?", re.ASCII)
 _OF_HUB = ("hf:", "https://huggingface.co/")
 
@@ -33,8 +36,8 @@ def load(
     """Return a trained model, ready to embed images.
 
     Args:
-        path: A checkpoint of a run, the folder of a saved model, an exported file (`.onnx`, or OpenVINO's `.xml`), or
-            `hf://OWNER/REPO`, with `@REVISION` if wanted.
+        path: A checkpoint of a run, the folder of a saved model, an exported file (`.onnx`, or OpenVINO's `.xml`),
+            `hf://OWNER/REPO`, with `@REVISION` if wanted, or `small`, which comes with the package.
         device: Where it works, such as "cpu", "cuda:1" or "mps"; None: a GPU (CUDA, or else Apple's) where there is one and
             the config's `trainer.accelerator` is not "cpu", and the CPU otherwise.
         trust: Packages of your own that its config may name, such as `["my_package"]`; their code is run.
@@ -123,12 +126,16 @@ def usable_device(device: str | torch.device | None, accelerator: str = "auto") 
 def local_path(path: str | os.PathLike[str]) -> Path:
     """Return where a model lies on this machine; one of Hugging Face is downloaded once.
 
+    A name such as `small` is a model of the package, unless a file is called so.
+
     Raises:
         InputError: Hugging Face does not answer, or has no such model.
     """
     text = os.fspath(as_path(path, "The path of a model")) if not isinstance(path, str) or not path else path
     if not text.startswith(_OF_HUB):
-        return Path(text).expanduser()
+        own = READY / text
+        comes_along = re.fullmatch(r"\w+", text) is not None and own.is_dir() and not os.path.lexists(text)
+        return own if comes_along else Path(text).expanduser()
     found = _HUB.fullmatch(text)
     if found is None:
         raise InputError(
