@@ -144,13 +144,13 @@ def is_unicode(text: str) -> bool:
 
 
 def is_one_line(text: str) -> bool:
-    """Tell whether text holds no control character and no line break, which a name of a person has no use for.
+    """Tell whether text holds no line break and no NUL, which no row of a table may hold.
 
     Examples:
         >>> is_one_line("Zoë 中"), is_one_line("Ada\\nEve"), is_one_line("Ada\\0")
         (True, False, False)
     """
-    return text.isprintable() or not any(unicodedata.category(sign) in ("Cc", "Zl", "Zp") for sign in text)
+    return "\0" not in text and text.splitlines() in ([], [text])
 
 
 def printable(text: str) -> str:

@@ -114,7 +114,7 @@ class Enrolment:
                 raise InputError(f"Row {row} of the people to enrol has no name; give every image a person.")
             if not is_one_line(name):
                 raise InputError(
-                    f"Row {row} of the people to enrol has a name with a line break or another control character "
+                    f"Row {row} of the people to enrol has a name with a line break or a NUL "
                     f"({name[:60]!r}); write it in one line."
                 )
         all_vectors = torch.cat([self.vectors, rows]) if len(self) else rows.clone()

@@ -183,6 +183,7 @@ def _fits(setting: str, sampler: dict[str, object]) -> bool:
     return not key.startswith("sampler.") or key.removeprefix("sampler.") in sampler
 
 
+_CLUSTERS = ["tasks.clusters.eps=0.1", "tasks.clusters.keep_alone=true"]  # some are found with any weights
 _JIGSAW = [
     "backbone=transreid",
     "backbone.name=test_vit",
@@ -204,6 +205,9 @@ def _companions(choice: str) -> list[str]:
         "experiment=small/kiel_mildnet": ["data.image_size=[64,32]"],
         "experiment=small/trento": ["data.validation_queries=5"],
         "experiment=birjand": ["data.image_size=[64,32]"],
+        "experiment=unlabelled": _CLUSTERS,
+        "sampler=groups": ["experiment=unlabelled", *_CLUSTERS],
+        "task=clusters": _CLUSTERS,
         "experiment=best": ["backbone.name=resnet18"],
         "experiment=transformer": ["backbone.name=test_vit", "data.image_size=[32,16]"],
         "experiment=transreid": _JIGSAW[1:],

@@ -80,8 +80,8 @@ def test_the_whole_plain_config_is_there(job, run):
 def test_the_choices_are_words_to_group_by(run):
     choices = run["config"]["choices"]
     expected = {
-        "loss": ["triplet", "center"], "data": ["pedestrians"], "report": ["training"], "backbone": "resnet10",
-        "miner": "batch_hard", "augmentation": "strong", "experiment": "none", "logger": "wandb",
+        "loss": ["triplet", "center"], "data": ["pedestrians"], "report": ["training"], "backbone": "resnet10_light",
+        "miner": "batch_hard", "augmentation": "crop", "experiment": "none", "logger": "wandb",
     }  # fmt: skip
     assert expected.items() <= choices.items()
     assert not [name for name in choices if name.startswith("hydra")]

@@ -145,7 +145,7 @@ def claiming(path):
         members = {info: file.read(info) for info in file.infolist()}
     with zipfile.ZipFile(path, "w") as file:
         for info, content in members.items():
-            file.writestr(info, content.replace(b"K\x07K\x07", b"K\xffK\xff"))
+            file.writestr(info, content.replace(b"K\x03K\x03", b"K\xffK\xff"))
 
 
 def vectors(path):

@@ -26,7 +26,7 @@ def _shell(line, **environment):
     ("line", "code", "says"),
     [
         ("reid list loss | head -0; exit ${PIPESTATUS[0]}", (0, 1, 141), ""),
-        ("reid train --help | head -1; exit ${PIPESTATUS[0]}", (0, 141), ""),
+        ("reid train --help | head -1; exit ${PIPESTATUS[0]}", (0, 1, 141), ""),
         ("reid list loss >&-", (0,), ""),
         (
             "reid list loss >/dev/full",

@@ -30,7 +30,10 @@ def test_it_is_small_and_tells_where_it_comes_from():
     assert {file.name for file in SMALL.iterdir()} == {"README.md", "config.json", "model.safetensors"}
     config = json.loads((SMALL / "config.json").read_text())
     assert "pedestrians" in str(config)
-    assert "Generated people" in (SMALL / "README.md").read_text() or "generated" in (SMALL / "README.md").read_text()
+    assert (
+        "Generated people" in (SMALL / "README.md").read_text()
+        or "generated" in (SMALL / "README.md").read_text()
+    )
 
 
 def test_it_compares_describes_and_is_called_by_its_name(crops):
@@ -48,7 +51,7 @@ def test_a_file_of_its_name_comes_first(tmp_path, monkeypatch, crops):
     shutil.copytree(SMALL, "small")
     config = json.loads((tmp_path / "small" / "config.json").read_text())
     (tmp_path / "small" / "config.json").write_text(json.dumps(config | {"format": "another"}))
-    with pytest.raises(InputError, match="small/config.json"):
+    with pytest.raises(InputError, match=r"small/config\.json"):
         reid_lightning.load("small")
 
 

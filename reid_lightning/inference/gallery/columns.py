@@ -159,7 +159,7 @@ def _array(table: pd.DataFrame, name: str, kind: str, origin: str) -> pa.Array:
             if name == "person_id":
                 values = values.mask(values == UNKNOWN)
                 broken = [isinstance(cell, str) and not is_one_line(cell) for cell in values.tolist()]
-                reason = "person_id must be one line without control characters"
+                reason = "person_id must be one line without NUL"
                 refuse(table, np.array(broken, bool), origin, reason, name)
     elif kind == "integer":
         values = integers(table, name, origin)

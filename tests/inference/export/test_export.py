@@ -136,7 +136,7 @@ def test_the_command_says_what_it_wrote(export_checkpoint, export_images, tmp_pa
         "--images",
         export_images,
     ).stderr
-    assert "images (N, 3, 32, 16) uint8 RGB -> embedding (N, 297)" in said
+    assert "images (N, 3, 32, 16) uint8 RGB -> embedding (N, 233)" in said
     assert "on 18 images of images.csv" in said
     model = reid_lightning.load(tmp_path / "model.onnx")
     assert not model.protocol.flip

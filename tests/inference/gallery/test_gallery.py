@@ -407,7 +407,7 @@ def test_many_single_additions_leave_few_segments_and_every_row(tmp_path, monkey
 @pytest.mark.parametrize("name", ["Ada\nEve", "Ada\0Eve", "Ada\u2028Eve"])
 def test_a_name_is_one_line(tmp_path, name):
     gallery = Gallery.create(tmp_path / "people", 2)
-    with pytest.raises(InputError, match="person_id must be one line without control characters"):
+    with pytest.raises(InputError, match="person_id must be one line without NUL"):
         gallery.add(np.ones((1, 2)), pd.DataFrame({"person_id": [name]}))
     assert len(gallery) == 0
 
