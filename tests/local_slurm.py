@@ -53,8 +53,8 @@ def why_not() -> str | None:
 def local_slurm(nodes: int = 1) -> Iterator[dict[str, str]]:
     """Start munge, the controller and nodes, and stop them; yield the environment for whoever submits jobs.
 
-    The nodes are called node1, node2, ... and are all this machine, so that `MASTER_ADDR` names the place where their
-    processes meet.
+    One node has this machine's name. Several are called node1, node2, ..., which no resolver knows, so that `MASTER_ADDR`
+    names the place where their processes meet.
     """
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     host = socket.gethostname().split(".")[0]
@@ -63,7 +63,7 @@ def local_slurm(nodes: int = 1) -> Iterator[dict[str, str]]:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)
         _give_to_munge(folder)
-        names = [f"node{number}" for number in range(1, nodes + 1)]
+        names = [host] if nodes == 1 else [f"node{number}" for number in range(1, nodes + 1)]
         lines = "\n".join(NODE.format(name=name, host=host, port=_free_port()) for name in names)
         content = CONFIGURATION.format(host=host, folder=folder, nodes=lines, controller_port=_free_port())
         (folder / "slurm.conf").write_text(content)

@@ -298,8 +298,6 @@ def _trainer(
             loggers_.log_earlier(logger, file.earlier())
         loggers += chosen
     ranks = world_size(node["devices"], node["num_nodes"], node["accelerator"])
-    if not has_validation:
-        node["limit_val_batches"] = 0
     plugins: list[Any] = [*(node.get("plugins") or []), AtomicCheckpointIO()]
     if node.pop("sync_batchnorm") and ranks > 1:
         on_gpu = node["accelerator"] != "cpu" and torch.cuda.is_available()
@@ -312,7 +310,7 @@ def _trainer(
             LightningEnvironment()
         )  # in a SLURM job without srun the first process starts the others
     strategy = JobDDPStrategy(Path(config["output_dir"]) / "config.yaml", children) if ranks > 1 else "auto"
-    return instantiate(
+    trainer = instantiate(
         node,
         "trainer",
         callbacks=callbacks,
@@ -323,6 +321,9 @@ def _trainer(
         use_distributed_sampler=False,  # the samplers know their rank
         enable_model_summary=False,
     )
+    if not has_validation:
+        trainer.limit_val_batches = 0  # `fast_dev_run` has set another number
+    return trainer
 
 
 def _read_best(path: Path) -> tuple[int, dict[str, float], list[float] | None]:
