@@ -17,9 +17,6 @@ from reid_lightning.config.resolve import CONF
 from reid_lightning.config.schema import groups as described
 from reid_lightning.errors import InputError
 
-# Of conf/hydra/help. A launcher that pickles resolvers (Ray) needs a function with a name, which `help_text` is.
-OmegaConf.register_new_resolver("groups", lambda: help_text(), replace=True)
-
 _SENTENCE = re.compile(r".+?[.?!](?=\s+[A-Z\"]|\s+[\w.]+=|\s+python |\s*$)")
 _WILD = set("*?[")
 HELP_FLAGS = {"--help", "-h"}
@@ -126,6 +123,10 @@ def listing(group: str | None = None, pattern: str | None = None) -> str:
 def help_text() -> str:
     """Return a line per group, as `train.py --help` and `reid list` show them."""
     return "\n".join(f"  {name}: {says} ({len(options(name))})" for name, says in sorted(groups().items()))
+
+
+# Of conf/hydra/help. A launcher that pickles resolvers (Ray) needs a function with a name, which `help_text` is.
+OmegaConf.register_new_resolver("groups", lambda: help_text(), replace=True)
 
 
 def run_help() -> str:
