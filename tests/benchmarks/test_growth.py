@@ -33,6 +33,7 @@ def rows_of(growth, monkeypatch, folder, *arguments):
     return json.loads((folder / "rows.json").read_text())["rows"]
 
 
+@pytest.mark.slow
 def test_curves(growth, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(growth.SIZES, "evaluation", (200, 400, 10**9))
     monkeypatch.setitem(growth.SIZES, "training", (8, 16))

@@ -84,6 +84,7 @@ def two(request, processes):
     return request.param, processes(work, request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("name", NORMS)
 def test_two_processes_equal_one(two, name, share):

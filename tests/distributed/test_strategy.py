@@ -42,6 +42,7 @@ def test_the_environment_of_a_job_ends_with_it(monkeypatch):
     assert os.environ["MASTER_PORT"] == "1234"
 
 
+@pytest.mark.slow
 def test_children_are_awaited_after_success_and_ended_after_failure():
     with processes_of_one_job() as children:
         children.processes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.2)"]))

@@ -163,6 +163,7 @@ def evaluate_shards(process):
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_ranking_of_one(processes):
     found = processes(evaluate_shards)
     columns = table()

@@ -9,6 +9,8 @@ from helpers import write_plain_image
 
 from reid_lightning.reporting.label_page import Pair, write_label_page
 
+pytestmark = pytest.mark.slow
+
 FACTS = {"model": "abc", "first pair": "1"}
 NAMES = ("plain.jpg", "=1+1, two.jpg", 'a "quoted" <b>.jpg', "ünï.jpg", "e.jpg", "f.jpg")
 

@@ -130,6 +130,7 @@ def evaluate_shards(process):
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_scores_of_one(processes):
     found = processes(evaluate_shards)
     whole, scores = evaluated(table(), [torch.arange(61)])

@@ -14,6 +14,8 @@ from reid_lightning.experiments.checkpoint import load_module
 from reid_lightning.experiments.imports.write import import_file
 from reid_lightning.retrieval.evaluation import vectors
 
+pytestmark = pytest.mark.slow
+
 DIGESTS = json.loads(Path(__file__).with_name("digests.json").read_text())
 NAME = "deit_small_patch16_224_TransReID"  # the smallest; the project itself gives it no jigsaw branch
 BASE = "vit_base_patch16_224_TransReID"

@@ -100,6 +100,7 @@ def test_a_graph_that_fails_or_answers_too_little_is_one_sentence(exported, tmp_
         session.run(images)
 
 
+@pytest.mark.slow
 def test_weights_of_another_export_are_not_run(export_checkpoint, tmp_path):
     path = tmp_path / "m.xml"
     killed = tmp_path / re.sub(r"-\d+\.", "-99999999.", beside(path).name)  # what a killed export left
@@ -163,6 +164,7 @@ def test_facts_survive_their_text(exported):
     assert ExportFacts.from_json(exported.facts.as_json(), "a") == exported.facts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["m.onnx", "m.pt2"])
 def test_a_full_disk_is_one_sentence(export_checkpoint, tmp_path, name):
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -234,6 +234,7 @@ def test_two_writers_never_get_one_id(tmp_path, monkeypatch):
     assert store._ledger.end() == 10
 
 
+@pytest.mark.slow
 def test_an_index_finds_what_exact_search_finds(tmp_path):
     vectors = np.random.default_rng(0).normal(size=(600, WIDTH)).astype(np.float32)
     gallery = Gallery.create(tmp_path / "people.db", WIDTH)

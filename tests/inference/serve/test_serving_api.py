@@ -98,6 +98,7 @@ def test_a_comparison_and_a_description_are_those_of_the_model(api, model):
     assert api.post("/describe", files=picture(3)).json() == model.describe(pixels(3)).rows()[0]
 
 
+@pytest.mark.slow
 def test_a_calibrated_model_states_probabilities_and_verdicts(trained, tmp_path):
     import reid_lightning
 
@@ -118,6 +119,7 @@ def test_a_calibrated_model_states_probabilities_and_verdicts(trained, tmp_path)
     assert (compared["same"], compared["false_accepts"], compared["prior"]) == (bool(direct.same), 0.01, 0.1)
 
 
+@pytest.mark.slow
 def test_an_exported_model_serves_the_gallery_of_its_checkpoint(exported, export_checkpoint, tmp_path):
     import reid_lightning
 

@@ -14,6 +14,7 @@ def picture(seed):
     return {"picture": ("a.png", png(seed), "image/png")}
 
 
+@pytest.mark.slow
 def test_search_enrol_forget_and_the_commands(tmp_path):
     model = small_model(tmp_path)
     gallery = filled_gallery(tmp_path / "people.db", model)
