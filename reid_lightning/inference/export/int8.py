@@ -41,8 +41,9 @@ class _Batches:
 def quantize(source: Path, target: Path, images: Sequence[NDArray[Any]]) -> None:
     """Write an ONNX file with 8-bit weights and activations (QDQ, ranges per channel of weights).
 
-    Weights have 7 bits, so that the sums of processors without VNNI do not overflow. The first convolution and depthwise
-    ones stay in full precision: they cost little, and a channel's few weights leave large errors.
+    Weights have 7 bits, so that the sums of processors without VNNI do not overflow. Depthwise convolutions,
+    and the first one of networks that have such, stay in full precision: they cost little, and a channel's few weights
+    leave large errors.
 
     Args:
         source: Of full precision.
@@ -84,11 +85,11 @@ def quantize(source: Path, target: Path, images: Sequence[NDArray[Any]]) -> None
 
 
 def _sensitive(file: Path) -> list[str]:
-    """Return the names of the first convolution and of depthwise ones."""
+    """Return the names of depthwise convolutions, and of the first one where there are any."""
     import onnx
 
     convolutions = [node for node in onnx.load(file).graph.node if node.op_type == "Conv"]
     grouped = [
         node for node in convolutions if any(one.name == "group" and one.i > 1 for one in node.attribute)
     ]
-    return list(dict.fromkeys(node.name for node in [*convolutions[:1], *grouped]))
+    return list(dict.fromkeys(node.name for node in [*convolutions[:1], *grouped])) if grouped else []
