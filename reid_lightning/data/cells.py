@@ -144,13 +144,15 @@ def is_unicode(text: str) -> bool:
 
 
 def is_one_line(text: str) -> bool:
-    """Tell whether text holds no line break and no NUL, which no row of a table may hold.
+    """Tell whether text holds no line break and no NUL, which end a row or a text for other programs.
+
+    A carriage return or an escape alone is a name's own matter, as in names of folders: it is shown escaped.
 
     Examples:
         >>> is_one_line("Zoë 中"), is_one_line("Ada\\nEve"), is_one_line("Ada\\0")
         (True, False, False)
     """
-    return "\0" not in text and text.splitlines() in ([], [text])
+    return not any(sign in text for sign in "\0\n\x85\u2028\u2029")
 
 
 def printable(text: str) -> str:

@@ -51,7 +51,7 @@ def camera_proxy_contrast(
         clusters: (C,) cluster of each proxy.
         cameras: (C,) camera of each proxy.
         temperature: τ.
-        negatives: Proxies of other clusters that are told apart, the nearest ones.
+        negatives: How many proxies of other clusters count as negatives; the nearest ones are taken.
 
     Returns:
         The term within cameras, and that across cameras.

@@ -21,7 +21,7 @@ from reid_lightning.retrieval.similarities import Similarities
 
 
 def people(seed=0, count=12, images=8, size=16, noise=0.5):
-    """Unit vectors of people who are told apart, mostly."""
+    """Unit vectors of people, most of whom are separable."""
     generator = torch.Generator().manual_seed(seed)
     centers = torch.randn(count, 1, size, generator=generator)
     vectors = centers + noise * torch.randn(count, images, size, generator=generator)

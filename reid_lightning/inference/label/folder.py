@@ -101,7 +101,7 @@ class Round:
         """Return the round of a folder.
 
         Raises:
-            InputError: The folder is none of `reid label`, or its state is damaged.
+            InputError: The folder was not made by `reid label`, or its state is damaged.
         """
         file = folder / STATE
         try:
