@@ -34,12 +34,19 @@ def evaluate(
             help="Nearest gallery images of each query in rankings.csv; 0: no such file; default: 20."
         ),
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N",
+            help="Only the K-th of N parts, for several machines; the last one ranks them. auto: as torchrun or SLURM says.",
+        ),
+    ] = None,
     trust: Trust = None,
 ) -> None:
     """Rank a test set with a trained model, its own or another (data=market1501 data.root=DIR), or compare several."""
     from reid_lightning.experiments.matrix import evaluate_all
 
-    if code := evaluate_all(checkpoint, arguments or [], output, embeddings, trust or [], rankings):
+    if code := evaluate_all(checkpoint, arguments or [], output, embeddings, trust or [], rankings, part):
         raise typer.Exit(code)
 
 

@@ -30,7 +30,7 @@ from reid_lightning.data.image_cache import (
     refuse_damaged,
 )
 from reid_lightning.data.readers.table_file import read_table_file
-from reid_lightning.data.samplers import EpochSampler, PKSampler, ShardSampler
+from reid_lightning.data.samplers import Batch, EpochSampler, PKSampler, ShardSampler
 from reid_lightning.data.splits import choose_queries, draw_queries, hold_out
 from reid_lightning.data.table import concatenate_tables, describe_table, identity_keys
 from reid_lightning.data.table_checks import check_test, has_nameless_test, remarks
@@ -292,7 +292,9 @@ class ReIDDataModule(LightningDataModule):
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Return the validation identities' queries and gallery, or no loader without validation."""
-        return self._evaluation_loader("val") if self.has_validation else []
+        if not self.has_validation:
+            return []
+        return self._evaluation_loader(ShardSampler(self._rows("val"), self.batch_size))
 
     def test_dataloader(self) -> Loader:
         """Return the test identities' queries and gallery, or those of a test set without identities.
@@ -300,9 +302,21 @@ class ReIDDataModule(LightningDataModule):
         Raises:
             InputError: The data has no rows of the splits query and gallery.
         """
+        return self._evaluation_loader(self.test_batches())
+
+    def test_batches(self) -> ShardSampler:
+        """Return the test set's batches, of which each is a list of (row, 0).
+
+        Raises:
+            InputError: The data has no rows of the splits query and gallery.
+        """
         if not self.is_tested:
             raise InputError("The data has no rows of the splits query and gallery: there is no test set.")
-        return self._evaluation_loader("query", "gallery")
+        return ShardSampler(self._rows("query", "gallery"), self.batch_size)
+
+    def test_part_dataloader(self, batches: Sequence[Batch]) -> Loader:
+        """Return some of the `test_batches`."""
+        return self._evaluation_loader(batches)
 
     def _read(self) -> pd.DataFrame:
         if self._source_table is None:
@@ -395,15 +409,14 @@ class ReIDDataModule(LightningDataModule):
             chosen &= self.table["person_id"].notna()
         return np.flatnonzero(chosen)
 
-    def _evaluation_loader(self, *splits: str) -> Loader:
-        dataset = self._plain_images(evaluation=True)
-        return self._loader(dataset, ShardSampler(self._rows(*splits), self.batch_size))
+    def _evaluation_loader(self, batches: ShardSampler | Sequence[Batch]) -> Loader:
+        return self._loader(self._plain_images(evaluation=True), batches)
 
     def _plain_images(self, evaluation: bool = False) -> ReIDDataset:
         """Images as an evaluation sees them."""
         return ReIDDataset(self._open_images(), self._coded(), self.test_transform, evaluation)
 
-    def _loader(self, dataset: ReIDDataset, batches: EpochSampler | ShardSampler) -> Loader:
+    def _loader(self, dataset: ReIDDataset, batches: EpochSampler | ShardSampler | Sequence[Batch]) -> Loader:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         workers = self.num_workers
         if workers is None:

@@ -101,6 +101,27 @@ def part_here(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
     return (task - first) // step * processes + rank + 1, count * processes
 
 
+def part_of(text: str) -> tuple[int, int]:
+    """Read `--part`: K/N, or auto for what `part_here` tells.
+
+    Raises:
+        InputError: It is not a part of a whole.
+
+    Examples:
+        >>> part_of("2/8")
+        (2, 8)
+    """
+    if text == "auto":
+        return part_here()
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise InputError(
+            f"--part {text} is not a part of a whole: write 2/8 for the second of eight, or auto in a job of torchrun or "
+            "SLURM."
+        )
+    return int(found[1]), int(found[2])
+
+
 def local_rank(environment: Mapping[str, str] = os.environ) -> int:
     """Return the number of this process among those that torchrun or srun has started on its machine."""
     job = launched(environment)

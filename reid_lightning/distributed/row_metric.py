@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from reid_lightning.distributed.gather import gather_rows
 
@@ -40,11 +39,17 @@ class RowMetric(Metric):
             getattr(self, name).append(columns[name].detach())
 
     def gathered(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the (N,) rows in their order, and every column in this order."""
-        index, order = dim_zero_cat(self.index).sort(stable=True)
+        """Return the (N,) rows in their order, and every column in this order.
+
+        What is whole and in order already, such as rows that were read from files, is not copied.
+        """
+        index = _whole(self.index)
+        if bool((index.diff() > 0).all()):
+            return index, {name: _whole(getattr(self, name)) for name in self.columns}
+        index, order = index.sort(stable=True)
         first = torch.cat([index.new_ones(1), index.diff()]) > 0
         order = order[first]
-        return index[first], {name: dim_zero_cat(getattr(self, name))[order] for name in self.columns}
+        return index[first], {name: _whole(getattr(self, name))[order] for name in self.columns}
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
         # The base class rebuilds results field by field to squeeze, copy and move tensors, which a frozen value
@@ -57,3 +62,10 @@ class RowMetric(Metric):
                 return compute()
 
         return synchronised
+
+
+def _whole(state: list[Tensor] | Tensor) -> Tensor:
+    """Return a state as one tensor, which it is after processes have gathered it."""
+    if isinstance(state, Tensor):
+        return state
+    return state[0] if len(state) == 1 else torch.cat(state)

@@ -17,6 +17,7 @@ from reid_lightning.distributed.gather import all_gather_with_grad, mean_over_pr
 from reid_lightning.engine.batch import Batch
 from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY, TRAINING_KEY, calibration_of
 from reid_lightning.engine.collapse import CollapseWatch, watch_for_collapse
+from reid_lightning.engine.collected import CollectedRows
 from reid_lightning.engine.defaults import default_objective, default_schedule
 from reid_lightning.engine.objective import Objective, Step
 from reid_lightning.engine.optimizers import OptimizerFactory
@@ -292,8 +293,11 @@ class ReIDModule(LightningModule):
         self._update(self.validation, batch)
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Collect the embeddings of a batch."""
-        self._update(self.test, batch)
+        """Collect the embeddings of a batch, or take what has been collected elsewhere."""
+        if isinstance(batch, CollectedRows):
+            batch.put_into(self)
+        else:
+            self._update(self.test, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Rank the validation gallery and log the numbers."""

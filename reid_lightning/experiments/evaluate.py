@@ -3,12 +3,16 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
 
+from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import load_module
 from reid_lightning.experiments.checks import check_data
@@ -23,6 +27,67 @@ from reid_lightning.results.run_result import run_of, write_results
 from reid_lightning.results.summary import RunResult, Stopwatch
 
 _RANKINGS = f"{RankingsReport.__module__}.{RankingsReport.__qualname__}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A trained model and a test set, before anything is embedded.
+
+    Attributes:
+        module: The model.
+        config: Its resolved config, with the overrides.
+        datamodule: After its setup; images are decoded.
+        output_dir: Receives metrics, per-query results and pictures.
+        embeddings: `.npz` file for what is ranked; None for no such file.
+        watch: Seconds per stage so far.
+    """
+
+    module: ReIDModule
+    config: dict[str, Any]
+    datamodule: ReIDDataModule
+    output_dir: Path
+    embeddings: Path | None
+    watch: Stopwatch
+
+    @classmethod
+    def of(
+        cls,
+        path: str | Path,
+        output_dir: str | Path,
+        overrides: Sequence[str] = (),
+        embeddings: str | Path | None = None,
+        trust: Sequence[str] = (),
+        rankings: int | None = None,
+    ) -> "Evaluation":
+        """Load the model and the data; arguments and errors are those of `evaluate`."""
+        quiet()
+        if rankings is not None and rankings < 0:
+            raise InputError(f"--rankings must not be negative, got {rankings}")
+        watch = Stopwatch()
+        with folder_for(output_dir):
+            if embeddings is not None:
+                require_output(embeddings, (".npz",))
+            module, config = load_module(path, overrides, trust)
+            config["output_dir"] = str(output_dir)
+            config["data"] = config["data"] | {"validation": None}  # nothing is trained
+            config["reports"] = _with_rankings(config["reports"] or {}, rankings)
+            require_sources(config["data"]["sources"])
+        with watch.stage("data"):
+            datamodule = build_datamodule(config)
+            datamodule.setup("test")
+            check_data(config, datamodule)
+            datamodule.prepare_data()  # decodes images, so it comes after what the tables alone tell
+        return cls(
+            module, config, datamodule, Path(output_dir), Path(embeddings) if embeddings else None, watch
+        )
+
+    def write(self, trainer: Trainer) -> RunResult:
+        """Write what is left of the test that a trainer has run."""
+        if self.embeddings is not None and self.module.evaluated is not None:
+            rows, distance = self.module.evaluated[1], self.module.protocol.distance
+            embeddings_of(rows, self.datamodule.table, distance).save(self.embeddings)
+        run = run_of(trainer, self.module, self.datamodule, self.output_dir, self.config, self.watch)
+        return write_results(run, trainer, self.module, self.watch.seconds)
 
 
 def evaluate(
@@ -46,43 +111,31 @@ def evaluate(
     Raises:
         InputError: The checkpoint or the data cannot be used, or a result cannot be written.
     """
-    quiet()
-    if rankings is not None and rankings < 0:
-        raise InputError(f"--rankings must not be negative, got {rankings}")
-    watch = Stopwatch()
-    with folder_for(output_dir):
-        if embeddings is not None:
-            require_output(embeddings, (".npz",))
-        module, config = load_module(path, overrides, trust)
-        config["output_dir"] = str(output_dir)
-        config["data"] = config["data"] | {"validation": None}  # nothing is trained
-        config["reports"] = _with_rankings(config["reports"] or {}, rankings)
-        require_sources(config["data"]["sources"])
-    with watch.stage("data"):
-        datamodule = build_datamodule(config)
-        datamodule.setup("test")
-        check_data(config, datamodule)
-        datamodule.prepare_data()  # decodes images, so it comes after what the tables alone tell
-        warn_of_images(datamodule, Path(output_dir))
-    trainer = evaluating(config)
-    with watch.stage("test"):
-        trainer.test(module, datamodule, verbose=False)
-    if embeddings is not None and module.evaluated is not None:
-        embeddings_of(module.evaluated[1], datamodule.table, module.protocol.distance).save(embeddings)
-    run = run_of(trainer, module, datamodule, Path(output_dir), config, watch)
-    return write_results(run, trainer, module, watch.seconds)
+    evaluation = Evaluation.of(path, output_dir, overrides, embeddings, trust, rankings)
+    warn_of_images(evaluation.datamodule, evaluation.output_dir)
+    trainer = evaluating(evaluation.config)
+    with evaluation.watch.stage("test"):
+        trainer.test(evaluation.module, evaluation.datamodule, verbose=False)
+    return evaluation.write(trainer)
 
 
-def evaluating(config: Mapping[str, Any]) -> Trainer:
-    """Return a trainer that evaluates in one process and leaves nothing."""
+def evaluating(config: Mapping[str, Any], device: int | None = None, alone: bool = False) -> Trainer:
+    """Return a trainer that evaluates in one process and leaves nothing.
+
+    Args:
+        config: Says on what kind of device, and in what precision.
+        device: Number of the GPU; None: the first.
+        alone: Whether other processes of torchrun or SLURM are none of its business.
+    """
     return Trainer(
         accelerator=config["trainer"]["accelerator"],
-        devices=1,
+        devices=1 if device is None else [device],
         precision=config["trainer"]["precision"],
         logger=False,
         callbacks=[RichProgressBar(refresh_rate=5, leave=False)],
         enable_checkpointing=False,
         enable_model_summary=False,
+        plugins=[LightningEnvironment()] if alone else None,
     )
 
 

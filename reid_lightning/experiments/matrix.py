@@ -11,6 +11,7 @@ from reid_lightning.experiments.checkpoint import load_module
 from reid_lightning.experiments.data_sets import DataSet, names_of, take_apart
 from reid_lightning.experiments.evaluate import evaluate, folder_of
 from reid_lightning.experiments.latency import measure_latency
+from reid_lightning.experiments.shared_evaluation import evaluate_part
 from reid_lightning.files import require_writable
 from reid_lightning.results.matrix import Cell, ModelCost, write_matrix
 
@@ -54,6 +55,7 @@ def evaluate_all(
     embeddings: Path | None = None,
     trust: Sequence[str] = (),
     rankings: int | None = None,
+    part: str | None = None,
 ) -> int:
     """Do what `reid evaluate` is asked: one evaluation, or those of several models and data sets.
 
@@ -64,18 +66,28 @@ def evaluate_all(
         embeddings: As of `evaluate`, for one model and one data set.
         trust: Packages whose code may be run.
         rankings: As of `evaluate`.
+        part: As of `shared_evaluation.evaluate_part`, for one model and one data set; None does all of it.
 
     Returns:
         The exit code: 1 if some pairs of a model and a data set failed, 0 otherwise.
 
     Raises:
-        InputError: As of `evaluate` and `evaluate_matrix`, or vectors of several evaluations are asked for.
+        InputError: As of `evaluate` and `evaluate_matrix`, or vectors or a part of several evaluations are asked
+            for.
     """
     checkpoints, sets, overrides = take_apart(checkpoint, arguments)
     if len(checkpoints) == len(sets) == 1:
         chosen = [*sets[0].overrides, *overrides]
-        evaluate(checkpoint, output_dir or folder_of(checkpoint, chosen), chosen, embeddings, trust, rankings)
+        folder = output_dir or folder_of(checkpoint, chosen)
+        if part is None:
+            evaluate(checkpoint, folder, chosen, embeddings, trust, rankings)
+        else:
+            evaluate_part(checkpoint, folder, part, chosen, embeddings, trust, rankings)
         return 0
+    if part is not None:
+        raise InputError(
+            "--part shares the evaluation of one model on one data set, and there are several: evaluate each by itself"
+        )
     if embeddings is not None:
         raise InputError(
             "--embeddings holds the vectors of one model on one data set, and there are several: leave it out"

@@ -108,8 +108,10 @@ def ranked_rows(collected: EvaluationRows, protocol: EvaluationProtocol) -> Eval
     Raises:
         InputError: There are no tracklets to pool.
     """
-    index, order = collected.index.sort(stable=True)
-    rows = collected.select(order[torch.cat([index.new_ones(1), index.diff()]) > 0])
+    rows = collected
+    if not bool((rows.index.diff() > 0).all()):  # vectors in order are not copied
+        index, order = collected.index.sort(stable=True)
+        rows = collected.select(order[torch.cat([index.new_ones(1), index.diff()]) > 0])
     return rows if protocol.tracklets is None else _pooled(rows, protocol)
 
 

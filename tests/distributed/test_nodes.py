@@ -256,3 +256,30 @@ def test_vectors_of_two_machines_are_the_bytes_of_one_process(tmp_path):
     run_python("-m", "reid_lightning.cli", *command, tmp_path / "one.npz", where=one_thread())
     assert (tmp_path / "two.npz").read_bytes() == (tmp_path / "one.npz").read_bytes()
     assert not (tmp_path / "two.npz.parts").exists()
+
+
+def test_an_evaluation_of_two_machines_has_the_digits_of_one_process(tmp_path):
+    train(*PLAIN, "trainer.max_epochs=1", folder=tmp_path / "run", where=one_thread())
+    command = (
+        "evaluate",
+        str(tmp_path / "run" / "checkpoints" / "last.ckpt"),
+        "data.batch_size=8",
+        "--output",
+    )
+    agents = Agents(
+        tmp_path / "said",
+        *command,
+        str(tmp_path / "two"),
+        "--part",
+        "auto",
+        program=("-m", "reid_lightning.cli"),
+    )
+    assert agents.wait() == [0, 0], agents.said()[-3000:]
+    run_python("-m", "reid_lightning.cli", *command, tmp_path / "one", where=one_thread())
+    two, one = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("two", "one"))
+    assert [two[name] for name in ("test", "intervals", "protocol")] == [
+        one[name] for name in ("test", "intervals", "protocol")
+    ]
+    for name in ("queries.csv", "rankings.csv"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    assert not (tmp_path / "two.parts").exists()

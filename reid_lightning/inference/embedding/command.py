@@ -1,10 +1,7 @@
 """What `reid embed` does: the vectors of any number of images into one file."""
 
-import re
-import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +10,10 @@ import torch
 
 from reid_lightning import __version__
 from reid_lightning.data.cells import identifiers
-from reid_lightning.distributed.launched import local_rank, part_here
+from reid_lightning.distributed.launched import local_rank, part_of
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
-from reid_lightning.files import file_lock, require_output
+from reid_lightning.files import require_output
 from reid_lightning.inference.embed import list_images
 from reid_lightning.inference.embedding.parts import Parts, digest_of
 from reid_lightning.inference.embedding.workers import Share, work, work_in_processes
@@ -29,7 +26,6 @@ from reid_lightning.reporting.terminal import say
 
 DTYPES = ("float32", "float16")
 NAMED = 20  # images left out that are named on the terminal
-_JOIN = ".join.lock"
 QUIET = 10.0  # seconds between two lines of progress
 
 
@@ -68,7 +64,7 @@ def embed(
     """
     require_choice("--dtype", dtype, DTYPES)
     require_option("--processes", processes >= 1, "be 1 or more", processes)
-    this, of = (1, 1) if part is None else part_here() if part == "auto" else part_of(part)
+    this, of = (1, 1) if part is None else part_of(part)
     quiet()
     require_output(output, tuple(WRITERS))
     table = list_images(images, all_columns=True)
@@ -82,11 +78,10 @@ def embed(
     place = local_path(checkpoint)
     model = load(place, _own_gpu() if part == "auto" else None, trust, overrides)
     own = f"part {this} of {of} of {output}" if part else f"{output}"
-    with _at_work(parts, f".{this}-of-{of}.lock", own):
+    with parts.at_work(this, of, own):
         parts.begin(_work(model, table, dtype))
         parts.remove_leftovers()
-        done = set(parts.done())
-        todo = [chunk for chunk in range(this - 1, len(parts), of) if chunk not in done]
+        todo = parts.todo(this, of)
         files = table["path"].tolist()
         shares = [
             Share(
@@ -115,37 +110,6 @@ def _own_gpu() -> str | None:
     """Return a GPU for each of the processes of a machine in turn; None where there is one at most."""
     count = torch.cuda.device_count()
     return f"cuda:{local_rank() % count}" if count > 1 else None
-
-
-def part_of(text: str) -> tuple[int, int]:
-    """Read K/N.
-
-    Raises:
-        InputError: It is not a part of a whole.
-
-    Examples:
-        >>> part_of("2/8")
-        (2, 8)
-    """
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise InputError(
-            f"--part {text} is not a part of a whole: write 2/8 for the second of eight, or auto in a job of torchrun or "
-            "SLURM."
-        )
-    return int(found[1]), int(found[2])
-
-
-@contextmanager
-def _at_work(parts: Parts, lock: str, own: str) -> Iterator[None]:
-    """Keep others from the same part, and leave no folder behind in which nothing is done."""
-    refusing = f"another process is at work on {own}; wait for it, or give another output"
-    with file_lock(parts.folder / lock, refusing=refusing):
-        try:
-            yield
-        finally:
-            if not parts.done() and not {path.name for path in parts.folder.glob(".*.lock")} - {lock, _JOIN}:
-                shutil.rmtree(parts.folder, ignore_errors=True)
 
 
 def _work(model: Model, table: pd.DataFrame, dtype: str) -> dict[str, Any]:
@@ -193,8 +157,8 @@ def _join(
     parts: Parts, output: Path, table: pd.DataFrame, model: Model, dtype: str, skip_damaged: bool
 ) -> None:
     """Write the output from all parts and remove them."""
-    with file_lock(parts.folder / _JOIN):
-        if not parts.done():  # somebody else has joined them
+    with parts.joining() as mine:
+        if not mine:
             return
         damaged = parts.damaged()
         if damaged and not skip_damaged:

@@ -6,21 +6,19 @@ or not. A chunk never depends on what has run before; the joined file is then th
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reid_lightning.errors import InputError
-from reid_lightning.files import atomic_path, read_own, remove_leftovers, require_regular
+from reid_lightning.distributed.pieces import Pieces
+from reid_lightning.files import atomic_path, read_own, require_regular
 
 CHUNK = 1024  # images: what a kill can lose
-_WORK = "work.json"
 _CALLED = {
     "format": "version of reid-lightning",
     "model": "model",
@@ -33,7 +31,7 @@ _CALLED = {
 }
 
 
-class Parts:
+class Parts(Pieces):
     """The folder of the vectors so far.
 
     Args:
@@ -41,8 +39,12 @@ class Parts:
         count: Images.
     """
 
+    ending: ClassVar[str] = ".npy"
+    holds: ClassVar[str] = "vectors"
+    called: ClassVar[Mapping[str, str]] = _CALLED
+
     def __init__(self, output: Path, count: int) -> None:
-        self.folder = output.with_name(f"{output.name}.parts")
+        super().__init__(output)
         self.count = count
 
     def __len__(self) -> int:
@@ -50,42 +52,12 @@ class Parts:
         return -(-self.count // CHUNK)
 
     def begin(self, work: Mapping[str, Any]) -> None:
-        """Start, or continue with what is there.
-
-        Args:
-            work: All that the vectors depend on, plain values.
-
-        Raises:
-            InputError: There are vectors of other work.
-        """
-        path = self.folder / _WORK
-        work = {"format": 1, "chunk": CHUNK, **work}
-        try:
-            before = json.loads(read_own(path))
-        except (OSError, ValueError, RecursionError):  # not there, or damaged
-            before = None
-        if before == work:
-            return
-        if self.done():
-            before = before if isinstance(before, dict) else {}
-            other = next((name for name in work if before.get(name) != work[name]), "format")
-            raise InputError(
-                f"{self.folder} holds vectors of an unfinished command with another {_CALLED.get(other, other)}; repeat "
-                "that command to finish it, or remove the folder to start anew."
-            )
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(work, indent=1) + "\n")
+        """Start, or continue with what is there (see `Pieces.begin`)."""
+        super().begin({"chunk": CHUNK, **work})
 
     def rows(self, chunk: int) -> slice:
         """Return the rows of a chunk."""
         return slice(chunk * CHUNK, min((chunk + 1) * CHUNK, self.count))
-
-    def done(self) -> list[int]:
-        """Return the chunks that are done."""
-        if not self.folder.is_dir():
-            return []
-        there = {path.name for path in self.folder.iterdir()}
-        return [chunk for chunk in range(len(self)) if self._vectors(chunk).name in there]
 
     def write(self, chunk: int, vectors: NDArray[np.floating], damaged: Mapping[int, str]) -> None:
         """Write a chunk.
@@ -103,7 +75,7 @@ class Parts:
                 temporary.write_text(json.dumps({str(row): reason for row, reason in damaged.items()}))
         else:
             self._damaged(chunk).unlink(missing_ok=True)  # of an attempt that was killed
-        with atomic_path(self._vectors(chunk)) as temporary, temporary.open("wb") as file:
+        with atomic_path(self.file(chunk)) as temporary, temporary.open("wb") as file:
             np.save(file, vectors)
 
     def damaged(self) -> dict[int, str]:
@@ -123,7 +95,7 @@ class Parts:
                 if not here or min(here) < rows.start or max(here) >= rows.stop:
                     raise ValueError
             except (ValueError, AttributeError, RecursionError, OSError):
-                raise self._removed(chunk, path) from None
+                raise self.removed(path, self.file(chunk)) from None
             found |= here
         return found
 
@@ -141,7 +113,7 @@ class Parts:
             InputError: A file is damaged; it is removed, so that the same command makes it anew.
         """
         for chunk in range(len(self)):
-            path, rows = self._vectors(chunk), self.rows(chunk)
+            path, rows = self.file(chunk), self.rows(chunk)
             left_out = sum(row in damaged for row in range(rows.start, rows.stop))
             try:
                 require_regular(path)
@@ -150,31 +122,8 @@ class Parts:
                 if (vectors.shape, vectors.dtype) != wanted or not np.isfinite(vectors).all():
                     raise ValueError
             except (ValueError, TypeError, AttributeError, EOFError, OSError, MemoryError):
-                raise self._removed(chunk, path) from None
+                raise self.removed(path, self._damaged(chunk)) from None
             yield rows, vectors
-
-    def _removed(self, chunk: int, damaged: Path) -> InputError:
-        """Remove a chunk, of which a file is damaged; return what is to be said."""
-        for path in (self._vectors(chunk), self._damaged(chunk)):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-        return InputError(
-            f"{damaged} was damaged and is removed; run the same command again to make it anew."
-        )
-
-    def remove(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def remove_leftovers(self) -> None:
-        """Remove what killed processes left half written."""
-        if self.folder.is_dir():
-            remove_leftovers(self.folder / "*")
-
-    def _vectors(self, chunk: int) -> Path:
-        return self.folder / f"{chunk:07}.npy"
 
     def _damaged(self, chunk: int) -> Path:
         return self.folder / f"{chunk:07}.damaged.json"
