@@ -318,6 +318,10 @@ class ReIDDataModule(LightningDataModule):
         """Return some of the `test_batches`."""
         return self._evaluation_loader(batches)
 
+    def share(self, joined: pd.DataFrame) -> None:
+        """Take the table of the sources from whoever has joined it before (`concatenate_tables`); it is not changed."""
+        self._source_table = joined
+
     def _read(self) -> pd.DataFrame:
         if self._source_table is None:
             tables = {name: _table_of(name, source) for name, source in self.sources.items()}

@@ -207,7 +207,7 @@ def _fit(
     with watch.stage("data"):
         datamodule = build_datamodule(config)
         if tables is not None:
-            datamodule.sources = dict(tables.readers(config))
+            datamodule.share(tables.joined(config, datamodule.attributes))
         datamodule.setup("fit")
         check_data(config, datamodule)
         warn_of_small_validation(datamodule, instantiate(config["evaluation"], "evaluation"))

@@ -225,8 +225,9 @@ def _ranked(evaluation: Evaluation, pieces: CollectedPieces) -> RunResult:
     warn_of_images(evaluation.datamodule, evaluation.output_dir)
     trainer = _trainer(evaluation, own_gpu=False)
     with evaluation.watch.stage("test"):
-        rows = DataLoader([pieces.joined()], batch_size=None, collate_fn=keep_batch)  # type: ignore[arg-type]
-        trainer.test(evaluation.module, rows, verbose=False)
+        batches: Any = [pieces.joined()]
+        loader: DataLoader[CollectedRows] = DataLoader(batches, batch_size=None, collate_fn=keep_batch)
+        trainer.test(evaluation.module, loader, verbose=False)
     result = evaluation.write(trainer)
     pieces.remove()
     return result

@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 
 from reid_lightning.config.resolve import instantiate
+from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.data.fingerprint import fingerprint
+from reid_lightning.data.table import concatenate_tables
 
 
 class SourceTables:
@@ -22,10 +24,23 @@ class SourceTables:
         self._key = ""
         self._tables: dict[str, pd.DataFrame] = {}
         self._fingerprints: dict[str, str] = {}
+        self._joined: tuple[str, AttributeSchema, pd.DataFrame] | None = None
 
     def readers(self, config: Mapping[str, Any]) -> dict[str, Callable[[], pd.DataFrame]]:
         """Return what stands for the readers of a plain config's sources: functions that return the kept tables."""
         return {name: partial(self._read, config, name) for name in config["data"]["sources"]}
+
+    def joined(self, config: Mapping[str, Any], schema: AttributeSchema) -> pd.DataFrame:
+        """Return the checked tables of a plain config under each other (`concatenate_tables`); nobody may change it.
+
+        Raises:
+            InputError: A table or its attribute file cannot be used.
+        """
+        key = _key_of(config)
+        if self._joined is None or self._joined[:2] != (key, schema):
+            tables = {name: read() for name, read in self.readers(config).items()}
+            self._joined = key, schema, concatenate_tables(tables, schema)
+        return self._joined[2]
 
     def fingerprint(self, config: Mapping[str, Any]) -> str:
         """Return the fingerprint of the tables of a plain config.

@@ -41,7 +41,12 @@ def save(figure: "Figure", path: str | Path) -> None:
     require_figure(path)
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name; it is drawn as a box
-        figure.savefig(temporary)
+        if Path(path).suffix.lower() == ".png":
+            figure.savefig(
+                temporary, pil_kwargs={"compress_level": 1}
+            )  # the usual 6 takes a fifth of the time
+        else:
+            figure.savefig(temporary)
 
 
 def require_figure(path: str | Path) -> None:
@@ -65,7 +70,8 @@ def as_they_are(texts: Iterable["Text"]) -> None:
 
 def plain(axes: "Axes", title: str, xlabel: str) -> None:
     """Give axes the look that all pictures share."""
-    axes.set_title(title, loc="left", fontsize=10, color=INK, pad=8, parse_math=False)
+    # With a given y, matplotlib does not measure every tick to find the same one.
+    axes.set_title(title, loc="left", y=1.0, fontsize=10, color=INK, pad=8, parse_math=False)
     axes.set_xlabel(xlabel, fontsize=8, color=FAINT)
     axes.tick_params(labelsize=8, color=GRID, labelcolor=FAINT, length=3)
     axes.grid(color=GRID, linewidth=0.7)

@@ -2,9 +2,11 @@
 
 import importlib.metadata
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -165,13 +167,21 @@ def of_hydra(output_dir: Path) -> tuple[list[str], dict[str, str]]:
     read = read_plain(folder / "overrides.yaml")
     if isinstance(read, list):
         command = [without_place(item) for item in read if isinstance(item, str)]
-    with suppress(AttributeError, KeyError, TypeError):
-        chosen = read_mapping(folder / "hydra.yaml")["hydra"]["runtime"]["choices"]
+    with suppress(AttributeError, KeyError, TypeError, OSError):
+        status = os.stat(folder / "hydra.yaml")
+        content = _read_once(folder / "hydra.yaml", status.st_mtime_ns, status.st_size)
+        chosen = content["hydra"]["runtime"]["choices"]
         listed = {name: ", ".join(map(str, o)) if isinstance(o, list) else o for name, o in chosen.items()}
         choices = {
             name: option for name, option in listed.items() if not name.startswith("hydra/") and option
         }
     return command, _of_text(choices)
+
+
+@lru_cache(maxsize=1)
+def _read_once(file: Path, written: int, size: int) -> dict[str, Any]:
+    """Return what a file holds, which is read once for all cards and pages of a run."""
+    return read_mapping(file)
 
 
 def without_place(override: str) -> str:
