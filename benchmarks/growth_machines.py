@@ -1,0 +1,163 @@
+"""What grows past one machine: `python benchmarks/growth_machines.py [--curve CURVE ...] [--picture FILE]`.
+
+`gallery`: CPU milliseconds of one exact query over the number of vectors (512 numbers, float32, one thread), beside reading
+them once. `nodes`: images a second of a training that agents of torchrun share, each a node of one process with one thread,
+on this host and over gloo. Nodes on one host share its cores: they show that it is right, and not how fast it is.
+
+The picture draws what was measured as lines and what is computed from it as dashes: a gallery of ten million in proportion
+to the largest that was measured, and nodes that cost nothing.
+"""
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from gallery import TOP, People, filled, in_turns, read_once
+from growth import HERE
+from growth import _ticks as name_sizes
+from matplotlib.ticker import MaxNLocator
+from measure import arguments, write_rows
+
+from reid_lightning.experiments.quiet import quiet
+from reid_lightning.reporting.figures import COLORS, FAINT, INK, new_figure, plain, save
+
+SIZES = {"gallery": (10_000, 100_000, 1_000_000), "nodes": (1, 2)}
+BEYOND = 10_000_000  # vectors that are drawn and not measured: 20 GB
+RUN = (
+    "trainer.max_epochs=1", "+trainer.enable_progress_bar=false", "data.num_workers=0", "trainer.accelerator=cpu",
+    "report=none",
+)  # fmt: skip
+
+
+def gallery(vectors, repeats, folder):
+    """A row of one size: an exact query, and reading the vectors once."""
+    people = People(vectors)
+    opened = filled(folder / f"gallery{vectors}", vectors, "float32", people)
+    asked = torch.from_numpy(people.draw(1)[1])
+    calls = [lambda: opened.search(asked, TOP, search="exact"), lambda: read_once(opened)]
+    for call in calls:
+        call()
+    query, reading = (1e3 * statistics.median(times) for times in in_turns(calls, repeats))
+    return {"query_milliseconds": query, "reading_milliseconds": reading, "ratio": query / reading}
+
+
+def nodes(count, repeats, folder):
+    """A row of one number of nodes: the rate of the training as its results tell it, and their test mAP."""
+    runs = [train_on(count, folder / f"nodes{count}-{number}") for number in range(repeats)]
+    rates = [run["cost"]["images_per_second"] for run in runs]
+    return {
+        "images_per_second": statistics.median(rates), "lowest": min(rates), "highest": max(rates),
+        "test_map": runs[0]["test"]["mAP"],
+    }  # fmt: skip
+
+
+def train_on(count, folder):
+    """Train an epoch of the default run on some nodes, and return its results."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    agents = []
+    for node in range(count):
+        command = [
+            sys.executable, "-m", "torch.distributed.run", f"--nnodes={count}", "--nproc-per-node=1",
+            "--rdzv-backend=c10d", "--rdzv-id=growth", f"--rdzv-endpoint=127.0.0.1:{port}",
+            f"--rdzv-conf=is_host={int(node == 0)}", "train.py", *RUN, f"trainer.num_nodes={count}", "trainer.devices=1",
+            f"hydra.run.dir={folder}",
+        ]  # fmt: skip
+        agents.append(start(command))
+    finish(agents)
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def start(command):
+    """Start a command on one thread."""
+    return subprocess.Popen(
+        command,
+        cwd=HERE.parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(started):
+    """Wait for commands, which must end well."""
+    for process in started:
+        said = process.communicate()[1]
+        if process.returncode:
+            raise RuntimeError(said[-2000:])
+
+
+MEASURES = {"gallery": gallery, "nodes": nodes}
+PANELS = {  # title, x, unit, lines: label, column
+    "gallery": ("One exact query", "vectors in the gallery", "CPU milliseconds",
+                (("query", "query_milliseconds"), ("reading the vectors once", "reading_milliseconds"))),
+    "nodes": ("Training over nodes on one host", "nodes", "images a second", (("two busy cores", "images_per_second"),)),
+}  # fmt: skip
+
+
+def picture(rows, file):
+    """Draw what was measured as lines and what follows from it in proportion as dashes."""
+    curves = [curve for curve in PANELS if any(row["curve"] == curve for row in rows)]
+    figure = new_figure(4.2 * len(curves), 3.3)
+    for number, curve in enumerate(curves, start=1):
+        title, x, unit, lines = PANELS[curve]
+        axes = figure.add_subplot(1, len(curves), number)
+        sizes = [row["size"] for row in rows if row["curve"] == curve]
+        for color, (label, column) in zip(COLORS, lines, strict=False):
+            values = [row[column] for row in rows if row["curve"] == curve]
+            axes.plot(sizes, values, "o-", color=color, label=label, linewidth=1.6, markersize=3.5)
+            ends = dashes(curve, sizes, values)
+            axes.plot(
+                *ends, "--", color=color, linewidth=1.2, label="in proportion" if color == COLORS[0] else None
+            )
+        plain(axes, title, x)
+        axes.set_ylabel(unit, fontsize=8, color=FAINT)
+        if curve == "gallery":
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            name_sizes(axes, [*sizes, BEYOND])
+        else:
+            axes.set_ylim(bottom=0)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(fontsize=8, frameon=False, labelcolor=INK, handlelength=2)
+    figure.tight_layout(w_pad=2)
+    save(figure, file)
+
+
+def dashes(curve, sizes, values):
+    """Two points of what is not measured: a larger gallery, or nodes that cost nothing."""
+    if curve == "gallery":
+        return [sizes[-1], BEYOND], [values[-1], values[-1] * BEYOND / sizes[-1]]
+    return [sizes[0], sizes[-1]], [values[0], values[0] * sizes[-1] / sizes[0]]
+
+
+def main():
+    parser = arguments(__doc__)
+    parser.add_argument("--curve", nargs="+", choices=SIZES, default=list(SIZES), help="all by default")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--picture", type=Path, help="file to draw the curves into")
+    options = parser.parse_args()
+    quiet()
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        for curve in options.curve:
+            for size in SIZES[curve]:
+                row = {"curve": curve, "size": size, **MEASURES[curve](size, options.repeats, Path(name))}
+                rows.append(row)
+                print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                                for key, value in row.items()), flush=True)  # fmt: skip
+    write_rows(options.json, rows)
+    if options.picture:
+        picture(rows, options.picture)
+
+
+if __name__ == "__main__":
+    main()
