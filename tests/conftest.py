@@ -44,12 +44,15 @@ def _composed(overrides: tuple[str, ...]) -> object:
     """Compose a plain run config once for all tests that ask for it: Hydra needs a quarter of a second."""
     import hydra
 
+    from reid_lightning.config.leftover import without_leftover
     from reid_lightning.config.resolve import CONF, plain
     from reid_lightning.sweeps.launchers import prefer_own_options
 
     prefer_own_options()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return plain(hydra.compose("config", [f"output_dir='{FOLDER}'", *overrides]))
+        config = hydra.compose("config", [f"output_dir='{FOLDER}'", *overrides])
+    without_leftover(config, overrides)
+    return plain(config)
 
 
 def _moved(config, folder: str):
