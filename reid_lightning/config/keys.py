@@ -221,6 +221,14 @@ KEYS = (
         takes=text(null=True),
     ),
     _key(
+        "start_from",
+        "Checkpoint of the whole network that the training starts from, but for its classifier.",
+        before=None,
+        evaluated_as=None,
+        raw=True,
+        takes=text(null=True),
+    ),
+    _key(
         "time_limit",
         "Minutes after which a job ends, to be continued.",
         "machine",

@@ -89,6 +89,9 @@ class ReIDModule(LightningModule):
         self._last_step: dict[str, Tensor] = {}  # of the training, what was looked at last
         self._epoch_is_logged = False
         self._resumed = False
+        self.start_numbers: dict[
+            str, float
+        ] = {}  # what tasks said of the weights that a training started from
         for task in self.tasks:
             task.reset()  # which makes its metric, before the module moves to a device
 
@@ -152,7 +155,7 @@ class ReIDModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Let tasks prepare the first epoch, before the loader draws from it; a resumed run has done so."""
-        self._prepare_epoch(resumed=self._resumed)
+        self.start_numbers = self._prepare_epoch(resumed=self._resumed)
         self._resumed = False
 
     def _prepare_epoch(self, resumed: bool = False) -> dict[str, float]:
