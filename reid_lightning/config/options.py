@@ -18,6 +18,9 @@ from reid_lightning.config.schema import groups as described
 from reid_lightning.errors import InputError
 
 _SENTENCE = re.compile(r".+?[.?!](?=\s+[A-Z\"]|\s+[\w.]+=|\s+python |\s*$)")
+_RUN_SETTING = re.compile(
+    r"^(\w+): ([^\s$#]+) +# (.+)$", re.MULTILINE
+)  # values that follow from others are left out
 _WILD = set("*?[")
 HELP_FLAGS = {"--help", "-h"}
 
@@ -109,7 +112,8 @@ def listing(group: str | None = None, pattern: str | None = None) -> str:
     if group == "timm":
         return "\n".join(timm_models(pattern))
     if not _WILD & set(group):
-        shown = _lines(options(group, pattern))
+        chosen = default_options().get(group, "").split(", ")
+        shown = _lines(options(group, pattern), chosen)
         if group == "backbone":
             shown += "\n\nbackbone=timm backbone.name=NAME takes any model of timm: `reid list timm '*vit*'`."
         return shown
@@ -122,20 +126,51 @@ def listing(group: str | None = None, pattern: str | None = None) -> str:
 @cache  # every job of a sweep asks
 def help_text() -> str:
     """Return a line per group, as `train.py --help` and `reid list` show them."""
-    return "\n".join(f"  {name}: {says} ({len(options(name))})" for name, says in sorted(groups().items()))
+    chosen = default_options()
+    return "\n".join(
+        f"  {name}: {says} ({len(options(name))}{f', default {chosen[name]}' if name in chosen else ''})"
+        for name, says in sorted(groups().items())
+    )
 
 
-# Of conf/hydra/help. A launcher that pickles resolvers (Ray) needs a function with a name, which `help_text` is.
+@cache
+def default_options() -> dict[str, str]:
+    """Return the option of each group that `conf/config.yaml` chooses; groups of which it chooses none are left out.
+
+    Examples:
+        >>> default_options()["pooling"]
+        'avg'
+    """
+    found: dict[str, str] = {}
+    for entry in OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml").defaults) or []:
+        for group, chosen in entry.items() if isinstance(entry, dict) else ():
+            if chosen is not None and not group.startswith("override "):
+                found[str(group)] = ", ".join(chosen) if isinstance(chosen, list) else str(chosen)
+    return found
+
+
+@cache
+def settings_text() -> str:
+    """Return a line per setting of the run itself: its default, and the comment beside it in `conf/config.yaml`."""
+    text = (CONF / "config.yaml").read_text(encoding="utf-8")
+    return "\n".join(f"  {name}={value}: {says}" for name, value, says in _RUN_SETTING.findall(text))
+
+
+# Of conf/hydra/help. A launcher that pickles resolvers (Ray) needs functions with names, which these call.
 OmegaConf.register_new_resolver("groups", lambda: help_text(), replace=True)
+OmegaConf.register_new_resolver("run_settings", lambda: settings_text(), replace=True)
 
 
-def run_help() -> str:
-    """Return what `train.py --help` shows: the template of conf/hydra/help, without the settings of a run.
+def run_help(command: str = "python train.py") -> str:
+    """Return what `train.py --help` shows: the template of conf/hydra/help, without the settings of the groups.
 
     Hydra would list each group several times for it, which takes more than a second.
+
+    Args:
+        command: How the user has called it, for the examples.
     """
     shown = {"hydra": {"help": OmegaConf.load(CONF / "hydra" / "help" / "reid.yaml")}}
-    return str(OmegaConf.create(shown).hydra.help.template)
+    return str(OmegaConf.create(shown).hydra.help.template).replace("python train.py", command)
 
 
 def timm_models(pattern: str | None = None) -> list[str]:
@@ -153,9 +188,12 @@ def timm_models(pattern: str | None = None) -> list[str]:
     return list(found)
 
 
-def _lines(options_: list[Option]) -> str:
+def _lines(options_: list[Option], chosen: list[str] | None = None) -> str:
     width = max(len(option.name) for option in options_)
-    return "\n".join(f"  {option.name:<{width}}  {option.says}".rstrip() for option in options_)
+    return "\n".join(
+        f"  {option.name:<{width}}  {option.says}{' (default)' if option.name in (chosen or []) else ''}".rstrip()
+        for option in options_
+    )
 
 
 def _nearest(wrong: str, known: list[str]) -> str:

@@ -92,7 +92,10 @@ def _read_file(path: Path, mmap: bool) -> Any:
             f"{path} is a folder and not a saved model; name a file in it, such as checkpoints/best.ckpt"
         )
     if not path.is_file():
-        raise InputError(f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder")
+        raise InputError(
+            f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder, and small is the model "
+            "that comes with the package"
+        )
     if path.suffix in _EXPORTED:
         raise InputError(
             f"{path} is an exported model, which this cannot use: name the checkpoint or the saved model that it comes from"
