@@ -135,17 +135,28 @@ def help_text() -> str:
 
 @cache
 def default_options() -> dict[str, str]:
-    """Return the option of each group that `conf/config.yaml` chooses; groups of which it chooses none are left out.
+    """Return the option of each group in a run without overrides; groups of which it has none are left out.
+
+    They are those of `conf/config.yaml`, and those that its data choose instead.
 
     Examples:
-        >>> default_options()["pooling"]
-        'avg'
+        >>> default_options()["backbone"], default_options()["pooling"]
+        ('resnet10_light', 'avg')
     """
-    found: dict[str, str] = {}
-    for entry in OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml").defaults) or []:
-        for group, chosen in entry.items() if isinstance(entry, dict) else ():
-            if chosen is not None and not group.startswith("override "):
-                found[str(group)] = ", ".join(chosen) if isinstance(chosen, list) else str(chosen)
+    found = _chosen("config.yaml")
+    for name in found["data"].split(", "):
+        found |= _chosen(f"data/{name}.yaml")
+    return found
+
+
+def _chosen(file: str) -> dict[str, str]:
+    """Return the options that the `defaults` of a file of `conf/` choose, by group; several are separated by commas."""
+    found = {}
+    for entry in OmegaConf.to_container(OmegaConf.load(CONF / file).defaults):
+        for key, chosen in entry.items() if isinstance(entry, dict) else ():
+            group = str(key).removeprefix("override ").removeprefix("/").partition("@")[0]
+            if chosen is not None and group != "hydra/help":
+                found[group] = ", ".join(chosen) if isinstance(chosen, list) else str(chosen)
     return found
 
 

@@ -9,7 +9,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.files import writing
 
 
-def write_people(folder: Path, people: int = 20, cameras: int = 6, seed: int = 0) -> int:
+def write_people(folder: str | Path, people: int = 20, cameras: int = 6, seed: int = 0) -> int:
     """Write images of generated people as `FOLDER/PERSON/PERSON_cCAMERA_NUMBER.jpg`, 64 x 128 pixels.
 
     Args:
@@ -24,6 +24,7 @@ def write_people(folder: Path, people: int = 20, cameras: int = 6, seed: int = 0
     Raises:
         InputError: A number is out of range, or the folder is not empty or cannot be written.
     """
+    folder = Path(folder)
     if people < 1:
         raise InputError(f"--people must be 1 or more, got {people}.")
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
