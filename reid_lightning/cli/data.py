@@ -25,6 +25,7 @@ def sheet(
     from reid_lightning.experiments.inspect_data import draw_sheet
 
     draw_sheet(output, with_config_dir(overrides, config_dir), people)
+    print(output)
 
 
 def show(

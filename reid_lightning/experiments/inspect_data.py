@@ -1,6 +1,8 @@
 """A look at a data set, through the same door as a run."""
 
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +81,10 @@ def print_counts(overrides: Sequence[str]) -> None:
             page.add_row(str(split), *(f"{value:,}" for value in row))
         people = identity_keys(rows[~rows["distractor"]]).nunique()
         files = "".join(f", from {file}" for file in attribute_files(rows))
-        page.caption = as_it_is(
-            f"{schema.name} attributes of {count_annotated(rows, schema):,} of {people:,} identities{files}"
-        )
+        if annotated := count_annotated(rows, schema):
+            page.caption = as_it_is(
+                f"{schema.name} attributes of {annotated:,} of {people:,} identities{files}"
+            )
         Console().print(page)
         for line in _against_published(rows, str(source)):
             Console(highlight=False, soft_wrap=True).print(line, markup=False)
@@ -106,13 +109,25 @@ def _missing_splits(table: pd.DataFrame) -> Iterator[str]:
         yield f"There are no images of the split {missing}: a test needs query and gallery."
 
 
+@contextmanager
+def silent_log() -> Iterator[None]:
+    """Keep the log quiet: what it would say is shown already."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def _about_validation(config: dict[str, Any], table: pd.DataFrame) -> str | None:
     """Return why a run would refuse the data, or a warning about a small validation; None where all is well."""
     if "train" not in set(table["split"]):
         return None
     datamodule = build_datamodule(config)
     try:
-        datamodule.setup("validate")
+        with silent_log():
+            datamodule.setup("validate")
     except InputError as error:
         return f"A run would refuse this data: {error}"
     return small_validation(datamodule, instantiate(config["evaluation"], "evaluation"))

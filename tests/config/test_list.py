@@ -58,7 +58,9 @@ def test_options_are_listed_with_nested_ones():
 
 def test_the_default_of_a_group_is_marked():
     assert "  miner: " in help_text()
-    assert all(f", default {name})" in help_text() for name in ("resnet10_light", "batch_hard", "pedestrians"))
+    assert all(
+        f", default {name})" in help_text() for name in ("resnet10_light", "batch_hard", "pedestrians")
+    )
     marked = {line.split()[0] for line in listing("backbone").splitlines() if line.endswith(" (default)")}
     assert marked == {"resnet10_light"}
 
