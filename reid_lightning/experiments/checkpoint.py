@@ -64,8 +64,8 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any
     checkpoint = read_model_folder(path) if is_model_folder(path) else _read_file(path, mmap)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CHECKPOINT_KEY), dict):
         raise InputError(
-            f"{path} is not a checkpoint of reid-lightning: it carries no config; name it with backbone.weights to start "
-            "a training from its weights"
+            f"{path} is not a checkpoint of reid-lightning: it carries no config; convert a model of another project "
+            "with `reid import`, or start a training from its weights with backbone.weights"
         )
     entry = checkpoint[CHECKPOINT_KEY]
     if entry.get("config") == {}:

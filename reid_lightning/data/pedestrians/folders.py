@@ -4,6 +4,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pandas as pd
+
 from reid_lightning.data.pedestrians.dataset import read_pedestrians
 from reid_lightning.errors import InputError
 from reid_lightning.files import writing
@@ -32,10 +34,11 @@ def write_people(folder: str | Path, people: int = 20, cameras: int = 6, seed: i
     with writing(folder), tempfile.TemporaryDirectory() as drawn:
         table = read_pedestrians(Path(drawn) / "tree", people, 2, cameras, seed=seed)
         table = table[table["split"] == "train"]
+        person_numbers = pd.factorize(table["person_id"], sort=True)[0] + 1
         for number, (path, person, camera) in enumerate(
-            table[["path", "person_id", "camera_id"]].itertuples(index=False)
+            zip(table["path"], person_numbers, table["camera_id"], strict=True)
         ):
-            place = folder / f"p{int(person):04}"
+            place = folder / f"p{person:04}"
             place.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, place / f"{place.name}_c{camera}_{number:05}.jpg")
     return len(table)
