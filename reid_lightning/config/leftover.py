@@ -64,20 +64,26 @@ def without_leftover(config: DictConfig, overrides: Sequence[str]) -> list[str]:
 def _nameless(options: Mapping[str, Any], path: str) -> Iterator[str]:
     """Yield those options of which nothing is left but settings."""
     for name, option in options.items():
-        if isinstance(option, Mapping) and "_target_" not in option:
+        if isinstance(option, Mapping) and not _builds(option):
             yield f"{path}.{name}"
 
 
 def _unknown(node: Mapping[str, Any], path: str) -> Iterator[str]:
     """Yield the settings of a part that what it builds does not take; the part itself where it builds nothing."""
-    if "_target_" not in node:
-        yield path
+    if not _builds(node):
+        if node:
+            yield path
         return
-    takes = inspect.signature(target).parameters if callable(target := class_of(node)) else None
-    if takes is None or any(one.kind is one.VAR_KEYWORD for one in takes.values()):
-        return
+    target = class_of(node)
+    takes = inspect.signature(target).parameters if callable(target) else {}
+    takes_all = not takes or any(one.kind is one.VAR_KEYWORD for one in takes.values())
     for name, value in node.items():
-        if name not in takes and name not in ALWAYS_KNOWN:
+        if not takes_all and name not in takes and name not in ALWAYS_KNOWN:
             yield f"{path}.{name}"
         elif isinstance(value, Mapping) and "_target_" in value:
             yield from _unknown(value, f"{path}.{name}")
+
+
+def _builds(node: Mapping[str, Any]) -> bool:
+    """Return whether something is built of a node, or of one within it."""
+    return "_target_" in node or any(_builds(each) for each in node.values() if isinstance(each, Mapping))

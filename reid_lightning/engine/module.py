@@ -385,6 +385,8 @@ class ReIDModule(LightningModule):
         self.validation_interval = entry.get("validation_interval")
         self.calibration = calibration_of(entry)
         self._resumed = True
+        if any(value.dtype == torch.float64 for value in state.values()):
+            self.double()  # Lightning widens the weights after it has loaded them, which would round them to 32 bits
         training = checkpoint.get(TRAINING_KEY) or {}
         for task in self.tasks:
             task.restore(task_facts(entry).get(task.name, {}))

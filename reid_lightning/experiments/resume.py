@@ -12,7 +12,7 @@ from reid_lightning.config.resolve import quoted
 from reid_lightning.config.schema import of_network
 from reid_lightning.config.validate import differences
 from reid_lightning.distributed.ddp_launcher import is_first_process
-from reid_lightning.engine.module import CHECKPOINT_KEY
+from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import read_resumable
 from reid_lightning.experiments.feeding import feed_continued

@@ -12,7 +12,8 @@ import lightning
 import torch
 import yaml
 from lightning import Callback, Trainer
-from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -30,9 +31,10 @@ from reid_lightning.engine import loggers as loggers_
 from reid_lightning.engine.callbacks.freeze_backbone import FreezeBackbone
 from reid_lightning.engine.callbacks.stop_at_signal import StopAtSignal
 from reid_lightning.engine.callbacks.time_limit import StopAfter, TimeLimit
+from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
 from reid_lightning.engine.checkpoint_io import AtomicCheckpointIO
 from reid_lightning.engine.metrics_file import MetricsFile
-from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
+from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checks import (
     check_data,

@@ -52,6 +52,12 @@ def test_a_recipe_alone_keeps_all_its_settings(compose):
     assert alone["scheduler"]["milestones"] == [50, 100, 150]
 
 
+def test_a_part_that_is_built_in_pieces_stays(compose):
+    chosen = compose("attributes=market12")["attributes"]
+    assert {"schema", "heads", "loss"} <= chosen.keys()
+    assert compose("experiment=trento", "data=pedestrians", "attributes=none")["attributes"] is None
+
+
 def without_batches(tiny):
     return [line for line in tiny if not line.startswith("sampler.")]
 
