@@ -6,6 +6,7 @@ It reads the first lines of YAML files and imports nothing that the options buil
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -152,11 +153,11 @@ def default_options() -> dict[str, str]:
 def _chosen(file: str) -> dict[str, str]:
     """Return the options that the `defaults` of a file of `conf/` choose, by group; several are separated by commas."""
     found = {}
-    for entry in OmegaConf.to_container(OmegaConf.load(CONF / file).defaults):
-        for key, chosen in entry.items() if isinstance(entry, dict) else ():
+    for entry in OmegaConf.load(CONF / file).defaults:
+        for key, chosen in entry.items() if isinstance(entry, Mapping) else ():
             group = str(key).removeprefix("override ").removeprefix("/").partition("@")[0]
             if chosen is not None and group != "hydra/help":
-                found[group] = ", ".join(chosen) if isinstance(chosen, list) else str(chosen)
+                found[group] = str(chosen) if isinstance(chosen, str) else ", ".join(chosen)
     return found
 
 
