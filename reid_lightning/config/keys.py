@@ -204,7 +204,7 @@ KEYS = (
     _key("callbacks.*.patience", "Validations without a gain.", takes=whole(0)),
     _key("callbacks.*.save_top_k", "Checkpoints kept; -1: all.", takes=whole(-1)),
     _key("callbacks.*.every_n_epochs", "Epochs between two checkpoints.", takes=whole(1)),
-    _group("logger", "Who is told beside metrics.csv.", "machine", evaluated_as={}, takes=_NODES),
+    _group("logger", "Loggers beside metrics.csv.", "machine", evaluated_as={}, takes=_NODES),
     _key("logger.*", "One of them.", "machine", takes=_GROUP),
     _group("experiment", "A paper or a recipe: chooses options of all groups.", bundle=True),
     _group("sweep", "A search space for --multirun.", bundle=True),

@@ -116,7 +116,7 @@ def load_weights(module: nn.Module, path: str | Path, key: str = "backbone.weigh
     )
     if len(matched) < LEAST_MATCHED * len(own):
         raise InputError(
-            f"{key}={path} fits badly: {report}; choose the {key.split('.')[0]} that the file was trained with"
+            f"{key}={path} does not fit: {report}; choose the {key.split('.')[0]} that the file was trained with"
         )
     module.load_state_dict(matched, strict=False)
     log.info("weights from %s: %s", path, report)
