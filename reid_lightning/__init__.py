@@ -42,7 +42,7 @@ def _shown_as_it_is(record: logging.LogRecord) -> bool:
 
 logging.getLogger("reid_lightning").addFilter(_shown_as_it_is)
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Enrolment",

@@ -119,8 +119,12 @@ def test_all_parts_train_at_once_and_are_read_where_they_are_trusted(package):
         *own,
     )
     metrics = json.loads((package / "run" / "metrics.json").read_text())
-    assert 0 < metrics["first_match"]["within_3"] <= 1
-    assert "first match within 3<" in (package / "run" / "report.html").read_text()
+    within = metrics["first_match"]["within_3"]
+    assert 0 < within <= 1
+    assert (
+        f"First match within 3</dt><dd>{100 * within:.1f}</dd>"
+        in (package / "run" / "report.html").read_text()
+    )
     logged = pd.read_csv(package / "run" / "metrics.csv")
     assert logged["val/camera/accuracy"].dropna().between(0, 1).all()
     assert logged["steps"].dropna().tolist() == sorted(logged["steps"].dropna().tolist())

@@ -13,10 +13,12 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "examples" / "notebooks"
 SMALL = {
     "PEOPLE, EPOCHS = 160, 8": "PEOPLE, EPOCHS = 40, 1",
     'PEOPLE, EPOCHS, SEEDS = 80, 4, "1,2,3"': 'PEOPLE, EPOCHS, SEEDS = 40, 1, "1,2"',
+    "KNOWN, UNKNOWN, EPOCHS = 160, 80, 8": "KNOWN, UNKNOWN, EPOCHS = 40, 24, 1",
 }
 LEFT = {
     "from_folder_to_search": ("run/report.html", "gallery"),
     "a_sweep_and_what_it_says": ("sweep/sweep.html", "sweep/sweep.csv"),
+    "cameras_without_labels": ("unlabelled/report.html", "groups.csv", "groups"),
 }
 
 

@@ -20,6 +20,19 @@ QUOTED = re.compile(
     r"`[^`]*`|\S*[_/.=:{}\[\]()]\w\S*|^\s*(>>>|\.\.\.).*$|^\s+\w+: ", re.MULTILINE
 )  # names and code
 
+BANNED = (  # what readers have stumbled over, each with what is written instead
+    ("is no probability", "is not a probability"),
+    ("worth a look", "say why"),
+    ("told right", "found correctly"),
+    ("fits badly", "does not fit"),
+    ("of what is looked for", "name it"),
+    ("goes the whole way", "shows every step"),
+    ("put the winner to work", "deploy the best"),
+    ("knows chance from gain", "marks significant differences"),
+    ("asks the network for nothing", "works without a network connection"),
+    ("turns the direction round", "reverses the direction"),
+)
+
 
 def prose(file: Path) -> str:
     """Return what people read of a file, each word in its line; all else is blank."""
@@ -66,3 +79,15 @@ def test_a_slip_is_found_in_prose_and_not_in_names(tmp_path, capsys):
     )
     found = slips({"source.py": prose(source)}, tmp_path / "texts", capsys)
     assert found == ["source.py:1: colour ==> color", "source.py:7: centre ==> center"]
+
+
+def test_phrases_that_readers_stumbled_over_do_not_return():
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "reid_lightning").rglob("*.py")]
+    texts = {file: " ".join(file.read_text(encoding="utf-8").split()) for file in files}
+    found = [
+        f"{file.relative_to(ROOT)}: {phrase!r}, write {instead!r}"
+        for file, text in texts.items()
+        for phrase, instead in BANNED
+        if phrase in text
+    ]
+    assert found == []

@@ -13,7 +13,7 @@ def train(overrides: Overrides = None) -> None:
     from reid_lightning.config.options import HELP_FLAGS, run_help
 
     if HELP_FLAGS & set(overrides or []):
-        print(run_help())
+        print(run_help("reid train"))
         return
     from reid_lightning.cli.train import main as train_main
 

@@ -25,6 +25,7 @@ def sheet(
     from reid_lightning.experiments.inspect_data import draw_sheet
 
     draw_sheet(output, with_config_dir(overrides, config_dir), people)
+    print(output)
 
 
 def show(
@@ -39,6 +40,20 @@ def show(
     from reid_lightning.experiments.show_data import show_data
 
     print(show_data(with_config_dir(overrides, config_dir), output, table))
+
+
+def people(
+    folder: Annotated[Path, typer.Argument(help="New folder, with a folder of images per person.")],
+    number: Annotated[int, typer.Option("--people", help="Number of people.")] = 20,
+    cameras: Annotated[
+        int, typer.Option(help="Number of cameras; `_c1` in a file's name is the camera.")
+    ] = 6,
+    seed: Annotated[int, typer.Option(help="Seed of people, cameras and images.")] = 0,
+) -> None:
+    """Write images of generated people, a folder per person: something to try the other commands on."""
+    from reid_lightning.data.pedestrians.folders import write_people
+
+    print(f"{folder}: {write_people(folder, number, cameras, seed):,} images of {number:,} people")
 
 
 def scene(

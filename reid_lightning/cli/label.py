@@ -52,7 +52,7 @@ def label(
     seed: Annotated[int, typer.Option(help="Decides between questions of equal weight.")] = 0,
     trust: Trust = None,
 ) -> None:
-    """Ask whether pairs of images show one person, those worth a look, and name people by the answers."""
+    """Ask whether pairs of images show one person, the most informative pairs first, and name people by the answers."""
     if apply:
         from reid_lightning.inference.label.apply import apply as apply_answers
 

@@ -1,7 +1,8 @@
 """The command line `reid`: thin, and quick to answer because heavy imports wait for the work."""
 
 import sys
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -11,6 +12,9 @@ from reid_lightning.errors import InputError
 from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.streams import own_streams, require_current_folder
 
+DOCUMENTATION = (
+    "The documentation begins with docs/guide.md; docs/troubleshooting.md explains error messages."
+)
 HELP = "Train person re-identification models, evaluate them, and put them to work."
 OWN_HELP = {"ignore_unknown_options": True, "help_option_names": []}  # Hydra's
 
@@ -19,7 +23,30 @@ def _group(text: str | None) -> typer.Typer:
     return typer.Typer(no_args_is_help=True, help=text)
 
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"reid-lightning {version('reid-lightning')}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help=HELP,
+    epilog=DOCUMENTATION,
+)
+
+
+@app.callback()
+def _reid(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 app.command("train", context_settings=OWN_HELP)(choices.train)
 app.command("list")(choices.list_options)
 for command in (
@@ -46,6 +73,7 @@ app.command("track")(tracking.track)
 data_app, report_app = _group("Look at data sets before training."), _group("Look at finished runs.")
 data_app.command("check")(data.check)
 data_app.command("sheet")(data.sheet)
+data_app.command("people")(data.people)
 data_app.command("show")(data.show)
 data_app.command("scene")(data.scene)
 report_app.command("map")(report.embedding_map)

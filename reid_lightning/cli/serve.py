@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from reid_lightning.cli.arguments import Trust
-from reid_lightning.cli.gallery import Address, Checkpoint, Override
+from reid_lightning.cli.arguments import Override, Trust
+from reid_lightning.cli.gallery import Address, Checkpoint
 
 
 def serve(

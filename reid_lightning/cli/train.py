@@ -28,6 +28,8 @@ from reid_lightning.streams import own_streams, require_current_folder
 from reid_lightning.sweeps.folders import with_folder
 from reid_lightning.sweeps.launchers import prefer_own_options
 
+log = logging.getLogger("reid_lightning")
+
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _main(config: DictConfig) -> float | None:
@@ -36,6 +38,7 @@ def _main(config: DictConfig) -> float | None:
     In a sweep a finished job returns the result that is there, and one that fails leaves its reason in its folder and
     returns NaN, so that the others run.
     """
+    from reid_lightning.config.leftover import without_leftover
     from reid_lightning.config.no_effect import say_without_effect
     from reid_lightning.distributed.ddp_launcher import is_first_process
     from reid_lightning.experiments.resume import how_to_continue
@@ -45,7 +48,10 @@ def _main(config: DictConfig) -> float | None:
 
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
+        taken = without_leftover(config, HydraConfig.get().overrides.task)
         if is_first_process():
+            if taken:
+                log.info("left out, as the part chosen in its place does not take it: %s", ", ".join(taken))
             say_without_effect(config, HydraConfig.get().overrides.task)
         with stopped_by_signals():
             if sweeping:

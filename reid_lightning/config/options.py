@@ -6,6 +6,7 @@ It reads the first lines of YAML files and imports nothing that the options buil
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -18,6 +19,9 @@ from reid_lightning.config.schema import groups as described
 from reid_lightning.errors import InputError
 
 _SENTENCE = re.compile(r".+?[.?!](?=\s+[A-Z\"]|\s+[\w.]+=|\s+python |\s*$)")
+_RUN_SETTING = re.compile(
+    r"^(\w+): ([^\s$#]+) +# (.+)$", re.MULTILINE
+)  # values that follow from others are left out
 _WILD = set("*?[")
 HELP_FLAGS = {"--help", "-h"}
 
@@ -109,7 +113,8 @@ def listing(group: str | None = None, pattern: str | None = None) -> str:
     if group == "timm":
         return "\n".join(timm_models(pattern))
     if not _WILD & set(group):
-        shown = _lines(options(group, pattern))
+        chosen = default_options().get(group, "").split(", ")
+        shown = _lines(options(group, pattern), chosen)
         if group == "backbone":
             shown += "\n\nbackbone=timm backbone.name=NAME takes any model of timm: `reid list timm '*vit*'`."
         return shown
@@ -122,20 +127,62 @@ def listing(group: str | None = None, pattern: str | None = None) -> str:
 @cache  # every job of a sweep asks
 def help_text() -> str:
     """Return a line per group, as `train.py --help` and `reid list` show them."""
-    return "\n".join(f"  {name}: {says} ({len(options(name))})" for name, says in sorted(groups().items()))
+    chosen = default_options()
+    return "\n".join(
+        f"  {name}: {says} ({len(options(name))}{f', default {chosen[name]}' if name in chosen else ''})"
+        for name, says in sorted(groups().items())
+    )
 
 
-# Of conf/hydra/help. A launcher that pickles resolvers (Ray) needs a function with a name, which `help_text` is.
+@cache
+def default_options() -> dict[str, str]:
+    """Return the option of each group in a run without overrides; groups of which it has none are left out.
+
+    They are those of `conf/config.yaml`, and those that its data choose instead.
+
+    Examples:
+        >>> default_options()["backbone"], default_options()["pooling"]
+        ('resnet10_light', 'avg')
+    """
+    found = _chosen("config.yaml")
+    for name in found["data"].split(", "):
+        found |= _chosen(f"data/{name}.yaml")
+    return found
+
+
+def _chosen(file: str) -> dict[str, str]:
+    """Return the options that the `defaults` of a file of `conf/` choose, by group; several are separated by commas."""
+    found = {}
+    for entry in OmegaConf.load(CONF / file).defaults:
+        for key, chosen in entry.items() if isinstance(entry, Mapping) else ():
+            group = str(key).removeprefix("override ").removeprefix("/").partition("@")[0]
+            if chosen is not None and group != "hydra/help":
+                found[group] = str(chosen) if isinstance(chosen, str) else ", ".join(chosen)
+    return found
+
+
+@cache
+def settings_text() -> str:
+    """Return a line per setting of the run itself: its default, and the comment beside it in `conf/config.yaml`."""
+    text = (CONF / "config.yaml").read_text(encoding="utf-8")
+    return "\n".join(f"  {name}={value}: {says}" for name, value, says in _RUN_SETTING.findall(text))
+
+
+# Of conf/hydra/help. A launcher that pickles resolvers (Ray) needs functions with names, which these call.
 OmegaConf.register_new_resolver("groups", lambda: help_text(), replace=True)
+OmegaConf.register_new_resolver("run_settings", lambda: settings_text(), replace=True)
 
 
-def run_help() -> str:
-    """Return what `train.py --help` shows: the template of conf/hydra/help, without the settings of a run.
+def run_help(command: str = "python train.py") -> str:
+    """Return what `train.py --help` shows: the template of conf/hydra/help, without the settings of the groups.
 
     Hydra would list each group several times for it, which takes more than a second.
+
+    Args:
+        command: How the user has called it, for the examples.
     """
     shown = {"hydra": {"help": OmegaConf.load(CONF / "hydra" / "help" / "reid.yaml")}}
-    return str(OmegaConf.create(shown).hydra.help.template)
+    return str(OmegaConf.create(shown).hydra.help.template).replace("python train.py", command)
 
 
 def timm_models(pattern: str | None = None) -> list[str]:
@@ -153,9 +200,12 @@ def timm_models(pattern: str | None = None) -> list[str]:
     return list(found)
 
 
-def _lines(options_: list[Option]) -> str:
+def _lines(options_: list[Option], chosen: list[str] | None = None) -> str:
     width = max(len(option.name) for option in options_)
-    return "\n".join(f"  {option.name:<{width}}  {option.says}".rstrip() for option in options_)
+    return "\n".join(
+        f"  {option.name:<{width}}  {option.says}{' (default)' if option.name in (chosen or []) else ''}".rstrip()
+        for option in options_
+    )
 
 
 def _nearest(wrong: str, known: list[str]) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from reid_lightning.config.schema import KEYS, optional
+from reid_lightning.config.keys import KEYS
+from reid_lightning.config.schema import optional
 from reid_lightning.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -137,7 +138,7 @@ def _place(node: Any, written: str) -> str:
     return ".".join(steps)
 
 
-class Keyed(partial):
+class Keyed(partial[Any]):
     """A partial of a config, which is completed later; what is refused then is told with the config's key in front."""
 
     key: str

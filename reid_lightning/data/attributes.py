@@ -145,13 +145,13 @@ MARKET12 = AttributeSchema(
         Attribute("age", "age", ("young", "teenager", "adult", "old")),
         Attribute(
             "upper_color",
-            "upper-body colour",
+            "upper-body color",
             ("multiple", "black", "white", "red", "purple", "yellow", "gray", "blue", "green"),
             prefix="up",
         ),
         Attribute(
             "lower_color",
-            "lower-body colour",
+            "lower-body color",
             ("multiple", "black", "white", "pink", "purple", "yellow", "gray", "blue", "green", "brown"),
             prefix="down",
         ),

@@ -254,9 +254,13 @@ class ReIDDataModule(LightningDataModule):
             )
         return self._train_batches
 
-    def train_images_dataloader(self) -> Loader:
-        """Return all training images once, as an evaluation sees them: what offline mining embeds."""
-        return self._loader(self._plain_images(), ShardSampler(self._rows("train"), self.batch_size))
+    def train_images_dataloader(self, every: int = 1) -> Loader:
+        """Return training images once, as an evaluation sees them: what offline mining embeds.
+
+        Args:
+            every: Take the first of so many rows; 1: all.
+        """
+        return self._loader(self._plain_images(), ShardSampler(self._rows("train")[::every], self.batch_size))
 
     def train_triplets_dataloader(self, triplets: int) -> Loader:
         """Return triplets of training images as an evaluation sees them, always the same: what filters are explored with.

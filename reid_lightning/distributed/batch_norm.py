@@ -70,7 +70,7 @@ def _full(x: Tensor) -> Tensor:
 class _OnCPU(_BatchNorm):
     """Batch normalization whose training statistics are those of all processes."""
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, x: Tensor) -> Tensor:
         """Normalize (B, C, ...); B may differ between processes."""
         alone = not distributed.is_initialized() or distributed.get_world_size() == 1

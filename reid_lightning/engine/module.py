@@ -90,6 +90,9 @@ class ReIDModule(LightningModule):
         self._last_step: dict[str, Tensor] = {}  # of the training, what was looked at last
         self._epoch_is_logged = False
         self._resumed = False
+        self.start_numbers: dict[
+            str, float
+        ] = {}  # what tasks said of the weights that a training started from
         for task in self.tasks:
             task.reset()  # which makes its metric, before the module moves to a device
 
@@ -153,7 +156,7 @@ class ReIDModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Let tasks prepare the first epoch, before the loader draws from it; a resumed run has done so."""
-        self._prepare_epoch(resumed=self._resumed)
+        self.start_numbers = self._prepare_epoch(resumed=self._resumed)
         self._resumed = False
 
     def _prepare_epoch(self, resumed: bool = False) -> dict[str, float]:
@@ -389,6 +392,8 @@ class ReIDModule(LightningModule):
         self.validation_interval = entry.get("validation_interval")
         self.calibration = calibration_of(entry)
         self._resumed = True
+        if any(value.dtype == torch.float64 for value in state.values()):
+            self.double()  # Lightning widens the weights after it has loaded them, which would round them to 32 bits
         training = checkpoint.get(TRAINING_KEY) or {}
         for task in self.tasks:
             task.restore(task_facts(entry).get(task.name, {}))

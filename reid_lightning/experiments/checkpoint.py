@@ -64,8 +64,8 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> tuple[dict[str, Any
     checkpoint = read_model_folder(path) if is_model_folder(path) else _read_file(path, mmap)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CHECKPOINT_KEY), dict):
         raise InputError(
-            f"{path} is not a checkpoint of reid-lightning: it carries no config; name it with backbone.weights to start "
-            "a training from its weights"
+            f"{path} is not a checkpoint of reid-lightning: it carries no config; convert a model of another project "
+            "with `reid import`, or start a training from its weights with backbone.weights"
         )
     entry = checkpoint[CHECKPOINT_KEY]
     if entry.get("config") == {}:
@@ -92,7 +92,10 @@ def _read_file(path: Path, mmap: bool) -> Any:
             f"{path} is a folder and not a saved model; name a file in it, such as checkpoints/best.ckpt"
         )
     if not path.is_file():
-        raise InputError(f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder")
+        raise InputError(
+            f"there is no checkpoint {path}; a run writes checkpoints/best.ckpt into its folder, and small is the model "
+            "that comes with the package"
+        )
     if path.suffix in _EXPORTED:
         raise InputError(
             f"{path} is an exported model, which this cannot use: name the checkpoint or the saved model that it comes from"

@@ -17,11 +17,13 @@ from reid_lightning.config.validate import check_config
 from reid_lightning.config.values import written
 from reid_lightning.distributed.launched import require_fitting
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.factory import build_network
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.losses.spec import spec_of
 from reid_lightning.models.branches import Branch
 from reid_lightning.models.features import FIELDS
 from reid_lightning.models.pooling import NO_TOKEN
+from reid_lightning.models.weights import load_whole
 from reid_lightning.retrieval.evaluation import EvaluationRows, check_rankable
 
 if TYPE_CHECKING:
@@ -81,7 +83,9 @@ def _check_unlabelled(config: Mapping[str, Any]) -> None:
 
 
 def check_weights(config: Mapping[str, Any]) -> None:
-    """Refuse weights of backbone and parts that cannot be loaded, before images are decoded: build both once, for nothing.
+    """Refuse weights that cannot be loaded, before images are decoded: build backbone and parts once, for nothing.
+
+    Where a whole network is to be loaded, all of it is built.
 
     A backbone that others have written, timm, is also asked whether it can take the images, and has what is pooled.
 
@@ -91,7 +95,8 @@ def check_weights(config: Mapping[str, Any]) -> None:
     nodes = {name: config.get(name) or {} for name in ("backbone", "parts")}
     looked_into = says(nodes["backbone"], "checks_images")
     reads_token = says(config.get("pooling"), "reads_token")
-    if not (looked_into or reads_token or any(node.get("weights") for node in nodes.values())):
+    start = config.get("start_from")
+    if not (start or looked_into or reads_token or any(node.get("weights") for node in nodes.values())):
         return
     level = log.level
     log.setLevel(logging.WARNING)  # how well they fit is said by those that are used
@@ -104,6 +109,8 @@ def check_weights(config: Mapping[str, Any]) -> None:
             raise InputError(NO_TOKEN)
         if nodes["parts"].get("weights"):
             instantiate(nodes["parts"], "parts")(int(backbone.out_channels))
+        if start:
+            load_whole(build_network(config, num_identities=1), start)
     finally:
         log.setLevel(level)
 

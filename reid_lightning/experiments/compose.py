@@ -8,6 +8,7 @@ from typing import Any
 import hydra
 
 from reid_lightning.config.command_line import readable
+from reid_lightning.config.leftover import without_leftover
 from reid_lightning.config.refused import REFUSED, in_our_words
 from reid_lightning.config.resolve import CONF, plain, quoted
 from reid_lightning.errors import InputError
@@ -33,6 +34,7 @@ def compose(overrides: Sequence[str], output_dir: str | Path) -> dict[str, Any]:
         if (said := in_our_words(error, overrides)) is None:
             raise
         raise InputError("; ".join(said)) from error
+    without_leftover(config, overrides)
     return plain(config)
 
 

@@ -28,11 +28,27 @@ def feed_of_config(config: Mapping[str, Any]) -> Feed:
     try:
         if "source" in settings:
             return Feed.from_dict(settings)
-        weights = node.get("weights")
+        weights = config.get("start_from") or node.get("weights")
         stated = None if weights in (None, IMAGENET) else feed_in(_local(str(weights)))
         return (stated or feed_of(class_of(node), node)).with_settings(settings)
     except ValueError as error:
         raise InputError(f"feed.{error}") from error
+
+
+def with_start(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config whose backbone loads nothing where `start_from` names the weights of the whole network.
+
+    Raises:
+        InputError: The backbone has a file of its own.
+    """
+    node = config.get("backbone")
+    if not config.get("start_from") or not isinstance(node, Mapping):
+        return dict(config)
+    if node.get("weights") not in (None, IMAGENET):
+        raise InputError(
+            f"start_from={config['start_from']} brings the backbone as well: drop backbone.weights={node['weights']}"
+        )
+    return {**config, "backbone": {**node, "weights": None}} if "weights" in node else dict(config)
 
 
 def with_architecture(config: Mapping[str, Any]) -> dict[str, Any]:

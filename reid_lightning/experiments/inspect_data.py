@@ -1,6 +1,8 @@
 """A look at a data set, through the same door as a run."""
 
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,15 @@ from reid_lightning.data.table import (
     describe_table,
     identity_keys,
 )
-from reid_lightning.data.table_checks import remarks
+from reid_lightning.data.table_checks import TEST, remarks
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.compose import compose
+from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.feeding import feed_of_config
 from reid_lightning.reporting.contact_sheet import contact_sheet
 from reid_lightning.reporting.pictures import require_picture
 from reid_lightning.reporting.terminal import as_it_is
+from reid_lightning.results.protocol_line import small_validation
 
 _SHOWN = 10  # damaged images that are listed
 
@@ -77,15 +81,56 @@ def print_counts(overrides: Sequence[str]) -> None:
             page.add_row(str(split), *(f"{value:,}" for value in row))
         people = identity_keys(rows[~rows["distractor"]]).nunique()
         files = "".join(f", from {file}" for file in attribute_files(rows))
-        page.caption = as_it_is(
-            f"{schema.name} attributes of {count_annotated(rows, schema):,} of {people:,} identities{files}"
-        )
+        if annotated := count_annotated(rows, schema):
+            page.caption = as_it_is(
+                f"{schema.name} attributes of {annotated:,} of {people:,} identities{files}"
+            )
         Console().print(page)
         for line in _against_published(rows, str(source)):
             Console(highlight=False, soft_wrap=True).print(line, markup=False)
-    for sentence in remarks(table):
+    for sentence in (*remarks(table), *_missing_splits(table)):
         Console(stderr=True).print(sentence, highlight=False, markup=False, soft_wrap=True)
     _check_images(table, config["data"], feed_of_config(config).interpolation)
+    if said := _about_validation(config, table):
+        Console(stderr=True).print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+def _missing_splits(table: pd.DataFrame) -> Iterator[str]:
+    """Yield a sentence for each part of a data set that is not there: what is to be trained on, and what tests."""
+    splits = set(table["split"])
+    if "train" not in splits:
+        yield "There are no training images (split train): this data can evaluate a model, and not train one."
+    if not splits & set(TEST):
+        yield (
+            "There is no test set (splits query and gallery): a run trains and validates, and reports no numbers of a test."
+        )
+    elif len(splits & set(TEST)) == 1:
+        missing = next(split for split in TEST if split not in splits)
+        yield f"There are no images of the split {missing}: a test needs query and gallery."
+
+
+@contextmanager
+def silent_log() -> Iterator[None]:
+    """Keep the log quiet: what it would say is shown already."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _about_validation(config: dict[str, Any], table: pd.DataFrame) -> str | None:
+    """Return why a run would refuse the data, or a warning about a small validation; None where all is well."""
+    if "train" not in set(table["split"]):
+        return None
+    datamodule = build_datamodule(config)
+    try:
+        with silent_log():
+            datamodule.setup("validate")
+    except InputError as error:
+        return f"A run would refuse this data: {error}"
+    return small_validation(datamodule, instantiate(config["evaluation"], "evaluation"))
 
 
 def _against_published(rows: pd.DataFrame, source: str) -> Iterator[str]:

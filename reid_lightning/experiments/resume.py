@@ -12,7 +12,7 @@ from reid_lightning.config.resolve import quoted
 from reid_lightning.config.schema import of_network
 from reid_lightning.config.validate import differences
 from reid_lightning.distributed.ddp_launcher import is_first_process
-from reid_lightning.engine.module import CHECKPOINT_KEY
+from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY, trained_epochs
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import read_resumable
 from reid_lightning.experiments.feeding import feed_continued
@@ -72,12 +72,14 @@ def resumed_from(config: Mapping[str, Any], output_dir: Path) -> Resumed | None:
         if resume != "last":
             raise
         path, checkpoint = _newest(output_dir)
-        log.warning("%s is damaged: continuing from %s, after epoch %d", last, path, checkpoint["epoch"] + 1)
+        log.warning(
+            "%s is damaged: continuing from %s, after epoch %d", last, path, trained_epochs(checkpoint)
+        )
     saved = checkpoint[CHECKPOINT_KEY]["config"]
     feed = feed_continued(saved, config, path)
     config = {**_with_saved_cameras(config, saved), "feed": feed.as_dict()}
     _check(checkpoint, path, config, untested=resume == "last" and not is_finished(output_dir))
-    return Resumed(path, checkpoint["epoch"] + 1, feed)
+    return Resumed(path, trained_epochs(checkpoint), feed)
 
 
 def _with_saved_cameras(config: Mapping[str, Any], saved: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -101,12 +103,14 @@ def how_to_continue(folder: Path, sweeping: bool) -> str:
     if is_finished(folder):
         return f"Interrupted after the run had finished: its results are in {folder}."
     try:
-        _, checkpoint = _newest(folder)
+        epochs = trained_epochs(_newest(folder)[1])
     except InputError:
+        epochs = 0
+    if not epochs:
         return "Interrupted before the end of the first epoch. There is no checkpoint yet: run the same command again."
     plain = re.fullmatch(r"[\w./-]+", str(folder), re.ASCII)
     place = f"hydra.run.dir={folder}" if plain else shlex.quote(f"hydra.run.dir={quoted(folder)}")
-    return f"Interrupted. Add {place} resume=last to the command to continue after epoch {checkpoint['epoch'] + 1}."
+    return f"Interrupted. Add {place} resume=last to the command to continue after epoch {epochs}."
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -131,12 +135,12 @@ def _newest(output_dir: Path) -> tuple[Path, dict[str, Any]]:
             f"{output_dir / 'checkpoints'} and run the command without resume=last"
         )
     # The last epoch's own file before the best one's, which was written before the epoch had ended.
-    return max(found.items(), key=lambda item: (item[1]["epoch"], item[0].name == "last.ckpt"))
+    return max(found.items(), key=lambda item: (trained_epochs(item[1]), item[0].name == "last.ckpt"))
 
 
 def _check(checkpoint: Mapping[str, Any], path: Path, config: Mapping[str, Any], untested: bool) -> None:
     """Refuse a checkpoint that this run cannot continue, and say what differs."""
-    epochs = checkpoint["epoch"] + 1
+    epochs = trained_epochs(checkpoint)
     if epochs >= config["trainer"]["max_epochs"] and not untested:
         raise InputError(
             f"{path} has already been trained for its {epochs} epochs; raise trainer.max_epochs to continue it"

@@ -12,7 +12,8 @@ import lightning
 import torch
 import yaml
 from lightning import Callback, Trainer
-from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -30,9 +31,10 @@ from reid_lightning.engine import loggers as loggers_
 from reid_lightning.engine.callbacks.freeze_backbone import FreezeBackbone
 from reid_lightning.engine.callbacks.stop_at_signal import StopAtSignal
 from reid_lightning.engine.callbacks.time_limit import StopAfter, TimeLimit
+from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY, trained_epochs
 from reid_lightning.engine.checkpoint_io import AtomicCheckpointIO
 from reid_lightning.engine.metrics_file import MetricsFile
-from reid_lightning.engine.module import CHECKPOINT_KEY, ReIDModule
+from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checks import (
     check_data,
@@ -42,7 +44,7 @@ from reid_lightning.experiments.checks import (
     of_lightning,
 )
 from reid_lightning.experiments.factory import build_datamodule, build_module
-from reid_lightning.experiments.feeding import feed_of_config, with_architecture
+from reid_lightning.experiments.feeding import feed_of_config, with_architecture, with_start
 from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.experiments.resume import Resumed, resumed_from
@@ -50,6 +52,7 @@ from reid_lightning.experiments.run_folder import alone_in
 from reid_lightning.experiments.source_tables import SourceTables
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.files import atomic_path
+from reid_lightning.models.weights import load_whole
 from reid_lightning.results.card_writer import CardWriter, write_final_card
 from reid_lightning.results.data_facts import warn_of_images
 from reid_lightning.results.finished import mark
@@ -95,7 +98,7 @@ def run_job(
     """
     quiet()
     keep_freed_memory()
-    config = with_architecture(config)
+    config = with_start(with_architecture(config))
     check_run(config)
     check_launched(config)
     output_dir = Path(config["output_dir"])
@@ -215,6 +218,8 @@ def _fit(
             kind.check_data(settings, config, datamodule)
     with watch.stage("build"):
         module = build_module(config, datamodule.num_identities, datamodule.identity_labels, datamodule)
+        if config.get("start_from") and resumed is None:
+            load_whole(module.network, config["start_from"])
         module.data_fingerprint = datamodule.fingerprint()
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
         if config["time_limit"] is not None:
@@ -333,7 +338,7 @@ def _read_best(path: Path) -> tuple[int, dict[str, float], list[float] | None]:
     """
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     entry = checkpoint[CHECKPOINT_KEY]
-    return int(checkpoint["epoch"]) + 1, entry["validation"], entry.get("validation_interval")
+    return trained_epochs(checkpoint), entry["validation"], entry.get("validation_interval")
 
 
 def _on_all_identities(config: Mapping[str, Any]) -> dict[str, Any]:

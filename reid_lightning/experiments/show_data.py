@@ -1,9 +1,7 @@
 """A page of a data set as a run would see it, and its table as a file."""
 
-import logging
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from reid_lightning.data.table import identity_keys
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.compose import compose
 from reid_lightning.experiments.factory import build_datamodule
-from reid_lightning.experiments.inspect_data import read_config_table
+from reid_lightning.experiments.inspect_data import read_config_table, silent_log
 from reid_lightning.files import atomic_path, require_output
 from reid_lightning.folders import require_own
 from reid_lightning.reporting.cells import write_csv
@@ -77,7 +75,7 @@ def show_data(overrides: Sequence[str], output: str | Path, table_file: str | Pa
             lambda people: bar.advance(task, people),
         )
     found = [f"{finding.count:,} {finding.title}" for finding in findings if finding.count]
-    for line in found or ["Nothing of what is looked for was found."]:
+    for line in found or ["No faults were found."]:
         console.print(line, markup=False)
     return page
 
@@ -129,7 +127,7 @@ def validation_of(config: dict[str, Any], table: pd.DataFrame, facts: ImageFacts
             str(name): rows.loc[~rows["path"].isin(bad)] for name, rows in table.groupby("source", sort=False)
         }
     try:
-        with _silent():
+        with silent_log():
             datamodule.setup("validate")
     except InputError as error:
         return Validation(f"A run would refuse this data: {error}")
@@ -162,17 +160,6 @@ def validation_of(config: dict[str, Any], table: pd.DataFrame, facts: ImageFacts
         ("images left to train on", len(training)),
     )
     return Validation(f"{how}; {how_asked}.", people, numbers)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep the log quiet: what it would say is on the page."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _bar(console: Console) -> Progress:

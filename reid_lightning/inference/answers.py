@@ -8,9 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from reid_lightning.files import atomic_path
+from reid_lightning.errors import InputError
+from reid_lightning.files import atomic_path, require_output
 from reid_lightning.reporting.cells import write_csv
 from reid_lightning.reporting.terminal import json_line
+
+_OTHER_FORMATS = (".xlsx", ".xls", ".ods", ".parquet", ".tsv", ".npz", ".png", ".jpg")
 
 
 def counted(count: int, one: str) -> str:
@@ -31,6 +34,20 @@ def short_path(path: str) -> str:
 def is_csv(output: Path | None) -> bool:
     """Tell whether answers are written as CSV."""
     return output is not None and output.suffix.lower() == ".csv"
+
+
+def require_answers(output: Path) -> None:
+    """Refuse an output that cannot be written, or whose ending promises another format than CSV and JSON lines.
+
+    Raises:
+        InputError: It is one of these.
+    """
+    if output.suffix.lower() in _OTHER_FORMATS:
+        raise InputError(
+            f"{output} cannot be written as {output.suffix}: answers are CSV or JSON lines, so name a file that ends in "
+            ".csv or .jsonl."
+        )
+    require_output(output)
 
 
 def write_answers(answers: Sequence[Mapping[str, Any]], output: Path | None) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
-from reid_lightning.files import require_output, require_writable, writing
-from reid_lightning.inference.answers import counted, write_answers
+from reid_lightning.files import require_writable, writing
+from reid_lightning.inference.answers import counted, require_answers, write_answers
 from reid_lightning.inference.compare import UNCALIBRATED, check_rates
 from reid_lightning.inference.embed import Embedder, list_images
 from reid_lightning.inference.model import Model
@@ -73,7 +73,7 @@ def cluster_images(
         raise InputError("--false-accepts is a share of plain distances; give --threshold with --rerank.")
     quiet()
     if output is not None:
-        require_output(output)
+        require_answers(output)
     if sheet is not None:
         require_picture(sheet)
     if folders is not None:

@@ -16,8 +16,7 @@ from reid_lightning.arguments import as_number
 from reid_lightning.distances import Distance, pairwise_distances
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
-from reid_lightning.files import require_output
-from reid_lightning.inference.answers import short_path, write_answers
+from reid_lightning.inference.answers import require_answers, short_path, write_answers
 from reid_lightning.inference.embed import Embedder, list_images
 from reid_lightning.inference.options import require_option
 from reid_lightning.reporting.terminal import as_it_is, say
@@ -139,7 +138,7 @@ def compare(
     require_option("--prior", 0 < prior < 1, "lie between 0 and 1", prior)
     quiet()
     if output is not None:
-        require_output(output)
+        require_answers(output)
     sides = [list_images(side)["path"].tolist() for side in (first, second)]
     embedder = Embedder(checkpoint, overrides, trust)
     paths = list(dict.fromkeys([*sides[0], *sides[1]]))
@@ -210,13 +209,16 @@ def _said(found: Comparison, calibration: Calibration | None) -> str:
     parts = []
     if found.threshold is not None:
         rate = found.false_accepts
-        given = "as given" if rate is None else f"which {100 * rate:g} % of pairs of two people come within"
-        parts.append(f"taken for one person within {found.threshold:.4g}, {given}")
+        given = (
+            "as given" if rate is None else f"as near are {100 * rate:g} % of the pairs of different people"
+        )
+        parts.append(f"one person: a distance of at most {found.threshold:.4g} ({given})")
     if calibration is None:
         parts.append(f"no probability: {UNCALIBRATED}")
     else:
-        off = "" if calibration.error is None else f", off by {100 * calibration.error:.1f} % on average"
+        off = "" if calibration.error is None else f", mean error {100 * calibration.error:.1f} %"
         parts.append(
-            f"probabilities are for a prior of {found.prior:g}, from {calibration.people:,} validation people{off}"
+            f"probabilities assume that {100 * found.prior:g} % of all pairs show one person (--prior), and were measured "
+            f"on {calibration.people:,} validation people{off}"
         )
     return "; ".join(parts)

@@ -16,8 +16,7 @@ from reid_lightning.data.annotations import AttributeForm
 from reid_lightning.data.attributes import AttributeSchema
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
-from reid_lightning.files import require_output
-from reid_lightning.inference.answers import as_table, is_csv, write_answers
+from reid_lightning.inference.answers import as_table, is_csv, require_answers, write_answers
 from reid_lightning.inference.backends import Backend
 from reid_lightning.inference.embed import list_images
 from reid_lightning.inference.load import load
@@ -153,7 +152,7 @@ def describe(
     """
     quiet()
     if output is not None:
-        require_output(output)
+        require_answers(output)
     if sheet is not None:
         require_sheet(sheet)
     paths = list_images(images)["path"].tolist()

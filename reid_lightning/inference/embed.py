@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from reid_lightning.data.cells import identifiers, refuse, texts
-from reid_lightning.data.readers.image_files import images_below
+from reid_lightning.data.readers.image_files import IMAGE_SUFFIXES, images_below
 from reid_lightning.data.readers.table_file import read_columns
 from reid_lightning.data.table import UNKNOWN
 from reid_lightning.errors import InputError
@@ -17,6 +17,20 @@ from reid_lightning.experiments.model_folder import WEIGHTS
 from reid_lightning.reporting.cells import read_cell
 
 TABLES = (".csv", ".tsv", ".parquet")
+_OTHER_FILES = (
+    ".txt",
+    ".json",
+    ".jsonl",
+    ".xlsx",
+    ".xls",
+    ".ods",
+    ".zip",
+    ".mp4",
+    ".avi",
+    ".mov",
+    ".ckpt",
+    ".npz",
+)
 VECTORS = (".npz",)
 
 
@@ -82,13 +96,18 @@ def list_images(
             table["person_id"] = pd.Series(folders, table.index, dtype=object)
     elif where.suffix.lower() in TABLES and where.is_file():
         table = _of_table(where, people and name is None, all_columns)
+    elif where.suffix.lower() in _OTHER_FILES and where.is_file():
+        raise InputError(
+            f"{where} is neither an image nor a table ({', '.join(TABLES)}); give an image, a folder of images, or a table "
+            "with a column path."
+        )
     elif where.is_file():
         table = pd.DataFrame({"path": [str(where)]}, dtype=object)
     else:
         what = f"{where} is neither a file nor a folder" if os.path.lexists(where) else f"There is no {where}"
         raise InputError(f"{what}; give an image, a folder of images, or a table with a column path.")
     if table.empty:
-        raise InputError(f"{where} holds no images.")
+        raise InputError(f"{where} holds no images; images end in {', '.join(IMAGE_SUFFIXES)}.")
     if name is not None:
         table["person_id"] = pd.Series(name, table.index, dtype=object)
     if people and "person_id" not in table.columns:

@@ -6,8 +6,7 @@ from typing import Any, get_args
 
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
-from reid_lightning.files import require_output
-from reid_lightning.inference.answers import is_csv, write_answers
+from reid_lightning.inference.answers import is_csv, require_answers, write_answers
 from reid_lightning.inference.compare import UNCALIBRATED, check_rates
 from reid_lightning.inference.embed import Embedder, list_images
 from reid_lightning.inference.enrol import check_model, counted
@@ -68,7 +67,7 @@ def identify(
     require_choice("--per-person", per_person, get_args(PerPerson))
     quiet()
     if output is not None:
-        require_output(output)
+        require_answers(output)
     if sheet is not None:
         require_sheet(sheet)
     paths = list_images(images)["path"].tolist()

@@ -119,6 +119,6 @@ def wrong_neighbours(
     itself[:, -1] |= ~itself.any(dim=1)
     others = found[~itself].view(len(found), -1)
     wrong = (labels[others] != labels[:, None]) & (others >= 0)
-    pairs = torch.stack([labels[:, None].expand_as(others)[wrong], others[wrong]], dim=1).unique(dim=0)  # type: ignore[no-untyped-call]
+    pairs = torch.stack([labels[:, None].expand_as(others)[wrong], others[wrong]], dim=1).unique(dim=0)
     counts = torch.bincount(pairs[:, 0], minlength=int(labels.max()) + 1).cpu().numpy()
     return NegativePools(np.concatenate([[0], np.cumsum(counts)]), pairs[:, 1].cpu().numpy())

@@ -5,7 +5,8 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import Conv2dSame, PatchEmbed
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.patch_embed import PatchEmbed
 from torch import nn
 
 

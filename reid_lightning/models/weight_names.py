@@ -124,7 +124,7 @@ def _resampled(tensor: Tensor, module: nn.Module) -> Tensor:
     grid = next((side for side in sides if side[0] * side[1] == patches), None)
     if grid is None:
         return tensor
-    from timm.layers import resample_abs_pos_embed  # timm takes a second, for its own models alone
+    from timm.layers.pos_embed import resample_abs_pos_embed  # timm takes a second, for its own models alone
 
     new: tuple[int, int] = module.patch_embed.grid_size  # type: ignore[union-attr, assignment]
     return resample_abs_pos_embed(tensor, list(new), list(grid), num_prefix_tokens=prefix)

@@ -116,11 +116,44 @@ def load_weights(module: nn.Module, path: str | Path, key: str = "backbone.weigh
     )
     if len(matched) < LEAST_MATCHED * len(own):
         raise InputError(
-            f"{key}={path} fits badly: {report}; choose the {key.split('.')[0]} that the file was trained with"
+            f"{key}={path} does not fit: {report}; choose the {key.split('.')[0]} that the file was trained with"
         )
     module.load_state_dict(matched, strict=False)
     log.info("weights from %s: %s", path, report)
     return report
+
+
+def load_whole(network: nn.Module, path: str | Path, key: str = "start_from") -> None:
+    """Load a whole network from the checkpoint of a run, or from a saved model, but for what belongs to its people.
+
+    Classifier and attribute heads stay as they are: they are those of other data.
+
+    Args:
+        network: Built as the one of the file, up to these heads.
+        path: The file, or the folder of a saved model.
+        key: The config's key that names it, for messages.
+
+    Raises:
+        InputError: The file is absent or unreadable, or the network has a tensor that it lacks.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir() and (path / _OF_FOLDER).is_file():
+        path = path / _OF_FOLDER
+    own = {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if not name.startswith(("classifier.", "attributes."))
+    }
+    found = _without_prefix(_unwrapped(_read(path, key), f"{key}={path}"), own)
+    wrong = [name for name in own if name not in found or found[name].shape != own[name].shape]
+    if wrong:
+        raise InputError(
+            f"{key}={path} holds another network: {wrong[0]} is missing or has another shape ({len(wrong)} of {len(own)} "
+            "tensors); choose the backbone, pooling, neck and parts that it was trained with, or load its backbone alone "
+            "with backbone.weights=FILE"
+        )
+    network.load_state_dict({name: found[name] for name in own}, strict=False)
+    log.info("weights from %s: the whole network, %d tensors", path, len(own))
 
 
 def download(

@@ -60,23 +60,26 @@ def _told_cameras(data: ReIDDataModule, *splits: str) -> str:
 @rank_zero_only
 def warn_of_small_validation(data: ReIDDataModule, protocol: EvaluationProtocol) -> None:
     """Warn about a validation that is too small to choose an epoch by."""
+    if warning := small_validation(data, protocol):
+        log.warning("%s", warning)
+
+
+def small_validation(data: ReIDDataModule, protocol: EvaluationProtocol) -> str | None:
+    """Return a warning about a validation that is too small to choose an epoch by; None if it is large enough or absent."""
     if not data.has_validation:
-        return
+        return None
     queries, people = validation_size(data, protocol)
-    if queries < FEWEST_QUERIES or people < FEWEST_PEOPLE:
-        log.warning(
-            "validation has %d %s with a true match, of %d people, too few to choose an epoch by (%d queries and %d people "
-            "are the least): the 95 %% interval of its mAP may reach %.0f points to either side; raise data.validation, or "
-            "train on all people with data.validation=none",
-            queries,
-            "query" if queries == 1 else "queries",
-            people,
-            FEWEST_QUERIES,
-            FEWEST_PEOPLE,
-            min(
-                100.0, 98 / max(people, 1) ** 0.5
-            ),  # of a number in [0, 1], whose deviation is at most a half
-        )
+    if queries >= FEWEST_QUERIES and people >= FEWEST_PEOPLE:
+        return None
+    points = min(
+        100.0, 98 / max(people, 1) ** 0.5
+    )  # of a number in [0, 1], whose deviation is at most a half
+    return (
+        f"validation has {queries} {'query' if queries == 1 else 'queries'} with a true match, of {people} people, too few "
+        f"to choose an epoch by ({FEWEST_QUERIES} queries and {FEWEST_PEOPLE} people are the least): the 95 % interval of "
+        f"its mAP may reach {points:.0f} points to either side; raise data.validation, or train on all people with "
+        "data.validation=none"
+    )
 
 
 def validation_size(data: ReIDDataModule, protocol: EvaluationProtocol) -> tuple[int, int]:

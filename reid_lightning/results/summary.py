@@ -66,7 +66,7 @@ class RunResult:
         """Return everything as plain containers, a key of its own for each report: the content of `metrics.json`."""
         written = asdict(self)
         for name in ("note", "epoch"):
-            if not written[name]:
+            if written[name] in ("", None):
                 del written[name]
         return written | written.pop("reports")
 

@@ -119,7 +119,7 @@ class Calibration:
         pairs = pairs_among(None)
         if pairs is None:
             return None
-        known = query.person_ids[query.person_ids >= 0].unique()  # type: ignore[no-untyped-call]
+        known = query.person_ids[query.person_ids >= 0].unique()
         order = torch.randperm(len(known), generator=torch.Generator().manual_seed(seed)).to(known.device)
         halves = [pairs_among(known[part]) for part in (order[::2], order[1::2])]
         kind, error = judged(*halves)
@@ -300,7 +300,7 @@ def _reliability(curve: Curve, pairs: PairDistances, prior: float = 0.5, bins: i
 
 def _strangers(query: Side, gallery: Side, distance: Distance, per_person: PerPerson) -> StrangerTable | None:
     gallery = gallery.select(gallery.person_ids >= 0)
-    if len(gallery.person_ids.unique()) < 2:  # type: ignore[no-untyped-call]
+    if len(gallery.person_ids.unique()) < 2:
         return None
     return StrangerTable.measure(query, gallery, distance, per_person)
 

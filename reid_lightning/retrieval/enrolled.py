@@ -83,7 +83,7 @@ def nearest_images(
         (Q, n) row of the image, -1 where there is no candidate; and its distance, infinite there.
     """
     rows, distances = torch.full_like(people, -1), torch.full(people.shape, torch.inf)
-    for person in people[people >= 0].unique().tolist():  # type: ignore[no-untyped-call]
+    for person in people[people >= 0].unique().tolist():
         images = (shown == person).nonzero()[:, 0]
         asked, place = (people == person).nonzero(as_tuple=True)
         nearest = pairwise_distances(queries[asked], vectors[images], distance).min(dim=1)

@@ -96,7 +96,7 @@ def open_set_scores(
     Raises:
         InputError: No query can be identified, or there is nobody to enrol or nobody else.
     """
-    people = gallery.person_ids.unique()  # type: ignore[no-untyped-call]
+    people = gallery.person_ids.unique()
     half = torch.randperm(len(people), generator=torch.Generator().manual_seed(seed)).to(people.device)
     some = people[half[: round(ENROLLED * len(people))]]
 

@@ -19,7 +19,7 @@ class Candidates(NamedTuple):
     people: Tensor
     """(Q, n) int64 people, -1 where there are no more."""
     shares: Tensor
-    """(Q, n) float64 share of the votes, from 0 to 1; a query's shares add up to 1. It is no probability: of five images
+    """(Q, n) float64 share of the votes, from 0 to 1; a query's shares add up to 1. It is not a probability: of five images
     that vote, each has about a fifth."""
     distances: Tensor
     """(Q, n) to the person's nearest image, infinite where there is no more."""

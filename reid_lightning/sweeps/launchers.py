@@ -1,7 +1,9 @@
 """The launchers and the sweeper of `conf/hydra`, which stand on plug-ins of Hydra."""
 
 import importlib.util
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +51,16 @@ class Needs(Callback):
     Args:
         module: What must be importable.
         extra: The extra of reid-lightning that installs it.
+        environment: Variables that the package reads when it is imported; those that the user has set stay.
     """
 
-    def __init__(self, module: str, extra: str) -> None:
+    def __init__(self, module: str, extra: str, environment: Mapping[str, str] | None = None) -> None:
         self.module = module
         self.extra = extra
+        self.environment = dict(environment or {})
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Name the extra and exit, if the module is missing."""
+        """Name the extra and exit if the module is missing; else set the variables."""
         try:
             found = importlib.util.find_spec(self.module)
         except ModuleNotFoundError:  # its parent
@@ -67,3 +71,5 @@ class Needs(Callback):
                 file=sys.stderr,
             )
             raise SystemExit(1)  # Hydra turns other exceptions of a callback into warnings
+        for name, value in self.environment.items():
+            os.environ.setdefault(name, value)

@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 
+from reid_lightning.config.leftover import without_leftover
 from reid_lightning.config.no_effect import Idle, key_of, without_effect
 from reid_lightning.config.schema import repetitions
 from reid_lightning.errors import InputError
@@ -41,7 +42,9 @@ def varied_in_vain(lines: Sequence[str], config_name: str = "config") -> dict[st
         found: dict[str, Idle] = {}
         jobs = _jobs(overrides)
         for job in islice(jobs, MOST) if waiting else ():
-            idle = without_effect(hydra.compose(config_name, job))
+            config = hydra.compose(config_name, job)
+            without_leftover(config, job)
+            idle = without_effect(config)
             found = {key: one for key in waiting for one in idle if one.covers(key)}
             waiting &= found.keys()
             if not waiting:

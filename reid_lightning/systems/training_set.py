@@ -5,10 +5,14 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # of one and of several processes
 
-from reid_lightning.distributed.gather import gather_rows
+from reid_lightning.distances import promote
+from reid_lightning.distributed.gather import gather_rows, mean_over_processes
 from reid_lightning.retrieval.evaluation import embed
 from reid_lightning.systems.task import Run
+
+STATISTICS_OF = 2048  # images, or up to twice as many: enough for a mean and a variance
 
 
 @torch.no_grad()
@@ -38,6 +42,61 @@ def embed_training_set(run: Run) -> Tensor:
     if distributed.is_available() and distributed.is_initialized():
         joined, places = (torch.cat(gather_rows(part)) for part in (joined, places))
     return joined[places.argsort()]
+
+
+@torch.no_grad()
+def fill_neck_statistics(run: Run) -> bool:
+    """Give the neck's batch normalization the mean and variance of images, where it has seen no batch yet.
+
+    The images are those of training rows at equal distances, at most 4,095, without augmentation.
+
+    Weights of a backbone bring no neck. A new one divides by 1 in evaluation and by the batch's deviation in training, so
+    that the vectors that are clustered would not be those that are trained.
+
+    Args:
+        run: All of its processes call this; each embeds its share of the images.
+
+    Returns:
+        Whether there was anything to fill.
+    """
+    fresh = [
+        layer
+        for layer in run.network.neck.modules()
+        if isinstance(layer, BatchNorm)
+        and layer.num_batches_tracked is not None
+        and not layer.num_batches_tracked
+    ]
+    if not fresh:
+        return False
+    sums: dict[nn.Module, Tensor] = {
+        layer: torch.zeros(3, layer.num_features, device=run.device) for layer in fresh
+    }
+
+    def add(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        vectors = promote(inputs[0])
+        parts = torch.stack([torch.ones_like(vectors), vectors, vectors**2])
+        sums[layer] = sums[layer] + parts.sum(dim=1)
+
+    hooks = [layer.register_forward_pre_hook(add) for layer in fresh]
+    try:
+        with evaluating(run.network), run.uncompiled():
+            every = max(1, len(run.datamodule.train_rows) // STATISTICS_OF)
+            for batch in run.datamodule.train_images_dataloader(every):
+                cameras = batch["cameras"].to(run.device) if "cameras" in batch else None
+                with run.precision():
+                    run.network(batch["images"].to(run.device, non_blocking=True), cameras)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for layer in fresh:
+        count, total, squares = mean_over_processes(sums[layer])  # the share of each cancels in the ratios
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        assert layer.num_batches_tracked is not None
+        layer.running_mean.copy_(total / count)
+        layer.running_var.copy_((squares / count - (total / count) ** 2).clamp(min=0))
+        layer.num_batches_tracked += 1
+    return True
 
 
 @contextmanager

@@ -6,7 +6,17 @@ import sys
 
 import pytest
 
-from reid_lightning.config.options import CONF, groups, help_text, listing, matching, options, sentence_of
+from reid_lightning.config.options import (
+    CONF,
+    groups,
+    help_text,
+    listing,
+    matching,
+    options,
+    run_help,
+    sentence_of,
+    settings_text,
+)
 from reid_lightning.config.suggest import hints
 from reid_lightning.errors import InputError
 
@@ -44,6 +54,23 @@ def test_options_are_listed_with_nested_ones():
     assert "kiel/mildnet" in {option.name for option in options("experiment")}
     assert "mildnet" in {option.name for option in options("experiment/kiel/network")}
     assert "  gem    Generalized mean (Radenovic et al. 2018)." in listing("pooling").splitlines()
+
+
+def test_the_default_of_a_group_is_marked():
+    assert "  miner: " in help_text()
+    assert all(
+        f", default {name})" in help_text() for name in ("resnet10_light", "batch_hard", "pedestrians")
+    )
+    marked = {line.split()[0] for line in listing("backbone").splitlines() if line.endswith(" (default)")}
+    assert marked == {"resnet10_light"}
+
+
+def test_the_help_of_a_run_says_its_settings_and_how_it_was_called():
+    assert "  seed=1: all randomness of the run follows from it" in run_help().splitlines()
+    assert "output_dir" not in settings_text()
+    assert "reid train --multirun" in run_help("reid train")
+    assert "python" not in run_help("reid train")
+    assert "docs/guide.md" in run_help()
 
 
 def test_a_pattern_filters_as_in_a_shell():

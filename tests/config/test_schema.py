@@ -99,6 +99,7 @@ def test_an_evaluation_leaves_the_training_behind():
     assert schema.as_evaluated() == {
         "resume": None, "refit": False, "compile": False, "callbacks": {}, "logger": {}, "loss": {}, "miner": None,
         "sampler": None, "augmentation": None, "optimizer": None, "scheduler": None, "pretraining": None,
+        "start_from": None,
     }  # fmt: skip
 
 

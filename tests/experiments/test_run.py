@@ -108,8 +108,9 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(compose, tiny
         ("data.num_workers=2",),  # workers draw before the epoch is announced
         ("miner=offline_hard", "miner.first_round=0.25", "miner.every=2", "sampler.triplets=4"),
         ("neck=linear", "neck.dropout=0.5"),  # the network draws
+        ("trainer.precision=64-true",),
     ],
-    ids=["workers", "offline_hard", "dropout"],
+    ids=["workers", "offline_hard", "dropout", "64_bits"],
 )
 def test_what_a_resumed_run_draws_equals_the_uninterrupted_one(compose, tiny, tmp_path, settings):
     offline = "sampler.triplets=4" in settings
@@ -121,8 +122,9 @@ def test_what_a_resumed_run_draws_equals_the_uninterrupted_one(compose, tiny, tm
     stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 2}"
     run_job(compose(*length, stop, output_dir=tmp_path / "parts"))
     run_job(compose(*length, "resume=last", output_dir=tmp_path / "parts"))
+    at_most = 1e-14 if "64" in settings[0] else 1e-6
     for key, value in weights(tmp_path / "whole").items():
-        torch.testing.assert_close(value, weights(tmp_path / "parts")[key], rtol=0, atol=1e-6)
+        torch.testing.assert_close(value, weights(tmp_path / "parts")[key], rtol=0, atol=at_most)
 
 
 def test_a_resumed_run_equals_the_uninterrupted_one(compose, tiny, tmp_path):

@@ -74,8 +74,11 @@ def test_the_command_writes_a_line_for_each_pair(trained, images, tmp_path):
     assert answer["second"] == str(other)
     assert answer["same"] is True
     assert answer["distance"] < 0.01 < answer["probability"]
-    assert "which 1 % of pairs of two people come within" in " ".join(shown.stderr.split())
-    assert "a prior of 0.5, from 14 validation people" in " ".join(shown.stderr.split())
+    assert "as near are 1 % of the pairs of different people" in " ".join(shown.stderr.split())
+    assert (
+        "50 % of all pairs show one person (--prior), and were measured on 14 validation people"
+        in " ".join(shown.stderr.split())
+    )
     table = command("compare", one, other, "--model", trained, "--table").stdout
     assert "yes" in table
     assert f"{answer['distance']:.4f}" in table

@@ -241,7 +241,7 @@ def test_the_report_counts_what_matched(tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "weights.pth")
-    with pytest.raises(InputError, match="fits badly: 0 of"):
+    with pytest.raises(InputError, match="does not fit: 0 of"):
         osnet(0.25, str(tmp_path / "weights.pth"))
 
 

@@ -166,7 +166,7 @@ def test_a_file_without_a_known_name_is_matched_by_order(tmp_path, photo):
     changed = theirs.state_dict()
     changed["features.5.conv.0.0.weight"] = changed["features.5.conv.0.0.weight"][:-1]
     torch.save(changed, tmp_path / "changed.pt")
-    with pytest.raises(InputError, match=r"changed\.pt fits badly: 0 of 260 tensors loaded by name"):
+    with pytest.raises(InputError, match=r"changed\.pt does not fit: 0 of 260 tensors loaded by name"):
         load_weights(backbone.body, tmp_path / "changed.pt")
 
 

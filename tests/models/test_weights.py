@@ -114,7 +114,7 @@ def test_too_few_matches_are_an_error_and_some_are_reported(tmp_path):
     for naming in ("torchreid", "fast-reid"):
         source, _, write = FILES[naming]
         torch.save(write(source().state_dict()), tmp_path / f"{naming}.pth")
-    with pytest.raises(InputError, match=r"torchreid\.pth fits badly: 0 of 100 tensors loaded"):
+    with pytest.raises(InputError, match=r"torchreid\.pth does not fit: 0 of 100 tensors loaded"):
         RESNET(str(tmp_path / "torchreid.pth"))
     report = load_weights(RESNET(None).body, tmp_path / "fast-reid.pth")  # without IBN-a
     assert len(report.missing) == 6 * 4

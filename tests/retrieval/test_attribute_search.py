@@ -57,7 +57,7 @@ def test_every_class_of_every_attribute_can_be_named_by_name_and_title():
     ("text", "sentence"),
     [
         ("blue", "may mean upper_color blue or lower_color blue"),
-        ("rde upper body", "upper-body colour red"),
+        ("rde upper body", "upper-body color red"),
         ("umbrella", "names no attribute; did you mean"),
         ("hat, no hat", "contradicts"),
         (" , ", "no attribute is named"),

@@ -255,7 +255,8 @@ def test_a_sweep_of_two_by_two(tiny, tmp_path):
     for option in content["options"]:
         folders = jobs["job"][jobs["option"] == option["option"]]
         runs = [json.loads((tmp_path / folder / "metrics.json").read_text()) for folder in folders]
-        scores = [written["score"] for written in runs]
+        scores = [written["validation"]["mAP"] for written in runs]
+        assert scores == pytest.approx([written["score"] for written in runs])
         assert option["validation/mAP/mean"] == pytest.approx(statistics.mean(scores))
         assert option["validation/mAP/std"] == pytest.approx(statistics.stdev(scores))
         assert option["test/mAP/mean"] == pytest.approx(statistics.mean(one["test"]["mAP"] for one in runs))

@@ -1,6 +1,8 @@
 """Cluster contrast: how clusters are formed, what a run logs and leaves, resumed and on two processes."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,9 +14,14 @@ from sklearn.metrics import adjusted_rand_score
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.run import run_job
 from reid_lightning.models.features import Features
+from reid_lightning.models.necks import BNNeck
+from reid_lightning.retrieval.protocol import EvaluationProtocol
+from reid_lightning.systems import training_set
 from reid_lightning.systems.clusters.forming import Forming, against_truth, agreement, points_of, shape_of
 from reid_lightning.systems.clusters.memory import ClusterMemory
 from reid_lightning.systems.clusters.task import ClustersTask
+from reid_lightning.systems.task import Run
+from reid_lightning.systems.training_set import fill_neck_statistics
 
 UNLABELLED = (
     "experiment=unlabelled",
@@ -246,3 +253,89 @@ def test_two_processes_train_as_one(tiny, tmp_path):
         np.testing.assert_allclose(one[name].dropna(), two[name].dropna(), rtol=1e-5, atol=1e-6)
     groups = [state_of(tmp_path / n)["reid_lightning_training"]["clusters"]["groups"] for n in ("1", "2")]
     assert torch.equal(*groups)
+
+
+def a_run(network, vectors):
+    """A run whose training images are vectors that the network takes."""
+    batches = [
+        {"images": part, "index": rows}
+        for part, rows in zip(vectors.split(5), torch.arange(12).split(5), strict=True)
+    ]
+    data = SimpleNamespace(train_rows=np.arange(12), train_images_dataloader=lambda every=1: batches)
+    return Run({}, Path(), network, data, EvaluationProtocol(), torch.device("cpu"))
+
+
+class NeckAlone(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.neck = BNNeck(4)
+
+    def forward(self, images, cameras=None):
+        return Features(*self.neck(images))
+
+
+def test_a_new_neck_has_the_statistics_of_the_images_and_a_trained_one_keeps_its_own():
+    vectors = 3 + 2 * torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
+    network = NeckAlone()
+    run = a_run(network, vectors)
+    assert fill_neck_statistics(run)
+    assert network.training
+    torch.testing.assert_close(network.neck.norm.running_mean, vectors.mean(dim=0))
+    torch.testing.assert_close(network.neck.norm.running_var, vectors.var(dim=0, correction=0))
+    # What is clustered is then what is trained.
+    in_training = network(vectors).embedding
+    fresh = NeckAlone()
+    fill_neck_statistics(a_run(fresh, vectors))
+    torch.testing.assert_close(fresh.eval()(vectors).embedding, in_training)
+    kept = network.neck.norm.running_mean.clone()
+    assert not fill_neck_statistics(a_run(network, vectors + 1))
+    assert torch.equal(network.neck.norm.running_mean, kept)
+
+
+@pytest.mark.slow
+def test_a_run_that_its_criterion_calls_worse_ends_with_its_start(compose, tiny, tmp_path, monkeypatch):
+    falling = iter([0.9, 0.3, 0.2, 0.1])
+    form = Forming.form
+
+    def worse(self, *given):
+        return form(self, *given)[0], {"silhouette": next(falling)}
+
+    monkeypatch.setattr(Forming, "form", worse)
+    result = run_job(compose(*overrides(tiny), output_dir=tmp_path / "run"))
+    best = state_of(tmp_path / "run", "best")
+    assert best["global_step"] == 0
+    assert result.test["mAP"] > 0
+    written = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert written["clusters"]["silhouette"] == 0.9
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_a_whole_network(compose, tiny, tmp_path, monkeypatch, trained):
+    seen = []
+
+    def looks(run):
+        seen.append({name: tensor.clone() for name, tensor in run.network.state_dict().items()})
+        return fill_neck_statistics(run)
+
+    monkeypatch.setattr(training_set, "fill_neck_statistics", looks)
+    start = torch.load(trained, weights_only=True)["state_dict"]
+    run_job(
+        compose(
+            *overrides(tiny, "trainer.max_epochs=1", f"start_from={trained}"), output_dir=tmp_path / "run"
+        )
+    )
+    assert any(name.startswith("neck.") for name in seen[0])
+    assert all(torch.equal(tensor, start[f"network.{name}"]) for name, tensor in seen[0].items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["neck=linear"], "holds another network: neck"),
+        (["backbone.weights=other.ckpt"], "drop backbone.weights=other.ckpt"),
+    ],
+)
+@pytest.mark.slow
+def test_a_start_that_does_not_fit_is_refused(compose, tiny, trained, changes, said):
+    with pytest.raises(InputError, match=said):
+        run_job(compose(*overrides(tiny, *changes, f"start_from={trained}")))

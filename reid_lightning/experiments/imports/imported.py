@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from reid_lightning.models.normalization import IMAGENET_MEAN, IMAGENET_STD
+from reid_lightning.models.feed import IMAGENET_MEAN, IMAGENET_STD
 
 State = Mapping[str, Tensor]
 """The tensors of a file by name, without wrappers and without the prefix of DataParallel."""

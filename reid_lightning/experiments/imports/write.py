@@ -11,8 +11,8 @@ from lightning import __version__ as lightning_version
 from torch import Tensor
 
 from reid_lightning import __version__
+from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
 from reid_lightning.engine.checkpoint_io import AtomicCheckpointIO
-from reid_lightning.engine.module import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.compose import compose
 from reid_lightning.experiments.factory import build_trained_module

@@ -266,7 +266,9 @@ class MilvusStore:
             more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
             raise InputError(f"{self.address} holds no image with the {column} {absent[0]}{more}.")
 
-    def _pages(self, condition: Condition | None, columns: Sequence[str] | None) -> Iterator[list[dict]]:
+    def _pages(
+        self, condition: Condition | None, columns: Sequence[str] | None
+    ) -> Iterator[list[dict[str, Any]]]:
         """Yield rows by ranges of their ids, which no limit of an answer cuts off."""
         test, fields = expression(condition), self._fields(columns)
         for first in range(0, self._ledger.end(), PAGE):

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.quiet import quiet
-from reid_lightning.files import atomic_path, require_output
-from reid_lightning.inference.answers import counted, is_csv, short_path
+from reid_lightning.files import atomic_path
+from reid_lightning.inference.answers import counted, is_csv, require_answers, short_path
 from reid_lightning.inference.gallery.attributes import Wish, agreements
 from reid_lightning.inference.gallery.gallery import Gallery
 from reid_lightning.inference.gallery.images import image_rows, load_model, preprocessing_line
@@ -79,7 +79,7 @@ def search(
     require_choice("--search", how, get_args(Search))
     for file in (output, csv, json):
         if file is not None:
-            require_output(file)
+            require_answers(file)
     if sheet is not None:
         require_sheet(sheet)
     quiet()

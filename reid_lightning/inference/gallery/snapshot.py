@@ -14,7 +14,7 @@ from torch import Tensor
 from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery.attributes import probability_matrix
 from reid_lightning.inference.gallery.columns import PROBABILITIES, full
-from reid_lightning.inference.gallery.filters import Condition
+from reid_lightning.inference.gallery.conditions import Condition
 from reid_lightning.inference.gallery.manifest import Manifest, SegmentEntry
 from reid_lightning.inference.gallery.segments import Segment
 

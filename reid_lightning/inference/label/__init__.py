@@ -1,1 +1,1 @@
-"""People named by answers about pairs of images: questions worth a look, a page to answer them, and a table to train on."""
+"""Name people by answers about pairs of images: the questions, a page to answer them, and a table to train on."""

@@ -52,7 +52,7 @@ def ask(
     seed: int = 0,
     trust: Sequence[str] = (),
 ) -> list[Question]:
-    """Choose pairs that are worth a look, and write a folder with a page, sheets and a CSV to fill in.
+    """Choose the pairs whose answers change the groups most, and write a folder with a page, sheets and a CSV to fill in.
 
     Args:
         images: A folder, or a table with a column `path` and, where known, `camera_id`. Of a column `person_id` nothing is

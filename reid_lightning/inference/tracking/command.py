@@ -111,7 +111,11 @@ def _settings(model: Model, threshold: float | None, memory: float) -> Settings:
             raise InputError(f"Give --threshold, the largest distance of one person: {UNCALIBRATED}.")
         rate = max(FALSE_ACCEPTS, min(model.calibration.rates, default=1.0))
         threshold = model.calibration.threshold(rate)
-        say(f"One person within {threshold:.4g}, which {100 * rate:.2g} % of pairs of two people are.", "dim")
+        say(
+            f"Tracks within a distance of {threshold:.4g} are one person; as near are {100 * rate:.2g} % of the pairs of "
+            "different people.",
+            "dim",
+        )
     return Settings(threshold=max(threshold, 1e-6), distance=model.protocol.distance, memory=memory)
 
 

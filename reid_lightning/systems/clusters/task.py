@@ -147,8 +147,12 @@ class ClustersTask(Task):
             self.memory.restore(self._restored["vectors"].to(run.device))
             self._hand_over(data)
             return {}
-        from reid_lightning.systems.training_set import embed_training_set
+        from reid_lightning.systems.training_set import embed_training_set, fill_neck_statistics
 
+        if fill_neck_statistics(run):
+            log.info(
+                "the neck is new: its batch normalization starts from the mean and variance of its images"
+            )
         vectors = embed_training_set(run)
         before = self._groups
         groups = self._cluster(run, vectors, cameras)

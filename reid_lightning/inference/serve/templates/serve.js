@@ -177,7 +177,7 @@
     const of = `of ${found.images.toLocaleString("en")} images`;
     answer.append(make("p", { className: "said", textContent: found.found.length ? `The ${found.found.length} nearest ${of}.` : `No image ${of} fulfils the condition.` }));
     if (found.looks) answer.append(make("div", {}, make("span", { className: "note", textContent: "The picture, as the model sees it:" }), looks(found.looks)));
-    if (found.threshold !== null && found.found.length) answer.append(make("p", { className: "note", textContent: `Marked: within ${found.threshold.toFixed(4)}, which 1 % of pairs of two people come within. A match is a hint to look at, and no proof.` }));
+    if (found.threshold !== null && found.found.length) answer.append(make("p", { className: "note", textContent: `Marked: a distance of at most ${found.threshold.toFixed(4)}. As near are 1 % of the pairs of different people: check each match before you rely on it.` }));
     const items = found.found.map(card);
     answer.append(make("ol", { className: "hits" }, ...items));
     if (server && server.thumbnails) await thumbnails(items, mine);
@@ -197,7 +197,7 @@
     $("verdict").append(make("p", { className: "verdict" }, word, `: distance ${four(found.distance)}${chance}`));
     const why = found.same === null
       ? "The model is not calibrated, so its distances have no threshold: `reid calibrate` measures one."
-      : `Taken for one person within ${found.threshold.toFixed(4)}, which ${(100 * found.false_accepts).toPrecision(2)} % of pairs of two people come within. The probability supposes that every second pair shows one person.`;
+      : `One person: a distance of at most ${found.threshold.toFixed(4)}. As near are ${(100 * found.false_accepts).toPrecision(2)} % of the pairs of different people. The probability assumes that half of all pairs show one person.`;
     $("verdict").append(make("p", { className: "note", textContent: why }));
   });
 
