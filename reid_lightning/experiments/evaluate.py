@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
-from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
 
 from reid_lightning.data.datamodule import ReIDDataModule
