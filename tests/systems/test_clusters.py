@@ -1,6 +1,7 @@
 """Cluster contrast: how clusters are formed, what a run logs and leaves, resumed and on two processes."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.systems import training_set
 from reid_lightning.systems.clusters.forming import Forming, against_truth, agreement, points_of, shape_of
 from reid_lightning.systems.clusters.memory import ClusterMemory
-from reid_lightning.systems.clusters.task import ClustersTask
+from reid_lightning.systems.clusters.task import ClustersTask, too_few
 from reid_lightning.systems.task import Run
 from reid_lightning.systems.training_set import fill_neck_statistics
 
@@ -96,6 +97,24 @@ def test_outliers_are_left_out_or_alone():
     assert (kept[left >= 0] == left[left >= 0]).all()
     assert np.bincount(kept)[kept[left < 0]].max() == 1
     assert shape_of(left)["outliers"] == pytest.approx((left < 0).mean())
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        (
+            [0, 0, 0, -1],
+            r"one cluster holds 3 of 4 training images, .* lower tasks.clusters.eps=0.5, or start",
+        ),
+        (
+            [-1, -1, -1, 0],
+            "one cluster was found among 4 .* raise tasks.clusters.eps=0.5, lower tasks.clusters.least=8",
+        ),
+        ([-1, -1, -1, -1], "no cluster was found among 4 training images"),
+    ],
+)
+def test_too_few_clusters_are_explained(groups, said):
+    assert re.match(said, too_few(np.array(groups), Forming(0.5, 8, 8, 3)))
 
 
 def test_truth_is_compared_as_scikit_learn_does():

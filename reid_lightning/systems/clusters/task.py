@@ -157,11 +157,7 @@ class ClustersTask(Task):
         before = self._groups
         groups = self._cluster(run, vectors, cameras)
         if groups.max(initial=-1) < 1:
-            raise InputError(
-                f"{groups.max(initial=-1) + 1} clusters were found among {len(rows):,} training images, and two are needed; "
-                f"raise tasks.clusters.eps={self.forming.eps}, lower tasks.clusters.least={self.forming.least}, or start "
-                "from other weights (backbone.weights)"
-            )
+            raise InputError(too_few(groups, self.forming))
         if before is not None:
             self.numbers["stability"] = agreement(groups, before)
         self._groups = groups
@@ -277,3 +273,24 @@ class ClustersTask(Task):
 
 def _together() -> bool:
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def too_few(groups: Integers, forming: Forming) -> str:
+    """Return why fewer than two clusters cannot train, and what to change.
+
+    Args:
+        groups: (N,) number of each training image's cluster, at most 0; -1 for an image in none.
+        forming: How they were formed.
+    """
+    together = int((groups == 0).sum())
+    start = "or start from other weights (start_from, backbone.weights)"
+    if 2 * together > len(groups):
+        return (
+            f"one cluster holds {together:,} of {len(groups):,} training images, and two clusters are needed; lower "
+            f"tasks.clusters.eps={forming.eps}, {start}"
+        )
+    found = "one cluster was" if together else "no cluster was"
+    return (
+        f"{found} found among {len(groups):,} training images, and two are needed; raise tasks.clusters.eps={forming.eps}, "
+        f"lower tasks.clusters.least={forming.least}, {start}"
+    )
