@@ -10,12 +10,12 @@ import os
 import sys
 from pathlib import Path
 from traceback import walk_tb
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from reid_lightning.config.command_line import check_flags, readable, settled_per_job
 from reid_lightning.config.options import HELP_FLAGS, run_help
@@ -48,11 +48,12 @@ def _main(config: DictConfig) -> float | None:
 
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
-        taken = without_leftover(config, HydraConfig.get().overrides.task)
+        overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+        taken = without_leftover(config, overrides)
         if is_first_process():
             if taken:
                 log.info("left out, as the part chosen in its place does not take it: %s", ", ".join(taken))
-            say_without_effect(config, HydraConfig.get().overrides.task)
+            say_without_effect(config, overrides)
         with stopped_by_signals():
             if sweeping:
                 score = run_in_sweep(config)
