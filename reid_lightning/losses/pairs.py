@@ -2,11 +2,23 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 Indices = tuple[Tensor, Tensor, Tensor]
+
+
+class TripletPerImage(NamedTuple):
+    """Indices of triplets of which the i-th has image i as its anchor: no anchor needs to be gathered."""
+
+    anchors: Tensor
+    """(N,) 0, 1, ..., N - 1."""
+    positives: Tensor
+    """(N,)."""
+    negatives: Tensor
+    """(N,)."""
 
 
 class Deferred(Mapping[str, Tensor]):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from reid_lightning.losses.gradients import distance_matrix, with_slopes
-from reid_lightning.losses.pairs import Deferred, Indices, mean_norm
+from reid_lightning.losses.pairs import Deferred, Indices, TripletPerImage, mean_norm
 
 Cost = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """Element-wise: from d(a, p) and d(a, n) to what a triplet costs, zero or more, and its slope in either."""
@@ -42,19 +42,24 @@ def mean_triplet_cost(
         return mean_cost_in_matrix(distances, labels, indices_tuple, cost, active_only, embeddings)
     anchors, positives, negatives = _of_triplets(indices_tuple)
     with torch.no_grad():
-        images = torch.cat((positives, negatives, anchors))
-        gathered = embeddings.index_select(0, images).view(3, len(anchors), embeddings.shape[1])
-        differences, anchor = gathered[:2], gathered[2]
-        differences -= anchor
+        # Less is gathered where the anchors are the images in their order. Indexing in Python costs as much as an operator.
+        ordered = isinstance(indices_tuple, TripletPerImage)
+        others = torch.cat((positives, negatives))
+        differences = embeddings.index_select(0, others).view(2, len(anchors), embeddings.shape[1])
+        differences -= embeddings if ordered else embeddings.index_select(0, anchors)
         lengths = torch.linalg.vector_norm(differences, dim=2)
-        near, far = lengths.square() if squared else lengths
+        near, far = (lengths.square() if squared else lengths).unbind()
         mean, slopes, diagnostics = _mean_cost(near, far, cost, active_only, positives != anchors, embeddings)
         # The gradient of d² is twice the difference, that of d the difference over its length, or zero.
         shortest = torch.finfo(mean.dtype).tiny ** 0.5
         factors = slopes.mul_(2) if squared else slopes.div_(lengths.clamp(min=shortest))
-        pulls = differences.mul_(factors[:, :, None])
-        torch.add(*pulls, out=anchor).neg_()
-        gradient = torch.zeros_like(embeddings).index_add_(0, images, gathered.flatten(0, 1))
+        pulls = differences.mul_(factors.unsqueeze(2))
+        gradient = torch.zeros_like(embeddings).index_add_(0, others, pulls.flatten(0, 1))
+        of_anchors = pulls.select(0, 0).add_(pulls.select(0, 1))
+        if ordered:
+            gradient -= of_anchors
+        else:
+            gradient.index_add_(0, anchors, of_anchors, alpha=-1)
     return with_slopes(mean, embeddings, gradient), diagnostics
 
 
@@ -104,7 +109,7 @@ def _mean_cost(
     """Return the mean cost of (T,) triplets, its (2, T) slopes in their distances, and diagnostics."""
     weights = valid.to(near.dtype)
     values = torch.stack(cost(near, far)).mul_(weights)
-    costs, count = values[0], weights.sum().clamp_(min=1)
+    costs, count = values.select(0, 0), weights.sum().clamp_(min=1)
 
     def diagnostics() -> dict[str, Tensor]:
         return {
@@ -115,7 +120,7 @@ def _mean_cost(
         }
 
     divisor = costs.count_nonzero().clamp_(min=1) if active_only else count
-    return costs.sum() / divisor, values[1:].div_(divisor), Deferred(diagnostics)
+    return costs.sum() / divisor, values.narrow(0, 1, 2).div_(divisor), Deferred(diagnostics)
 
 
 def mean_cost_of_all(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from reid_lightning.distances import exact_products, promote
+from reid_lightning.losses.pairs import TripletPerImage
 
 
 class Across(NamedTuple):
@@ -38,7 +39,7 @@ class BatchHardMiner(nn.Module):
         return kept, positives.index_select(0, kept), negatives.index_select(0, kept)
 
     @torch.no_grad()
-    def padded(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def padded(self, embeddings: Tensor, labels: Tensor) -> TripletPerImage:
         """Return a triplet for every anchor, (N,) each; one without names itself as its positive and its negative.
 
         How many triplets there are is known to the device alone. A loss with `takes_padding` need not ask it.
@@ -49,13 +50,15 @@ class BatchHardMiner(nn.Module):
             [[0, 1, 2, 3], [2, 2, 0, 3], [3, 3, 3, 3]]
         """
         order = distance_order(embeddings)
-        same = labels[:, None] == labels
+        same = labels.unsqueeze(1) == labels
         far, nearest = order.masked_fill(same, torch.inf).min(dim=1)
         other = same.fill_diagonal_(False).logical_not_()
         near, farthest = order.masked_fill_(other, -torch.inf).max(dim=1)
         anchors = torch.arange(len(labels), device=labels.device)
         missing = (near - far).isneginf()
-        return anchors, torch.where(missing, anchors, farthest), torch.where(missing, anchors, nearest)
+        return TripletPerImage(
+            anchors, torch.where(missing, anchors, farthest), torch.where(missing, anchors, nearest)
+        )
 
     @torch.no_grad()
     def across(self, embeddings: Tensor, labels: Tensor, others: Tensor, other_labels: Tensor) -> Across:

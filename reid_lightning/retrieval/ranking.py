@@ -1,7 +1,6 @@
 """Exact retrieval scores (mAP, mINP, CMC) in bounded memory, from the ranks of the true matches alone."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +11,9 @@ from torch import Tensor
 
 from reid_lightning.distances import Distance
 from reid_lightning.errors import InputError
+from reid_lightning.retrieval.counting import Floats, count_below
 from reid_lightning.retrieval.matches import CameraPolicy, Integers, Matches, Side
 from reid_lightning.retrieval.similarities import PairSimilarities, Similarities
-
-Floats = NDArray[np.floating]
-SAMPLE = 64  # values of a row that show whether most of it comes before its last match
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,51 +189,8 @@ def ranks_of_matches(
     positions = np.arange(len(rows)) - np.repeat(counts.cumsum() - counts, counts)
     padded = np.full((len(negatives), int(counts.max())), np.inf, dtype=thresholds.dtype)
     padded[rows, positions] = thresholds
-    not_closer = _insertion_points(negatives, padded)[rows, positions]
+    not_closer = count_below(negatives, padded, counts)[rows, positions]
     return negatives.shape[1] - not_closer + positions + 1, counts, rows
-
-
-def _insertion_points(values: Tensor, thresholds: Floats) -> Integers:
-    """Count the values in each row (rows, G) that are smaller than each threshold (rows, n)."""
-    if values.device.type != "cpu":
-        on_device = torch.from_numpy(thresholds).to(values.device)
-        return torch.searchsorted(values.sort(dim=1).values, on_device).cpu().numpy()
-    # numpy sorts in place and twenty times faster than torch.
-    table, lowest = values.numpy(), thresholds.min(axis=1, initial=np.inf)
-    if _want_order(table, lowest):
-        _sort_rows(table)
-        return np.stack([row.searchsorted(wanted) for row, wanted in zip(table, thresholds, strict=True)])
-    found = np.empty(thresholds.shape, np.int64)
-    for row, last, wanted, counts in zip(table, lowest, thresholds, found, strict=True):
-        closer = row >= last
-        near = np.count_nonzero(closer)
-        if near < len(row) // 4:  # a good model leaves few before the last match: the others need no order
-            counts[...] = len(row) - near + np.sort(row[np.flatnonzero(closer)]).searchsorted(wanted)
-        else:
-            row.sort()
-            counts[...] = row.searchsorted(wanted)
-    return found
-
-
-def _want_order(table: Floats, lowest: Floats) -> bool:
-    """Guess from a sample whether a quarter of the values or more come before the last match in most rows (rows, G)."""
-    sample = table[:, :: max(1, table.shape[1] // SAMPLE)]
-    before = np.count_nonzero(sample >= lowest[:, None], axis=1)
-    return bool(2 * np.count_nonzero(4 * before >= sample.shape[1]) > len(table))
-
-
-def _sort_rows(table: Floats) -> None:
-    """Sort every row in place, a part of the rows in each of torch's threads.
-
-    A part is one call, during which numpy holds no lock; a call for each row would wait for the lock at each.
-    """
-    threads = min(torch.get_num_threads(), table.size >> 20)  # a thread for less costs more than it saves
-    if threads < 2:
-        table.sort(axis=1)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda part: part.sort(axis=1), np.array_split(table, threads)):
-            pass
 
 
 def _scores(ranks: Integers, counts: Integers, rows: Integers) -> tuple[NDArray[Any], ...]:

@@ -191,8 +191,8 @@ def test_order_chunks_and_sorting_path_do_not_change_the_scores(monkeypatch):
     # As on a GPU: torch sorts and searches.
     monkeypatch.setattr(
         module,
-        "_insertion_points",
-        lambda values, thresholds: torch.searchsorted(
+        "count_below",
+        lambda values, thresholds, counts: torch.searchsorted(
             values.sort(dim=1).values, torch.from_numpy(thresholds)
         ).numpy(),
     )
