@@ -40,6 +40,7 @@ def draw_pictures(
     protocol: EvaluationProtocol,
     table: pd.DataFrame,
     output_dir: Path,
+    curves_too: bool = True,
 ) -> list[Picture]:
     """Draw ranked lists, CMC curve and learning curves into the run's folder.
 
@@ -49,6 +50,7 @@ def draw_pictures(
         protocol: How it was compared.
         table: The rows' table.
         output_dir: The run's folder; `metrics.csv` in it becomes the learning curves.
+        curves_too: Whether curves are drawn beside the ranked lists; the page has them as charts.
 
     Returns:
         The pictures in the order of the page.
@@ -64,6 +66,8 @@ def draw_pictures(
             (_KNOWN if ranking else _STRANGERS) + order,
         ),
     ]
+    if not curves_too:
+        return pictures
     if ranking is not None:
         cmc_curve(ranking.cmc_curve(), cmc)
         pictures.append(Picture("Cumulative matching characteristic", cmc, width=34))

@@ -199,11 +199,14 @@ def write_page_of(
     pictures: list[Picture] = []
     pairs = None
     if run.rows is not None:
-        if run.ranking is not None and (loggers or is_full(run.config)):
+        thorough = bool(loggers) or is_full(run.config)
+        if run.ranking is not None and thorough:
             pairs = camera_pairs(run.rows, run.protocol)
         if run.ranking is not None:
             write_csv(per_query(run.ranking, run.rows, run.datamodule.table), run.output_dir / "queries.csv")
-        pictures = draw_pictures(run.ranking, run.rows, run.protocol, run.datamodule.table, run.output_dir)
+        pictures = draw_pictures(
+            run.ranking, run.rows, run.protocol, run.datamodule.table, run.output_dir, curves_too=thorough
+        )
         if result.note:
             write_nameless(run)  # a task or a report replaces it by its own
         tables: dict[str, Table] = {}

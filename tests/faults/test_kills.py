@@ -123,7 +123,7 @@ def test_a_killed_sweep(commands, whole, tmp_path, seen):
     first = next(path for path in (tmp_path / "sweep").glob("*seed-1*") if path.is_dir())
     assert numbers(first) == numbers(whole.folder)
     for job in (tmp_path / "sweep").glob("*/config.yaml"):
-        ended_whole(job.parent)
+        ended_whole(job.parent, job_of_sweep=True)
     seen("2 of 2 jobs finished")
 
 
