@@ -44,9 +44,11 @@ def evaluate(
     trust: Trust = None,
 ) -> None:
     """Rank a test set with a trained model, its own or another (data=market1501 data.root=DIR), or compare several."""
+    from reid_lightning.experiments.evaluate import EvaluationSettings
     from reid_lightning.experiments.matrix import evaluate_all
 
-    if code := evaluate_all(checkpoint, arguments or [], output, embeddings, trust or [], rankings, part):
+    settings = EvaluationSettings(embeddings=embeddings, trust=trust or [], rankings=rankings)
+    if code := evaluate_all(checkpoint, arguments or [], output, settings, part):
         raise typer.Exit(code)
 
 
