@@ -1,7 +1,7 @@
 """The training set as an evaluation sees it: embedded as a whole, between two epochs."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, distributed, nn
@@ -27,14 +27,12 @@ def embed_training_set(run: Run, camera_statistics: int | None = None) -> Tensor
         camera_statistics: Images of each camera by which its images are normalized; None: as in the training.
     """
     vectors, index = [], []
-    codes = torch.from_numpy(run.datamodule.annotations.camera_ids)
     with evaluating(run.network):
         by_camera = None if camera_statistics is None else _measured(run, camera_statistics)
         for batch in run.datamodule.train_images_dataloader():
             images = batch["images"].to(run.device, non_blocking=True)
             cameras = batch["cameras"].to(run.device) if "cameras" in batch else None
-            seen_by = codes[batch["index"].cpu()].to(run.device)
-            with run.precision(), by_camera.applied(seen_by) if by_camera else nullcontext():
+            with run.precision(), _of(run, by_camera, batch["index"]):
                 found, _ = embed(
                     lambda view, cameras=cameras: run.network(view, cameras),  # type: ignore[misc]
                     images,
@@ -47,6 +45,15 @@ def embed_training_set(run: Run, camera_statistics: int | None = None) -> Tensor
     if distributed.is_available() and distributed.is_initialized():
         joined, places = (torch.cat(gather_rows(part)) for part in (joined, places))
     return joined[places.argsort()]
+
+
+def _of(run: Run, statistics: CameraStatistics | None, index: Tensor) -> AbstractContextManager[None]:
+    """Normalize the images of some rows by the statistics of their cameras, where there are any."""
+    if statistics is None:
+        return nullcontext()
+    return statistics.applied(
+        torch.from_numpy(run.datamodule.annotations.camera_ids[index.cpu().numpy()]).to(run.device)
+    )
 
 
 def _measured(run: Run, count: int) -> CameraStatistics:
