@@ -320,7 +320,7 @@ def describe(
     ] = None,
     table: Annotated[bool, typer.Option("--table", help="Print a table instead.")] = False,
     sheet: Annotated[
-        Path | None, typer.Option(help="Picture of the first images, with what is said of each.")
+        Path | None, typer.Option(help="Picture of the first images, with their descriptions.")
     ] = None,
     trust: Trust = None,
 ) -> None:

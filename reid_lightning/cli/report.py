@@ -55,7 +55,7 @@ def compare(
 
 def wandb(
     project: Annotated[str, typer.Option(help="W&B project.")] = "reid-lightning",
-    entity: Annotated[str | None, typer.Option(help="Team or user; default: whoever is logged in.")] = None,
+    entity: Annotated[str | None, typer.Option(help="Team or user; default: the logged-in user.")] = None,
     name: Annotated[str, typer.Option(help="What the view is called.")] = "Re-identification",
     output: Annotated[Path | None, typer.Option(help="JSON file to write instead; needs no login.")] = None,
 ) -> None:

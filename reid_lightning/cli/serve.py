@@ -25,7 +25,9 @@ def serve(
     max_megabytes: Annotated[float, typer.Option(help="Size of a request.")] = 20,
     max_megapixels: Annotated[float, typer.Option(help="Size of a picture, read before it is decoded.")] = 25,
     per_minute: Annotated[int, typer.Option(help="Requests a minute of one client; 0: any number.")] = 1200,
-    queue: Annotated[int, typer.Option(help="Pictures at work or waiting; more are refused for now.")] = 128,
+    queue: Annotated[
+        int, typer.Option(help="Pictures in progress or waiting; further ones are rejected.")
+    ] = 128,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 30,
     batch: Annotated[int, typer.Option(help="Pictures that the model sees at once.")] = 32,
     wait: Annotated[float, typer.Option(help="Milliseconds that a picture waits for others.")] = 5,

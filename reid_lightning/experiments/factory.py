@@ -151,7 +151,7 @@ def build_inference_module(config: Mapping[str, Any], identity_labels: Mapping[s
 
 
 def _optimizer(node: Mapping[str, Any]) -> Any:
-    """Return the optimizer's factory; what torch's optimizer refuses when it is made is told with its own key."""
+    """Return the optimizer's factory; what torch's optimizer refuses when it is made is reported with its own key."""
     inside = instantiate(node["optimizer"], "optimizer.optimizer")
     return instantiate(
         {name: value for name, value in node.items() if name != "optimizer"}, "optimizer", optimizer=inside

@@ -210,7 +210,7 @@ def _said(found: Comparison, calibration: Calibration | None) -> str:
     if found.threshold is not None:
         rate = found.false_accepts
         given = (
-            "as given" if rate is None else f"as near are {100 * rate:g} % of the pairs of different people"
+            "as given" if rate is None else f"{100 * rate:g} % of the pairs of different people are as near"
         )
         parts.append(f"one person: a distance of at most {found.threshold:.4g} ({given})")
     if calibration is None:

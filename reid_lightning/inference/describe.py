@@ -144,7 +144,7 @@ def describe(
         output: A `.csv` file in the columns and the coding of the annotations that were trained on, followed by the
             traits and each attribute's `confidence_NAME`; any other for JSON lines; None prints JSON lines.
         as_page: Whether a table is printed instead.
-        sheet: Picture of the first images, with what is said of each.
+        sheet: Picture of the first images, with their descriptions.
         trust: Packages of your own that the checkpoint's config may name; their code is run.
 
     Raises:
@@ -178,7 +178,7 @@ def describe(
 
 
 def _lines(row: Mapping[str, Any], titles: Mapping[str, str]) -> tuple[CardLine, ...]:
-    """Return what is said of an image, a line for each attribute and trait."""
+    """Return the description of an image, a line for each attribute and trait."""
     said = [
         CardLine(titles.get(name, name), each["class"], each["confidence"])
         for name, each in row["attributes"].items()

@@ -135,7 +135,7 @@ def report_wandb(project: str, entity: str | None, name: str, output: Path | Non
 
     Args:
         project: W&B project.
-        entity: Team or user; None is that of whoever is logged in.
+        entity: Team or user; None is that of the logged-in user.
         name: What the view is called.
         output: JSON file; None saves it in W&B.
 

@@ -74,7 +74,7 @@ def test_the_command_writes_a_line_for_each_pair(trained, images, tmp_path):
     assert answer["second"] == str(other)
     assert answer["same"] is True
     assert answer["distance"] < 0.01 < answer["probability"]
-    assert "as near are 1 % of the pairs of different people" in " ".join(shown.stderr.split())
+    assert "1 % of the pairs of different people are as near" in " ".join(shown.stderr.split())
     assert (
         "50 % of all pairs show one person (--prior), and were measured on 14 validation people"
         in " ".join(shown.stderr.split())

@@ -1,4 +1,4 @@
-"""What `reid gallery` does: build a gallery from images, add to it, remove from it, look at it and embed it anew."""
+"""What `reid gallery` does: build a gallery from images, add to it, remove from it, look at it and embed it again."""
 
 import json
 import sys

@@ -216,7 +216,7 @@ class Gallery:
                 shown = [value[:12] if name == "model" else value for value in (own, theirs)]
                 raise InputError(
                     f"{self.address} holds vectors of another {name} ({shown[0] or 'unknown'}, not {shown[1]}); use that "
-                    "one, or embed its images anew with `reid gallery rebuild`."
+                    "one, or embed its images again with `reid gallery rebuild`."
                 )
 
     def add(self, vectors: Vectors, table: pd.DataFrame | None = None) -> NDArray[np.int64]:

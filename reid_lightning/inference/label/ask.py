@@ -164,7 +164,7 @@ def _before(after: Path | None, filled: Path | None) -> tuple[list[Earlier], int
 def _write(
     output: Path, state: Round, vectors: np.ndarray, questions: Sequence[Question], facts: dict[str, str]
 ) -> int:
-    """Write the folder whole or not at all; return how many images could not be shown."""
+    """Write the folder atomically; return how many images could not be shown."""
     pairs = [
         Pair(
             each.pair,

@@ -219,7 +219,7 @@ def reading(service: Service, secured: Sequence[Any]) -> APIRouter:
         dependencies=own,
     )
     async def thumbnail(id: Annotated[int, Path(ge=0, le=MOST_ID)]) -> Response:
-        """Show an image of the gallery, small and encoded anew."""
+        """Show an image of the gallery, small and encoded again."""
         if not service.settings.thumbnails:
             raise Problem(404, "This server shows no images: it was started with --no-thumbnails.")
         data = await service.decoding(service.people.thumbnail, id)

@@ -22,11 +22,11 @@ class Settings:
         host: Address to listen at.
         port: Port to listen at; 0: any free one.
         token: What every request must bring; None: nothing, on this machine alone.
-        proxy: Address of a reverse proxy, whose `X-Forwarded-For` names the client; None: there is none.
+        proxy: Address of a reverse proxy, whose `X-Forwarded-For` names the client; None if there is none.
         max_megabytes: Size of a request's body.
         max_megapixels: Size of an uploaded picture, read from its header.
         per_minute: Requests a minute of one client; 0: any number.
-        queue: Uploaded pictures that are at work or wait for it.
+        queue: Uploaded pictures in progress or waiting.
         timeout: Seconds from the first byte of a request to its answer.
         batch: Pictures that the model sees at once.
         wait_ms: Milliseconds that the first picture of a batch waits for others.
@@ -118,7 +118,7 @@ def is_loopback(host: str) -> bool:
 
 
 def read_token(file: Path | None) -> str | None:
-    """Return the token of a file, or else of the environment; None where there is none.
+    """Return the token of a file, or else of the environment; None if there is none.
 
     Raises:
         InputError: The file cannot be read, or the token is too short or holds characters that a header cannot.

@@ -61,7 +61,7 @@ class Track:
     vectors: list[Tensor] = field(default_factory=list)
 
     def mean_vector(self) -> Tensor:
-        """Return the mean of the vectors of sure detections, (D,), scaled to length 1; NaN where there is none."""
+        """Return the mean of the vectors of sure detections, (D,), scaled to length 1; NaN if there is none."""
         if not self.vectors:
             return torch.full((1,), torch.nan)
         vectors = torch.stack(self.vectors)

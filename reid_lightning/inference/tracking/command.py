@@ -112,8 +112,8 @@ def _settings(model: Model, threshold: float | None, memory: float) -> Settings:
         rate = max(FALSE_ACCEPTS, min(model.calibration.rates, default=1.0))
         threshold = model.calibration.threshold(rate)
         say(
-            f"Tracks within a distance of {threshold:.4g} are one person; as near are {100 * rate:.2g} % of the pairs of "
-            "different people.",
+            f"Tracks within a distance of {threshold:.4g} are one person; {100 * rate:.2g} % of the pairs of "
+            "different people are as near.",
             "dim",
         )
     return Settings(threshold=max(threshold, 1e-6), distance=model.protocol.distance, memory=memory)

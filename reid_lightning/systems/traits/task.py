@@ -76,7 +76,7 @@ class TraitsTask(Task):
 
     @property
     def evaluation(self) -> "TraitEvaluation":
-        """The metric, made when it is first used: a trained model at work needs none, and torchmetrics takes a second."""
+        """The metric, made when it is first used: inference needs none, and importing torchmetrics takes a second."""
         if self.metric is None:
             from reid_lightning.systems.traits.metric import TraitEvaluation
 
