@@ -26,7 +26,7 @@ def evaluate(
         ),
     ] = None,
     embeddings: Annotated[
-        Path | None, typer.Option(help="File (.npz) for the vectors of the test set, with who is who.")
+        Path | None, typer.Option(help="File (.npz) for the vectors of the test set, with their people.")
     ] = None,
     rankings: Annotated[
         int | None,
@@ -38,7 +38,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="K/N",
-            help="Only the K-th of N parts, for several machines; the last one ranks them. auto: as torchrun or SLURM says.",
+            help="Only the K-th of N parts, for several machines; the last one ranks them. auto: from torchrun or SLURM.",
         ),
     ] = None,
     trust: Trust = None,
@@ -56,7 +56,7 @@ def import_model(
     project: Annotated[
         str, typer.Option("--from", help="torchreid, fastreid, bot, transreid, solider or clip_reid.")
     ],
-    name: Annotated[str, typer.Option(help="The network as the project calls it, such as osnet_x1_0.")],
+    name: Annotated[str, typer.Option(help="Name of the network in that project, such as osnet_x1_0.")],
 ) -> None:
     """Make a checkpoint of another project's trained model, with its preprocessing and its evaluation."""
     from reid_lightning.experiments.imports.write import import_file
@@ -72,18 +72,18 @@ def embed(
     ],
     overrides: ModelOverrides = None,
     processes: Annotated[
-        int, typer.Option(help="Processes, each with its share of the threads, or a GPU of its own.")
+        int, typer.Option(help="Processes; each gets a part of the threads, or its own GPU.")
     ] = 1,
     part: Annotated[
         str | None,
         typer.Option(
             metavar="K/N",
-            help="Only the K-th of N parts, for several machines; the last one joins them. auto: as torchrun or SLURM says.",
+            help="Only the K-th of N parts, for several machines; the last one joins them. auto: from torchrun or SLURM.",
         ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, or float16 for half the space.")] = "float32",
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, and name them.")
+        bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, and list them.")
     ] = False,
     trust: Trust = None,
 ) -> None:
@@ -105,20 +105,23 @@ def embed(
 
 def fuse(
     body: Annotated[Path, typer.Argument(help="Vectors of a test set, by `reid evaluate --embeddings`.")],
-    face: Annotated[Path, typer.Argument(help="Vectors of faces; an image that is not in it has none.")],
-    weight: Annotated[float, typer.Option(help="Of the face, from 0 to 1.")] = 0.5,
+    face: Annotated[
+        Path, typer.Argument(help="Vectors of faces; an image that is not in this file has no face.")
+    ],
+    weight: Annotated[float, typer.Option(help="Weight of the face, from 0 to 1.")] = 0.5,
     normalisation: Annotated[
         str, typer.Option("--normalization", "--normalisation", help="z_score or min_max.")
     ] = "z_score",
     rule: Annotated[str, typer.Option(help="sum, or product (with min_max).")] = "sum",
     key: Annotated[
-        str, typer.Option(help="What joins images: stem of the file's name, name or path.")
+        str,
+        typer.Option(help="How images of body and face are matched: by stem of the file name, name or path."),
     ] = "stem",
     camera_policy: Annotated[str, typer.Option(help="exclude_same_camera or allow.")] = "exclude_same_camera",
     min_quality: Annotated[
         float | None,
         typer.Option(
-            help="Least quality of a face's image, from 0 to 1; without a face, the body counts alone."
+            help="Minimum quality of a face's image, from 0 to 1; without a face, only the body is compared."
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file for the scores.")] = None,
@@ -144,12 +147,12 @@ def enrol(
     images: Annotated[
         Path, typer.Argument(help="Folder with a folder per person, or a table (path, person_id).")
     ],
-    people: Annotated[Path, typer.Argument(help="File of enrolled people (.npz); made, or added to.")],
+    people: Annotated[Path, typer.Argument(help="File of enrolled people (.npz); created, or extended.")],
     overrides: ModelOverrides = None,
-    name: Annotated[str | None, typer.Option(help="Whom all images show.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the person in all images.")] = None,
     min_quality: Annotated[
         float | None,
-        typer.Option(help="Least quality of an image, from 0 to 1; the others are left out and named."),
+        typer.Option(help="Minimum quality of an image, from 0 to 1; the others are left out and listed."),
     ] = None,
     trust: Trust = None,
 ) -> None:
@@ -161,7 +164,7 @@ def enrol(
 
 def forget(
     people: Annotated[Path, typer.Argument(help="File of enrolled people (.npz).")],
-    name: Annotated[str, typer.Argument(help="Who is removed.")],
+    name: Annotated[str, typer.Argument(help="Name of the person to remove.")],
 ) -> None:
     """Remove a person from a file of enrolled people."""
     from reid_lightning.inference.enrol import forget as forget_person
@@ -176,12 +179,12 @@ def identify(
     overrides: ModelOverrides = None,
     k: Annotated[int, typer.Option(help="Nearest enrolled images that vote.")] = 5,
     threshold: Annotated[
-        float | None, typer.Option(help="Largest distance at which a person is known.")
+        float | None, typer.Option(help="Largest distance at which a person is accepted.")
     ] = None,
     false_accepts: Annotated[
         float | None,
         typer.Option(
-            help="Share of strangers who may be taken for somebody, instead of --threshold; default: 0.01 where the "
+            help="Share of unknown people who are accepted, instead of --threshold; default: 0.01 where the "
             "checkpoint is calibrated, and 1 (everybody is named) otherwise."
         ),
     ] = None,
@@ -190,7 +193,7 @@ def identify(
     ] = "all",
     search: Annotated[str, typer.Option(help="exact, faiss, faiss_hnsw or faiss_ivf.")] = "exact",
     output: Annotated[
-        Path | None, typer.Option(help="File for the answers: .csv, or JSON lines; default: printed.")
+        Path | None, typer.Option(help="File for the results: .csv, or JSON lines; default: printed.")
     ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="PNG file of the first images and their candidates.")
@@ -218,19 +221,19 @@ def identify(
 
 def compare(
     first: Annotated[Path, typer.Argument(help="An image, a folder, or a table with a column path.")],
-    second: Annotated[Path, typer.Argument(help="Likewise; each is compared with each.")],
+    second: Annotated[Path, typer.Argument(help="The same; each image is compared with each.")],
     model: Annotated[Path, typer.Option(help="checkpoints/best.ckpt of a run, or a saved model.")],
     overrides: ModelOverrides = None,
     false_accepts: Annotated[
         float | None,
-        typer.Option(help="Share of pairs of two people that may be taken for one person; default: 0.01."),
+        typer.Option(
+            help="Share of pairs of different people that are accepted as one person; default: 0.01."
+        ),
     ] = None,
-    threshold: Annotated[float | None, typer.Option(help="A largest distance of your own instead.")] = None,
-    prior: Annotated[
-        float, typer.Option(help="Share of pairs that show one person before anybody looks.")
-    ] = 0.5,
+    threshold: Annotated[float | None, typer.Option(help="A fixed largest distance instead.")] = None,
+    prior: Annotated[float, typer.Option(help="Prior: share of all pairs that show one person.")] = 0.5,
     output: Annotated[
-        Path | None, typer.Option(help="File for the answers: .csv, or JSON lines; default: printed.")
+        Path | None, typer.Option(help="File for the results: .csv, or JSON lines; default: printed.")
     ] = None,
     table: Annotated[bool, typer.Option("--table", help="Print a table instead.")] = False,
     trust: Trust = None,
@@ -276,18 +279,18 @@ def cluster(
     false_accepts: Annotated[
         float | None,
         typer.Option(
-            help="Share of pairs of two people within the largest distance; default: estimated from the images."
+            help="Share of pairs of different people within the largest distance; default: estimated from the images."
         ),
     ] = None,
-    threshold: Annotated[float | None, typer.Option(help="A largest distance of your own instead.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="A fixed largest distance instead.")] = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="Compare neighborhoods, not vectors.")] = False,
     output: Annotated[
-        Path | None, typer.Option(help="File for the answers: .csv, or JSON lines; default: printed.")
+        Path | None, typer.Option(help="File for the results: .csv, or JSON lines; default: printed.")
     ] = None,
     folders: Annotated[
         Path | None, typer.Option(help="New folder, with a folder of copies for each group.")
     ] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Picture of the largest groups, a row each.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Picture of the largest groups, one per row.")] = None,
     trust: Trust = None,
 ) -> None:
     """Group images by the person whom they show, when nobody is named and the number of people is not known."""
@@ -324,7 +327,7 @@ def describe(
     ] = None,
     trust: Trust = None,
 ) -> None:
-    """Say what people look like: every attribute with its confidence, and every trait that is a number."""
+    """Predict the attributes of people with their confidence, and their numeric traits."""
     from reid_lightning.inference.describe import describe as describe_images
 
     describe_images(images, model, overrides or [], output, table, sheet, trust or [])
@@ -334,9 +337,9 @@ def save(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
     folder: Annotated[Path, typer.Argument(help="Folder for model.safetensors, config.json and README.md.")],
     license: Annotated[
-        str | None, typer.Option(help="For the card, such as cc-by-nc-4.0; default: not stated.")
+        str | None, typer.Option(help="License for the card, such as cc-by-nc-4.0; default: not stated.")
     ] = None,
-    labels: Annotated[bool, typer.Option(help="Keep the names of the people of the training.")] = True,
+    labels: Annotated[bool, typer.Option(help="Keep the names of the training people.")] = True,
     overwrite: Overwrite = False,
     trust: Trust = None,
 ) -> None:
@@ -350,33 +353,37 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
     output: Annotated[
         Path,
-        typer.Argument(help="The file: .onnx, .xml (OpenVINO) or .pt2 (torch.export); JSON comes beside it."),
+        typer.Argument(
+            help="The file: .onnx, .xml (OpenVINO) or .pt2 (torch.export); a JSON file is written beside it."
+        ),
     ],
     overrides: ModelOverrides = None,
     format: Annotated[
-        str | None, typer.Option(help="onnx, openvino or torch_export; default: by the ending.")
+        str | None, typer.Option(help="onnx, openvino or torch_export; default: by the extension.")
     ] = None,
     int8: Annotated[
         Path | None,
-        typer.Option(metavar="IMAGES", help="8 bits; typical images give the ranges (a folder, or a table)."),
+        typer.Option(
+            metavar="IMAGES", help="8 bits; typical images to measure the ranges (a folder, or a table)."
+        ),
     ] = None,
     preprocess: Annotated[
         str,
         typer.Option(
-            help="inside: the file takes uint8 RGB; outside: float32 normalized by ImageNet's numbers, as trackers give it."
+            help="inside: the file takes uint8 RGB; outside: float32 normalized with ImageNet's values, as in trackers."
         ),
     ] = "inside",
     attributes: Annotated[
-        bool, typer.Option("--attributes", help="Attributes and traits are outputs as well.")
+        bool, typer.Option("--attributes", help="Also output attributes and traits.")
     ] = False,
     images: Annotated[
         Path | None,
-        typer.Option(help="What the file and the model are compared on; default: generated people."),
+        typer.Option(help="Images for the comparison of file and model; default: generated people."),
     ] = None,
     verify: Annotated[
-        bool, typer.Option(help="Compare the file with the model, and refuse one that is off.")
+        bool, typer.Option(help="Compare the file with the model, and reject a file that differs.")
     ] = True,
-    labels: Annotated[bool, typer.Option(help="Keep the names of the training's people in the file.")] = True,
+    labels: Annotated[bool, typer.Option(help="Keep the names of the training people in the file.")] = True,
     trust: Trust = None,
 ) -> None:
     """Write a model as ONNX, for OpenVINO or for torch.export, with its preprocessing inside, and compare it with itself."""
@@ -399,9 +406,9 @@ def export(
 
 def push(
     folder: Annotated[Path, typer.Argument(help="Folder of a saved model, see `reid save`.")],
-    repo: Annotated[str, typer.Argument(help="OWNER/NAME on Hugging Face; made where it is not there.")],
+    repo: Annotated[str, typer.Argument(help="OWNER/NAME on Hugging Face; created if it does not exist.")],
     private: Annotated[
-        bool, typer.Option("--private/--public", help="Who may read a new repository.")
+        bool, typer.Option("--private/--public", help="Visibility of a new repository.")
     ] = True,
     revision: Annotated[str | None, typer.Option(help="Branch; default: main.")] = None,
     message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,

@@ -194,7 +194,7 @@ class StrangerTable:
         """
         if not 0 < rate <= 1 or people < 1:
             raise InputError(
-                f"A false accept rate must lie between 0 and 1, got {rate}, among one person or more."
+                f"A false accept rate must be between 0 and 1, got {rate}, among one person or more."
             )
         if rate == 1:
             return np.inf, True

@@ -84,11 +84,11 @@ class Gallery:
         """The folder that it lies in.
 
         Raises:
-            InputError: It lies in Milvus.
+            InputError: It is in Milvus.
         """
         if isinstance(self.store, FolderStore):
             return self.store.folder
-        raise InputError(f"{self.address} lies in Milvus and has no folder on this machine.")
+        raise InputError(f"{self.address} is in Milvus and has no folder on this machine.")
 
     @classmethod
     def create(
@@ -332,12 +332,12 @@ class Gallery:
 
         Args:
             vectors: (Q, D) of the queries; None: the attributes alone are searched for.
-            top: Length of each list.
+            top: Number of results for each image.
             where: A condition on the images, see `filters.parse_condition`.
             search: "exact", "index" (approximate, by the index) or "auto": the index where there is one, and exact
                 otherwise and with `where`.
             rerank: Order the nearest images of each query by their k-reciprocal neighbors among themselves.
-            like: What people are to look like, such as "red upper body, backpack": who does not is pushed back. A `Wish`
+            like: Attributes to search for, such as "red upper body, backpack": other images are ranked lower. A `Wish`
                 says how far, or leaves them out.
 
         Raises:
@@ -403,7 +403,7 @@ class Gallery:
         return None if where is None else parse_condition(as_text(where, "where"), self.manifest.asked)
 
     def check(self) -> None:
-        """Compare every file with what was written.
+        """Compare every file with its digest.
 
         Raises:
             InputError: A file has been changed.

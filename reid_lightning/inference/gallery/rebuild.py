@@ -57,7 +57,7 @@ def rebuild(
     store = gallery.store
     if not isinstance(store, FolderStore):
         raise InputError(
-            f"{gallery.address} lies in Milvus and is not embedded again in place: build a new gallery from its images."
+            f"{gallery.address} is in Milvus and is not embedded again in place: build a new gallery from its images."
         )
     folder = store.folder
     missing = _without_file(gallery.table())

@@ -94,7 +94,7 @@ def asking(service: Service, secured: Sequence[Any]) -> APIRouter:
             Form(gt=0, le=1, description="Share of pairs of two people that may be taken for one."),
         ] = None,
         prior: Annotated[
-            float, Form(gt=0, lt=1, description="Share of pairs that show one person before anybody looks.")
+            float, Form(gt=0, lt=1, description="Prior: share of all pairs that show one person.")
         ] = 0.5,
     ) -> schemas.Compared:
         """Say whether two pictures show one person."""

@@ -34,7 +34,7 @@ class Settings:
         threshold: Largest distance of the vectors of one person.
         distance: How vectors are compared.
         appearance: Share of the vectors in the cost of a match from frame to frame, 0 to 1; the rest is overlap.
-        memory: Seconds for which somebody lost is remembered.
+        memory: Seconds for which a lost person is remembered.
     """
 
     min_overlap: float = 0.2
