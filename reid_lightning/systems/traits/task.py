@@ -119,8 +119,8 @@ class TraitsTask(Task):
         for trait in node["traits"]:
             if trait not in table.columns:
                 raise InputError(
-                    f"tasks.traits.traits names {trait}, which is not a column of {', '.join(datamodule.sources)}; add it to "
-                    "your own table (data=table), or name other columns as in tasks.traits.traits=[height]"
+                    f"tasks.traits.traits names {trait}, which is not a column of {', '.join(datamodule.sources)}; add it "
+                    "to your own table (data=table), or name other columns as in tasks.traits.traits=[height]"
                 )
             if trait in datamodule.attributes.names:
                 raise InputError(
