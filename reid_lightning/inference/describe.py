@@ -104,12 +104,12 @@ def describe_batches(engine: Backend, batches: Iterable[Tensor]) -> Description:
         batches: (B, 3, H, W) each, on the model's device.
 
     Raises:
-        InputError: The model answers neither attributes nor traits.
+        InputError: The model predicts neither attributes nor traits.
     """
     schema = engine.schema
     if schema is None and not engine.traits:
         raise InputError(
-            "The model answers neither attributes nor traits: train one with attributes=market12, or with task=traits"
+            "The model predicts neither attributes nor traits: train one with attributes=market12, or with task=traits"
             + ("." if engine.name == "torch" else ", and export it with --attributes.")
         )
     codes, confident, values = [], [], []
@@ -148,7 +148,7 @@ def describe(
         trust: Packages of your own that the checkpoint's config may name; their code is run.
 
     Raises:
-        InputError: There are no images, the model answers neither attributes nor traits, or the output cannot be written.
+        InputError: There are no images, the model predicts neither attributes nor traits, or the output cannot be written.
     """
     quiet()
     if output is not None:

@@ -208,7 +208,7 @@ class Model:
             channels: Order of the channels of arrays and tensors.
 
         Raises:
-            InputError: The model answers neither attributes nor traits, or a file is missing or cannot be decoded.
+            InputError: The model predicts neither attributes nor traits, or a file is missing or cannot be decoded.
             ValueError: As of `embed`.
         """
         from reid_lightning.inference.describe import describe_batches

@@ -63,7 +63,9 @@ class Wish:
         if not 0 <= as_number(weight, "The weight of attributes") < np.inf:
             raise InputError(f"The weight of attributes must be a number from 0 on, got {weight}.")
         if least is not None and not 0 < as_number(least, "The least probability of attributes") <= 1:
-            raise InputError(f"The least probability of attributes must be above 0 and up to 1, got {least}.")
+            raise InputError(
+                f"The minimum probability of attributes must be above 0 and up to 1, got {least}."
+            )
         return cls(
             parse_attributes(as_text(words, "What people are to look like"), schema), schema, weight, least
         )

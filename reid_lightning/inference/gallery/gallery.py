@@ -149,7 +149,7 @@ class Gallery:
 
         if not isinstance(model, Model):
             raise InputError(
-                f"A gallery is made for a model, as of `reid_lightning.load`, got {shown(model)}."
+                f"A gallery is made for a model, as returned by `reid_lightning.load`, got {shown(model)}."
             )
         return cls.create(
             address,

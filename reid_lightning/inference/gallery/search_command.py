@@ -88,7 +88,7 @@ def search(
     wish = None if like is None else gallery.wish(like, like_weight, like_least)
     if wish is None and (like_weight != 1 or like_least is not None):
         raise InputError(
-            "--like-weight and --like-least need --like, which says what people are to look like."
+            "--like-weight and --like-least need --like, which gives the attributes to search for."
         )
     if not images and wish is None:
         raise InputError("Nothing is searched for: give images, --like, or both.")
@@ -96,7 +96,7 @@ def search(
         option = "--rerank" if rerank else "--search index"
         raise InputError(f"{option} is for the vectors of images, and none are given: leave it out.")
     if images and checkpoint is None:
-        raise InputError("Images are searched for with --model, the model that the gallery was built with.")
+        raise InputError("Give --model to search for images: the model that the gallery was built with.")
     parts, said = [], ""
     if checkpoint is None or not images:
         queries = pd.DataFrame({"path": [like]})

@@ -115,7 +115,7 @@ def asking(service: Service, secured: Sequence[Any]) -> APIRouter:
     async def describe(picture: Picture) -> schemas.Description:
         """Say what the person of a picture looks like."""
         if not service.worker.describes:
-            raise Problem(409, "The model of this server answers neither attributes nor traits.")
+            raise Problem(409, "The model of this server predicts neither attributes nor traits.")
         with service.places(1):
             found = await service.worker.describe(await service.opened(picture))
         return schemas.Description(attributes=_looks(found["attributes"]) or {}, traits=found["traits"])
