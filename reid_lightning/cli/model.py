@@ -10,7 +10,10 @@ from reid_lightning.errors import InputError
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(help="checkpoints/best.ckpt of a run, a saved model, or small, which comes along."),
+    ],
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
@@ -145,7 +148,10 @@ def fuse(
 
 
 def calibrate(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(help="checkpoints/best.ckpt of a run, a saved model, or small, which comes along."),
+    ],
     arguments: Annotated[
         list[str],
         typer.Argument(
