@@ -3,7 +3,7 @@
 import copy
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -274,6 +274,28 @@ class ReIDDataModule(LightningDataModule):
     def images_of(self, rows: Sequence[int]) -> Tensor:
         """Return (B, 3, H, W) uint8 images of some rows of the table, as an evaluation sees them."""
         return self._plain_images().__getitems__([(row, 0) for row in rows])["images"]
+
+    def images_of_cameras(self, stage: str, count: int) -> dict[int, Iterator[Tensor]]:
+        """Return images of each known camera, at equal distances in the table, as an evaluation sees them.
+
+        Args:
+            stage: "train", "val" or "test": whose rows.
+            count: Images of a camera, at most.
+
+        Returns:
+            camera code -> (B, 3, H, W) uint8 batches, which are read when they are asked for.
+        """
+        rows = self._rows(*{"test": ("query", "gallery")}.get(stage, (stage,)))
+        cameras = self._coded().camera_ids[rows]
+        found: dict[int, Iterator[Tensor]] = {}
+        for camera in np.unique(cameras[cameras >= 0]).tolist():
+            own = rows[cameras == camera]
+            chosen = own[np.linspace(0, len(own) - 1, min(count, len(own))).round().astype(np.int64)]
+            parts = [
+                chosen[start : start + self.batch_size] for start in range(0, len(chosen), self.batch_size)
+            ]
+            found[camera] = (self.images_of(part.tolist()) for part in parts)
+        return found
 
     def training_batch(self, items: Sequence[tuple[int, int]], augmented: bool = True) -> dict[str, Tensor]:
         """Return images of the training as the network is given them; whoever trains at the same time is not disturbed.

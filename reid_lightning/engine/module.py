@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
 from reid_lightning.engine.run_length import run_length
 from reid_lightning.errors import InputError
 from reid_lightning.models.backbone import takes_one_size
+from reid_lightning.models.camera_statistics import CameraStatistics
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.retrieval.calibration import Calibration
@@ -94,6 +96,8 @@ class ReIDModule(LightningModule):
         self.validation_summary: dict[str, float] = {}  # of the last validation; a checkpoint holds its own
         self.validation_interval: list[float] | None = None  # of its mAP
         self.calibration: Calibration | None = None  # of its people; it travels in the checkpoint
+        self.evaluated_data: Any = None  # whose cameras are measured where a trainer has loaders alone
+        self._camera_statistics: CameraStatistics | None = None  # of the evaluation at work
         self._last_step: dict[str, Tensor] = {}  # of the training, what was looked at last
         self._epoch_is_logged = False
         self._resumed = False
@@ -225,8 +229,9 @@ class ReIDModule(LightningModule):
     def _update(self, metric: RetrievalEvaluation, batch: dict[str, Tensor]) -> None:
         batch = Batch.of(batch)
         network = partial(self.network, cameras=batch.get("cameras"))
-        features = network(batch["images"])
-        vectors, extra = embed(network, batch["images"], features, self.protocol)
+        with self._by_camera(batch["camera_ids"], "val" if metric is self.validation else "test"):
+            features = network(batch["images"])
+            vectors, extra = embed(network, batch["images"], features, self.protocol)
         metric.update(
             vectors,
             batch["person_ids"],
@@ -239,6 +244,28 @@ class ReIDModule(LightningModule):
         for task in self.tasks:
             task.update(self.network, features, batch)
 
+    def _by_camera(self, cameras: Tensor, stage: str) -> AbstractContextManager[None]:
+        """Normalize by the statistics of each camera, where the protocol says so; the first batch measures them.
+
+        Raises:
+            InputError: The data are not of this package, or the network has no batch normalization.
+        """
+        count = self.protocol.camera_statistics
+        if count is None:
+            return nullcontext()
+        if self._camera_statistics is None:
+            data: Any = self.evaluated_data or getattr(self.trainer, "datamodule", None)
+            if not hasattr(data, "images_of_cameras"):
+                raise InputError(
+                    f"evaluation.camera_statistics={count} needs the data module of this package; leave it out"
+                )
+            images = {
+                camera: (batch.to(self.device) for batch in batches)
+                for camera, batches in data.images_of_cameras(stage, count).items()
+            }
+            self._camera_statistics = CameraStatistics.measure(self.network, images)
+        return self._camera_statistics.applied(cameras)
+
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation's embeddings."""
         self._forget(self.validation)
@@ -249,6 +276,7 @@ class ReIDModule(LightningModule):
 
     def _forget(self, metric: RetrievalEvaluation) -> None:
         metric.reset()
+        self._camera_statistics = None
         for task in self.tasks:
             task.reset()
 

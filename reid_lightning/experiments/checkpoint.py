@@ -12,7 +12,6 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from reid_lightning import __version__
 from reid_lightning.config.renamed import current_state, current_targets, task_facts, with_reports, with_tasks
-from reid_lightning.config.resolve import instantiate
 from reid_lightning.config.schema import added_later, as_evaluated
 from reid_lightning.config.trust import check_plain, check_trust
 from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
@@ -22,7 +21,11 @@ from reid_lightning.experiments.calibrated import calibration_for
 from reid_lightning.experiments.checkpoint_overrides import override
 from reid_lightning.experiments.checkpoint_shape import check_checkpoint, check_entry, check_resumable
 from reid_lightning.experiments.checks import check_evaluation
-from reid_lightning.experiments.factory import build_inference_module, build_trained_module
+from reid_lightning.experiments.factory import (
+    build_inference_module,
+    build_trained_module,
+    protocol_of_images,
+)
 from reid_lightning.experiments.model_folder import is_model_folder, read_model_folder
 from reid_lightning.files import is_compressed
 from reid_lightning.retrieval.calibration import Calibration
@@ -216,7 +219,7 @@ def read_described(
         config["data"] = config["data"] | {"sources": {}}
         config.pop("hydra", None)
         check_trust(config, (), f"the config of {path}")
-        protocol = instantiate(config["evaluation"], "evaluation")
+        protocol = protocol_of_images(config)
         return read, config, protocol, calibration_for(read, config)
 
 

@@ -94,6 +94,7 @@ class Evaluation:
             datamodule.setup("test")
             check_data(config, datamodule)
             datamodule.prepare_data()  # decodes images, so it comes after what the tables alone tell
+        module.evaluated_data = datamodule
         return cls(
             module, config, datamodule, Path(output_dir), Path(embeddings) if embeddings else None, watch
         )

@@ -8,6 +8,7 @@ from helpers import command
 from lightning.pytorch.utilities import rank_zero_only
 from untrained import write_small_checkpoint
 
+import reid_lightning
 from reid_lightning.engine.collected import CollectedRows, require_collecting
 from reid_lightning.errors import InputError
 from reid_lightning.experiments import shared_evaluation
@@ -64,6 +65,26 @@ def test_three_parts_are_the_digits_of_one_evaluation(checkpoint, tmp_path):
     assert (tmp_path / "shared.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
     assert not (tmp_path / "shared.parts").exists()
     assert "attributes" in numbers(shared)
+
+
+def test_parts_normalize_by_the_cameras_of_all_images(checkpoint, tmp_path):
+    by_camera = EvaluationSettings(overrides=["evaluation.camera_statistics=6"])
+    evaluate(checkpoint, tmp_path / "whole", by_camera.overrides)
+    assert evaluate_part(checkpoint, tmp_path / "shared", "2/2", by_camera) is None
+    evaluate_part(checkpoint, tmp_path / "shared", "1/2", by_camera)
+    assert_same(tmp_path / "shared", tmp_path / "whole")
+    evaluate(checkpoint, tmp_path / "plain")
+    assert (tmp_path / "plain" / "rankings.csv").read_bytes() != (
+        tmp_path / "whole" / "rankings.csv"
+    ).read_bytes()
+    assert "evaluated images of each camera" in str(numbers(tmp_path / "whole")["protocol"])
+
+
+def test_a_loaded_model_says_that_it_leaves_the_cameras_out(checkpoint, caplog):
+    model = reid_lightning.load(checkpoint, overrides=["evaluation.camera_statistics=6"])
+    assert "its vectors here are normalized as in the training" in caplog.text
+    assert model.protocol.camera_statistics is None
+    assert model.protocol == reid_lightning.load(checkpoint).protocol
 
 
 def test_a_part_that_was_killed_goes_on_where_it_was(checkpoint, tmp_path, monkeypatch):
