@@ -12,6 +12,7 @@ The picture draws what was measured as lines and what is computed from it as das
 to the largest that was measured, and nodes, workers and commands that cost nothing.
 """
 
+import argparse
 import json
 import os
 import socket
@@ -19,7 +20,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -44,19 +47,18 @@ RUN = (
 )  # fmt: skip
 
 
-def gallery(vectors, repeats, folder, _):
+def gallery(vectors: int, repeats: int, folder: Path, _: argparse.Namespace) -> dict[str, Any]:
     """A row of one size: an exact query, and reading the vectors once."""
     people = People(vectors)
     opened = filled(folder / f"gallery{vectors}", vectors, "float32", people)
     asked = torch.from_numpy(people.draw(1)[1])
     calls = [lambda: opened.search(asked, TOP, search="exact"), lambda: read_once(opened)]
-    for call in calls:
-        call()
+    in_turns(calls, 1)
     query, reading = (1e3 * statistics.median(times) for times in in_turns(calls, repeats))
     return {"query_milliseconds": query, "reading_milliseconds": reading, "ratio": query / reading}
 
 
-def nodes(count, repeats, folder, _):
+def nodes(count: int, repeats: int, folder: Path, _: argparse.Namespace) -> dict[str, Any]:
     """A row of one number of nodes: the rate of the training as its results tell it, and their test mAP."""
     runs = [train_on(count, folder / f"nodes{count}-{number}") for number in range(repeats)]
     rates = [run["cost"]["images_per_second"] for run in runs]
@@ -66,7 +68,7 @@ def nodes(count, repeats, folder, _):
     }  # fmt: skip
 
 
-def train_on(count, folder):
+def train_on(count: int, folder: Path) -> dict[str, Any]:
     """Train an epoch of the default run on some nodes, and return its results."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -84,7 +86,7 @@ def train_on(count, folder):
     return json.loads((folder / "metrics.json").read_text())
 
 
-def ray(workers, repeats, folder, options):
+def ray(workers: int, repeats: int, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """A row of one number of Ray's workers: the rate of a sweep, and the scores of its jobs by seed."""
     places = [folder / f"ray{workers}-{number}" for number in range(repeats)]
     for place in places:
@@ -109,7 +111,7 @@ def ray(workers, repeats, folder, options):
     return rates(places) | {"scores": scores[0], "same": all(each == scores[0] for each in scores)}
 
 
-def optuna(commands, repeats, folder, options):
+def optuna(commands: int, repeats: int, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """A row of one number of commands that search in one study, each for its part of the trials."""
     sys.path.append(str(HERE.parent / "tests"))
     from local_postgres import local_postgres
@@ -131,7 +133,7 @@ def optuna(commands, repeats, folder, options):
     return rates(places) | {"same": all(len(each) == JOBS for each in drawn)}
 
 
-def jobs_in(place, key):
+def jobs_in(place: Path, key: str) -> dict[float, float]:
     """Validation mAP of each job below a folder, by one of its settings."""
     found = {}
     for file in place.rglob("metrics.json"):
@@ -142,7 +144,7 @@ def jobs_in(place, key):
     return dict(sorted(found.items()))
 
 
-def rates(places):
+def rates(places: Sequence[Path]) -> dict[str, Any]:
     """Jobs a minute from the first job's beginning to the last one's end, and the machine's load at the end."""
     found = []
     for place in places:
@@ -157,7 +159,7 @@ def rates(places):
     }  # fmt: skip
 
 
-def check(rows):
+def check(rows: Sequence[dict[str, Any]]) -> None:
     """End if workers have changed what a sweep gives."""
     for row in rows:
         if not row.get("same", True):
@@ -167,7 +169,7 @@ def check(rows):
         raise SystemExit("jobs of a sweep have other scores on another number of workers")
 
 
-def start(command):
+def start(command: Sequence[str]) -> subprocess.Popen[str]:
     """Start a command on one thread."""
     return subprocess.Popen(
         command,
@@ -179,7 +181,7 @@ def start(command):
     )
 
 
-def finish(started):
+def finish(started: Sequence[subprocess.Popen[str]]) -> None:
     """Wait for commands, which must end well."""
     for process in started:
         said = process.communicate()[1]
@@ -198,7 +200,7 @@ PANELS = {  # title, x, unit, lines: label, column
 }  # fmt: skip
 
 
-def picture(rows, file):
+def picture(rows: list[dict[str, Any]], file: Path) -> None:
     """Draw what was measured as lines and what follows from it in proportion as dashes."""
     curves = [curve for curve in PANELS if any(row["curve"] == curve for row in rows)]
     lines = -(-len(curves) // 2)
@@ -228,14 +230,14 @@ def picture(rows, file):
     save(figure, file)
 
 
-def dashes(curve, sizes, values):
+def dashes(curve: str, sizes: Sequence[int], values: Sequence[float]) -> tuple[list[float], list[float]]:
     """Two points of what is not measured: a larger gallery, or nodes, workers and commands that cost nothing."""
     if curve == "gallery":
         return [sizes[-1], BEYOND], [values[-1], values[-1] * BEYOND / sizes[-1]]
     return [sizes[0], sizes[-1]], [values[0], values[0] * sizes[-1] / sizes[0]]
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--curve", nargs="+", choices=SIZES, default=list(SIZES), help="all by default")
     parser.add_argument("--repeats", type=int, default=3)

@@ -68,14 +68,16 @@ def evaluate_all(
             for.
     """
     checkpoints, sets, overrides = take_apart(checkpoint, arguments)
+    # A model of the package or of Hugging Face lies where no results belong.
+    named = Path("outputs") / checkpoint.name if checkpoints[0] != checkpoint.expanduser() else checkpoint
     settings = replace(settings or EvaluationSettings(), overrides=overrides)
     if len(checkpoints) == len(sets) == 1:
         chosen = _on(sets[0], settings)
-        folder = output_dir or folder_of(checkpoint, chosen.overrides)
+        folder = output_dir or folder_of(named, chosen.overrides)
         if part is None:
-            evaluate_as(checkpoint, folder, chosen)
+            evaluate_as(checkpoints[0], folder, chosen)
         else:
-            evaluate_part(checkpoint, folder, part, chosen)
+            evaluate_part(checkpoints[0], folder, part, chosen)
         return 0
     if part is not None:
         raise InputError(
@@ -85,7 +87,7 @@ def evaluate_all(
         raise InputError(
             "--embeddings holds the vectors of one model on one data set, and there are several: leave it out"
         )
-    folder = output_dir or folder_of(checkpoint, arguments)
+    folder = output_dir or folder_of(named, arguments)
     cells = evaluate_matrix(Comparison(checkpoints, sets, settings), folder)
     return int(any(cell.error for cell in cells))
 

@@ -46,7 +46,8 @@ class Embedder:
     def __init__(
         self, checkpoint: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()
     ) -> None:
-        from reid_lightning.inference.load import load, local_path  # a second of imports, for a model alone
+        from reid_lightning.experiments.model_places import local_path
+        from reid_lightning.inference.load import load  # a second of imports, for a model alone
 
         place = local_path(checkpoint)
         self.model = load(place, trust=trust, overrides=overrides)
@@ -119,7 +120,7 @@ def _folder_of(path: str, root: Path) -> str:
     parts = Path(path).relative_to(root).parts
     if len(parts) < 2:
         raise InputError(
-            f"{path} lies in no person's folder: move it into one, or give --name for all images."
+            f"{path} is not in a person's folder: move it into one, or give --name for all images."
         )
     if parts[0] == UNKNOWN:
         raise InputError(

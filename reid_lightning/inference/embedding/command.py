@@ -12,13 +12,14 @@ from reid_lightning import __version__
 from reid_lightning.data.cells import identifiers
 from reid_lightning.distributed.launched import local_rank, part_of
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.model_places import local_path
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.files import require_output
 from reid_lightning.inference.embed import list_images
 from reid_lightning.inference.embedding.parts import Parts, digest_of
 from reid_lightning.inference.embedding.workers import Share, work, work_in_processes
 from reid_lightning.inference.embedding.writers import WRITERS, to_arrow
-from reid_lightning.inference.load import load, local_path
+from reid_lightning.inference.load import load
 from reid_lightning.inference.model import Model
 from reid_lightning.inference.options import require_choice, require_option
 from reid_lightning.reporting.cells import write_csv
@@ -74,7 +75,7 @@ def embed(
         table["camera_id"] = identifiers(table, "camera_id", str(images))
     parts = Parts(output, len(table))
     if part is not None and output.exists() and not parts.folder.is_dir():
-        raise InputError(f"{output} is there already, with all parts; remove it to embed the images anew.")
+        raise InputError(f"{output} is there already, with all parts; remove it to embed the images again.")
     place = local_path(checkpoint)
     model = load(place, _own_gpu() if part == "auto" else None, trust, overrides)
     own = f"part {this} of {of} of {output}" if part else f"{output}"
@@ -164,7 +165,7 @@ def _join(
         if damaged and not skip_damaged:
             raise InputError(
                 f"{next(iter(damaged.values())).rstrip('.')}; {len(damaged):,} images were left out before: repeat the "
-                f"command with --skip-damaged, or remove {parts.folder} to start anew."
+                f"command with --skip-damaged, or remove {parts.folder} to start again."
             )
         if len(damaged) == len(table):
             parts.remove()
