@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -218,6 +219,7 @@ def _run(
     except BaseException:
         traceback.print_exc()
         code = 1
+    threading._shutdown()  # as an interpreter ends: threads first, then what is registered
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -264,6 +264,7 @@ def test_a_sweep_over_all_losses_and_two_miners_trains_every_one(brief, tmp_path
     train(
         *brief,
         "trainer.max_epochs=1",
+        "+trainer.limit_train_batches=4",
         f"loss={','.join(LOSSES)}",
         "miner=batch_hard,semi_hard",
         folder=tmp_path / "sweep",
