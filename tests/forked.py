@@ -107,8 +107,12 @@ class Started:
         self.process.join(seconds)
 
     def wait(self, seconds: float = TIMEOUT) -> Ended:
-        """Wait for its end."""
-        self.process.join(seconds)
+        """Wait for its end; whoever interrupts the waiting ends the command as well."""
+        try:
+            self.process.join(seconds)
+        except BaseException:
+            self.signal(signal.SIGKILL)
+            raise
         if self.process.is_alive():
             self.signal(signal.SIGKILL)
             self.process.join()
