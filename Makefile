@@ -12,7 +12,7 @@ slow:    ## the tests that train
 lint:    ## format check, lint and floors
 	uv run --group dev ruff format --check . && uv run --group dev ruff check . && uv run --group dev lint-imports
 types:   ## mypy
-	uv run --group dev mypy
+	uv run --group dev mypy && uv run --group dev mypy benchmarks
 format:  ## apply format and safe fixes
 	uv run --group dev ruff format . && uv run --group dev ruff check --fix .
 docs:    ## the site, at localhost:8000

@@ -11,6 +11,7 @@ import json
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -51,7 +52,7 @@ def write_images(folder: Path, count: int) -> list[str]:
     return paths
 
 
-def rates(model: Model, paths: list[str], batch: int, repeats: int) -> list[dict]:
+def rates(model: Model, paths: list[str], batch: int, repeats: int) -> list[dict[str, Any]]:
     """Return a row for each way to embed the same images."""
     model.batch_size = batch
     pixels = [decode_image(path, model.image_size, model.preprocessing.interpolation) for path in paths]
@@ -64,10 +65,10 @@ def rates(model: Model, paths: list[str], batch: int, repeats: int) -> list[dict
     boxes = np.array([[width * k, 0, width * (k + 1), height] for k in range(8)])
 
     @torch.no_grad()
-    def bare():
+    def bare() -> torch.Tensor:
         return torch.cat([model.module.embed(one.to(model.device)).float().cpu() for one in ready])
 
-    def decode():
+    def decode() -> None:
         for path in paths:
             decode_image(path, model.image_size, model.preprocessing.interpolation)
 
@@ -102,7 +103,7 @@ def rates(model: Model, paths: list[str], batch: int, repeats: int) -> list[dict
     return rows
 
 
-def join(folder: Path, count: int, ending: str) -> dict:
+def join(folder: Path, count: int, ending: str) -> dict[str, Any]:
     """Return the highest memory while so many vectors become one file."""
     output = folder / f"v{count}{ending}"
     parts = Parts(output, count)
@@ -115,7 +116,7 @@ def join(folder: Path, count: int, ending: str) -> dict:
     facts = {"distance": "cosine"}
     memory = peak_mebibytes(
         lambda: WRITERS[ending](
-            output, table, (each for _, each in parts.vectors({})), WIDTH, "float32", facts
+            output, table, (each for _, each in parts.vectors({}, WIDTH, "float32")), WIDTH, "float32", facts
         )
     )
     size = output.stat().st_size / 2**20
@@ -125,7 +126,7 @@ def join(folder: Path, count: int, ending: str) -> dict:
     return {"what": f"join {ending}", "vectors": count, "file_mebibytes": size, "memory_mebibytes": memory}
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--batch", type=int, default=64)

@@ -59,6 +59,8 @@ def untrained(folder: Path, overrides: tuple[str, ...]) -> Path:
     module = build_module(config, 3, {"a": 0, "b": 1, "c": 2})
     for layer in module.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
             layer.running_mean.normal_(0, 0.1)
             layer.running_var.uniform_(0.5, 1.5)
     entry = {"version": "0", "config": config, "identity_labels": module.identity_labels}
@@ -121,8 +123,7 @@ def measured(
         for count in (1, BATCH):
             batch = many[:count].clone(memory_format=torch.channels_last)
             calls = [lambda run=run, batch=batch: run(batch) for _, run, _ in engines.values()]
-            for call in calls:
-                call(), call()
+            seconds_in_turns(calls, repeats=2)
             taken = seconds_in_turns(calls, seconds)
             times[count] = [statistics.median(one) / count for one in taken]
         for place_, (engine, (_, run, size)) in enumerate(engines.items()):

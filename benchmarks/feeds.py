@@ -8,6 +8,7 @@ ImageNet's. The last column is the same network fed with ImageNet's mean and dev
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -15,7 +16,8 @@ import torch
 import torchvision
 from measure import arguments, write_rows
 from PIL import Image
-from torch import nn
+from timm.data.transforms_factory import create_transform
+from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from reid_lightning.data.decoding import decode_image
@@ -32,7 +34,7 @@ FAMILIES = (
 PACKAGED = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
 
 
-def write_photo(path):
+def write_photo(path: Path) -> None:
     """A file with edges, gradients and noise."""
     y, x = np.mgrid[:90, :50]
     noise = np.random.default_rng(0).integers(-40, 40, (90, 50, 3))
@@ -40,19 +42,22 @@ def write_photo(path):
     Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
 
 
-def varied(model):
+def varied(model: nn.Module) -> nn.Module:
     """A model whose batch statistics are not 0 and 1."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             module.running_mean.copy_(0.1 * torch.randn(module.num_features))
             module.running_var.copy_(0.5 + torch.rand(module.num_features))
     return model.eval()
 
 
-def of_timm(name, photo, folder):
+def of_timm(name: str, photo: Path, folder: Path) -> tuple[Any, Tensor, tuple[int, int]]:
     """The backbone as a run builds it, its package's own image, and the size."""
     config = timm.get_pretrained_cfg(name)
-    transform = timm.data.create_transform(
+    assert config is not None
+    transform = create_transform(
         config.input_size, mean=config.mean, std=config.std, interpolation=config.interpolation, crop_pct=1.0,
         crop_mode="squash",
     )  # fmt: skip
@@ -65,7 +70,7 @@ def of_timm(name, photo, folder):
     return TimmBackbone(name, str(folder / "weights.pt"), size), transform(Image.open(photo)), size
 
 
-def of_torchvision(name, photo, folder):
+def of_torchvision(name: str, photo: Path, folder: Path) -> tuple[Any, Tensor, tuple[int, int]]:
     """The same of a ResNet of torchvision."""
     torch.save(varied(torchvision.models.get_model(name)).state_dict(), folder / "weights.pt")
     preset = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].transforms()
@@ -75,7 +80,7 @@ def of_torchvision(name, photo, folder):
 
 
 @torch.no_grad()
-def compared(backbone, image, photo, size):
+def compared(backbone: Any, image: Tensor, photo: Path, size: tuple[int, int]) -> list[tuple[float, float]]:
     """Largest difference of unit features to the package's own, with the feed of the weights and with ImageNet's."""
     backbone.eval()
     own = backbone(image[None]).mean((2, 3))[0]
@@ -89,7 +94,7 @@ def compared(backbone, image, photo, size):
     return rows
 
 
-def main():
+def main() -> None:
     options = arguments(__doc__).parse_args()
     rows = []
     print("| network | fed with | largest difference | cosine to ImageNet's numbers |\n|---|---|---|---|")

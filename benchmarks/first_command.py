@@ -12,7 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from measure import arguments, write_rows
 
@@ -27,7 +29,7 @@ ISA = {
 }
 
 
-def first_command(overrides, isa="native"):
+def first_command(overrides: Sequence[str], isa: str = "native") -> dict[str, Any]:
     """Return the row of one run in a cache of its own."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | ISA[isa] | {"REID_LIGHTNING_CACHE": f"{folder}/cache"}
@@ -38,13 +40,13 @@ def first_command(overrides, isa="native"):
         return {"isa": isa, "seconds": seconds, "cpu": cpu, **_numbers(Path(folder) / "run")}
 
 
-def _children_cpu():
+def _children_cpu() -> float:
     """Seconds of CPU of all processes that this one has started and that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def _numbers(run):
+def _numbers(run: Path) -> dict[str, Any]:
     result = json.loads((run / "metrics.json").read_text())
     return {
         "stages": result["cost"]["seconds"],
@@ -53,7 +55,7 @@ def _numbers(run):
     }
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("overrides", nargs="*", help="of the run, as of train.py")
     parser.add_argument("--isa", choices=ISA, default="native", help="instructions that the run may use")

@@ -10,12 +10,15 @@ python benchmarks/gallery.py --milvus DIR/people.db --count 100000    # the same
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from measure import arguments, write_rows
+from numpy.typing import NDArray
 
 from reid_lightning import Gallery
 
@@ -27,24 +30,24 @@ BAR_MS, BAR_READING, BAR_RECALL, BAR_MEMORY = 10, 1.5, 0.98, 4096
 class People:
     """Unit vectors of people, images of one near each other, near a surface of few dimensions as a network's are."""
 
-    def __init__(self, count):
+    def __init__(self, count: int) -> None:
         self.random = np.random.default_rng(0)
         self.centers = self.random.normal(size=(max(1, count // PER_PERSON), DEPTH)).astype(np.float32)
         self.surface = self.random.normal(size=(DEPTH, WIDTH)).astype(np.float32)
 
-    def draw(self, count):
+    def draw(self, count: int) -> tuple[NDArray[Any], NDArray[Any]]:
         person = self.random.integers(0, len(self.centers), count)
         inner = self.centers[person] + 0.7 * self.random.normal(size=(count, DEPTH)).astype(np.float32)
         vectors = inner @ self.surface
         return person, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def highest_mebibytes():
+def highest_mebibytes() -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
-def filled(folder, count, dtype, people):
+def filled(folder: Path, count: int, dtype: str, people: People) -> Gallery:
     gallery = Gallery.create(folder, WIDTH, dtype=dtype)
     for start in range(0, count, BATCH):
         person, vectors = people.draw(min(BATCH, count - start))
@@ -53,20 +56,20 @@ def filled(folder, count, dtype, people):
     return Gallery(folder)
 
 
-def read_once(gallery):
+def read_once(gallery: Gallery) -> None:
     """Read every mapped vector once, as fast as a sum does."""
     for entry in gallery.manifest.segments:
         mapped = np.load(entry.path(gallery.folder, "npy"), mmap_mode="c")
         torch.from_numpy(mapped.view(np.float32)).sum()
 
 
-def millis(times):
+def millis(times: Sequence[float]) -> str:
     return f"{1e3 * statistics.median(times):.1f} ({1e3 * min(times):.1f} to {1e3 * max(times):.1f})"
 
 
-def in_turns(calls, repeats):
+def in_turns(calls: Sequence[Callable[[], Any]], repeats: int) -> list[list[float]]:
     """CPU seconds of each call, a list each; on a busy machine the clock says how busy it is."""
-    taken = [[] for _ in calls]
+    taken: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats):
         for times, call in zip(taken, calls, strict=True):
             start = time.process_time()
@@ -75,7 +78,7 @@ def in_turns(calls, repeats):
     return taken
 
 
-def market_size(folder, repeats):
+def market_size(folder: Path, repeats: int) -> list[dict[str, Any]]:
     rows = []
     for dtype in ("float32", "float16"):
         people = People(16_384)
@@ -100,7 +103,7 @@ def market_size(folder, repeats):
     return rows
 
 
-def million(folder, count, repeats, dtype):
+def million(folder: Path, count: int, repeats: int, dtype: str) -> list[dict[str, Any]]:
     start = time.perf_counter()
     people = People(count)
     gallery = filled(folder / f"large-{dtype}", count, dtype, people)
@@ -113,8 +116,7 @@ def million(folder, count, repeats, dtype):
         lambda: read_once(gallery),
         lambda: gallery.search(asked[:1], TOP, "camera != 3", search="exact"),
     ]
-    for call in calls:
-        call()
+    in_turns(calls, 1)
     one, reading, filtered = in_turns(calls, repeats)
     ratios = [ours / once for ours, once in zip(one, reading, strict=True)]
     print(
@@ -145,7 +147,7 @@ def million(folder, count, repeats, dtype):
     ]  # fmt: skip
 
 
-def in_milvus(address, folder, count, repeats):
+def in_milvus(address: str, folder: Path, count: int, repeats: int) -> list[dict[str, Any]]:
     """Ingest, exact and approximate search in Milvus, beside a folder with the same vectors.
 
     Milvus Lite works in this process, so that its CPU time is counted; of a server only the client's is.
@@ -169,7 +171,7 @@ def in_milvus(address, folder, count, repeats):
     folder_gallery, milvus = galleries["folder"], galleries["milvus"]
     exact = folder_gallery.search(asked, 10, search="exact").ids
 
-    def report(kind, **options):
+    def report(kind: str, **options: Any) -> None:
         found = milvus.search(asked[:100], 10, **options).ids
         recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact[:100], strict=True)])
         one, condition, ours = in_turns(
@@ -198,7 +200,7 @@ def in_milvus(address, folder, count, repeats):
     return [rows]
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--million", type=Path, help="folder for a large gallery")
     parser.add_argument("--count", type=int, default=1_000_000, help="vectors of the large gallery")

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from measure import arguments, median_times, write_rows
@@ -29,13 +30,13 @@ from train import Bare, composed, measure, print_row
 HERE = Path(__file__).resolve().parent
 
 
-def peak_flops(device, size, repeats=5):
+def peak_flops(device: str, size: int, repeats: int = 5) -> float:
     """Operations a second of a bf16 product of random square matrices, the median of some."""
     left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     products = 10 if device == "cuda" else 1
     out = torch.empty_like(left)
 
-    def multiply():
+    def multiply() -> None:
         for _ in range(products):
             torch.mm(left, right, out=out)
 
@@ -43,7 +44,7 @@ def peak_flops(device, size, repeats=5):
     return products * 2 * size**3 / median_times([multiply], repeats=repeats)[0]
 
 
-def step_flops(config):
+def step_flops(config: dict[str, Any]) -> float:
     """Operations of forward and backward for an image, counted without torch.compile, which hides them."""
     bare = Bare(config | {"compile": False})
     batch = next(bare.batches(1))
@@ -52,7 +53,7 @@ def step_flops(config):
     return counter.get_total_flops() / bare.batch_size
 
 
-def rank_on(device, size, repeats):
+def rank_on(device: str, size: str, repeats: int) -> str:
     """Run the evaluation's benchmark and return its output."""
     command = [
         sys.executable,
@@ -67,7 +68,7 @@ def rank_on(device, size, repeats):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--backbones", default="resnet50,osnet_x1_0", help="names with commas between")

@@ -21,13 +21,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import hydra
 import numpy as np
+import pandas as pd
 import ranking
 import torch
 from matplotlib.ticker import FuncFormatter, LogLocator
@@ -61,16 +64,16 @@ JOB = (
 )  # of a sweep: an epoch of the default run
 
 
-def evaluation(images, repeats, device):
+def evaluation(images: int, repeats: int, device: str) -> list[dict[str, Any]]:
     """Rows of one gallery size: `rank`, and the products that any exact evaluation needs."""
     queries, market, people = 3368, 13_115, 750  # Market-1501's; what a gallery holds beyond are distractors
     distractors, people = max(0, images - market), min(people, people * images // market)
     ranking.SIZES["growth"] = (queries, images, distractors, people)
-    inputs = tuple(column.to(device) for column in ranking.problem(ranking.NOISE["realistic"], "growth"))
+    inputs: Any = tuple(column.to(device) for column in ranking.problem(ranking.NOISE["realistic"], "growth"))
     buffer = torch.empty(min(512, queries), images, device=device)
     calls = (
         partial(ranking.ours, *inputs, distance="cosine"),
-        partial(ranking.bare_product, *inputs[:2], buffer),
+        partial(ranking.bare_product, inputs[0], inputs[1], buffer),
     )
     ours, bare = (statistics.median(times) for times in seconds_in_turns(calls, repeats=repeats))
     return [
@@ -81,7 +84,7 @@ def evaluation(images, repeats, device):
     ]  # fmt: skip
 
 
-def training(batch, repeats, device):
+def training(batch: int, repeats: int, device: str) -> list[dict[str, Any]]:
     """Rows of one batch size: forward, losses, backward and optimizer, on a batch that is there already."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = plain_config(hydra.compose("config", [f"output_dir={tempfile.gettempdir()}/none"]))
@@ -92,7 +95,7 @@ def training(batch, repeats, device):
     images = images.contiguous(memory_format=torch.channels_last).to(device)
     labels = (torch.arange(batch) // config["sampler"]["images_per_identity"]).to(device)
 
-    def step():
+    def step() -> None:
         loss = module.objective(module.network, module.network(images), {"labels": labels}).total
         optimizer.zero_grad()
         loss.backward()
@@ -109,7 +112,7 @@ def training(batch, repeats, device):
     ]  # fmt: skip
 
 
-def table(rows, repeats, device, cold=False):
+def table(rows: int, repeats: int, device: str, cold: bool = False) -> list[dict[str, Any]]:
     """Rows of one data set size, for both forms: seconds of each part of the way to the first batch."""
     found = []
     with tempfile.TemporaryDirectory() as name:
@@ -139,9 +142,9 @@ def table(rows, repeats, device, cold=False):
     return found
 
 
-def start(reader):
+def start(reader: Callable[[], pd.DataFrame]) -> dict[str, float]:
     """Seconds of each part, from the names on the disk to the first training batch by two loader processes."""
-    seconds = {}
+    seconds: dict[str, float] = {}
     with clock(seconds, "reading"):
         rows = reader()
     datamodule = ReIDDataModule(
@@ -156,7 +159,7 @@ def start(reader):
     return seconds
 
 
-def write_names(root, rows):
+def write_names(root: Path, rows: int) -> Path:
     """Write a data set named like Market-1501, with 18 images of a person: few files under many names."""
     image = cv2.imencode(".jpg", np.full((16, 8, 3), 128, np.uint8))[1].tobytes()
     people, links, original = max(18, rows // 18), 0, root / "0.jpg"
@@ -177,33 +180,33 @@ def write_names(root, rows):
     return root
 
 
-def write_csv(file, rows):
+def write_csv(file: Path, rows: pd.DataFrame) -> Path:
     """Write a table with the columns that a person would, paths relative to the file."""
     rows = rows.assign(path=rows["path"].str.slice(len(str(file.parent)) + 1))
     rows[["path", "person_id", "split", "camera_id"]].to_csv(file, index=False)
     return file
 
 
-def stand_in_for_images(paths, folder):
+def stand_in_for_images(paths: Sequence[str], folder: Path) -> None:
     """Leave what an earlier run leaves: a file of decoded images, here of nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{cache_key(paths, IMAGE_SIZE)}.npy"
     np.lib.format.open_memmap(file, "w+", np.uint8, (len(paths), *IMAGE_SIZE, 3))
 
 
-def names_in(root):
+def names_in(root: Path) -> list[list[str]]:
     """Read all names, and nothing but names."""
     return [os.listdir(entry) for entry in os.scandir(root) if entry.is_dir()]
 
 
-def sweep(jobs, repeats, device):
+def sweep(jobs: int, repeats: int, device: str) -> list[dict[str, Any]]:
     """Rows of one number of jobs of one epoch each."""
     runs = [run_jobs(jobs) for _ in range(repeats)]
     row = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
     return [{"size": jobs, **row}]
 
 
-def run_jobs(jobs):
+def run_jobs(jobs: int) -> dict[str, Any]:
     """Seconds of a multirun as a whole and a job, and of a job's stages as its results tell them.
 
     The ratio is that of the whole, from the command to its end, to what training and testing alone take in it.
@@ -223,7 +226,7 @@ def run_jobs(jobs):
     return {"seconds": whole, "per_job": whole / jobs, "beyond": rest, "ratio": whole / bare, **stages}
 
 
-def timed(call, *given, **named):
+def timed(call: Callable[..., Any], *given: Any, **named: Any) -> float:
     """Seconds of a call."""
     begun = time.perf_counter()
     call(*given, **named)
@@ -231,14 +234,14 @@ def timed(call, *given, **named):
 
 
 @contextmanager
-def clock(seconds, name):
+def clock(seconds: dict[str, float], name: str) -> Iterator[None]:
     """Note the seconds of a block."""
     begun = time.perf_counter()
     yield
     seconds[name] = time.perf_counter() - begun
 
 
-def show(curve, rows):
+def show(curve: str, rows: list[dict[str, Any]]) -> None:
     """Print a table."""
     print(f"\n{curve} over {OF[curve]}")
     columns = ["size", *(name for name in max(rows, key=len) if name not in ("curve", "size"))]
@@ -255,14 +258,14 @@ def show(curve, rows):
         )
 
 
-def _written(cell):
+def _written(cell: Any) -> str:
     """Three digits of a number, all of a count."""
     if isinstance(cell, float):
         return f"{cell:.3g}" if cell < 1000 else f"{cell:.0f}"
     return f"{cell:,}" if isinstance(cell, int) else cell
 
 
-def picture(rows, file):
+def picture(rows: list[dict[str, Any]], file: Path) -> None:
     """Draw every curve that was measured, both axes logarithmic."""
     panels = [panel for panel in PANELS if any(row["curve"] == panel[0] for row in rows)]
     columns = 2 if len(panels) == 4 else min(3, len(panels))
@@ -300,7 +303,7 @@ PANELS = (  # curve, title, unit, lines: label, column, source
 )  # fmt: skip
 
 
-def _ticks(axes, sizes):
+def _ticks(axes: Any, sizes: Sequence[int]) -> None:
     """Name the measured sizes, or those of them that have room, and seconds as plain numbers."""
     sizes = sorted(set(sizes))
     if len(sizes) > 5:
@@ -316,10 +319,15 @@ def _ticks(axes, sizes):
     axes.minorticks_off()
 
 
-MEASURES = {"evaluation": evaluation, "training": training, "table": table, "sweep": sweep}
+MEASURES: dict[str, Callable[..., list[dict[str, Any]]]] = {
+    "evaluation": evaluation,
+    "training": training,
+    "table": table,
+    "sweep": sweep,
+}
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--curve", nargs="+", choices=SIZES, default=list(SIZES), help="all by default")
     parser.add_argument("--largest", type=int, help="leave out larger sizes")

@@ -15,7 +15,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from gallery import TOP, People, filled, in_turns, read_once
@@ -35,19 +37,18 @@ RUN = (
 )  # fmt: skip
 
 
-def gallery(vectors, repeats, folder):
+def gallery(vectors: int, repeats: int, folder: Path) -> dict[str, Any]:
     """A row of one size: an exact query, and reading the vectors once."""
     people = People(vectors)
     opened = filled(folder / f"gallery{vectors}", vectors, "float32", people)
     asked = torch.from_numpy(people.draw(1)[1])
     calls = [lambda: opened.search(asked, TOP, search="exact"), lambda: read_once(opened)]
-    for call in calls:
-        call()
+    in_turns(calls, 1)
     query, reading = (1e3 * statistics.median(times) for times in in_turns(calls, repeats))
     return {"query_milliseconds": query, "reading_milliseconds": reading, "ratio": query / reading}
 
 
-def nodes(count, repeats, folder):
+def nodes(count: int, repeats: int, folder: Path) -> dict[str, Any]:
     """A row of one number of nodes: the rate of the training as its results tell it, and their test mAP."""
     runs = [train_on(count, folder / f"nodes{count}-{number}") for number in range(repeats)]
     rates = [run["cost"]["images_per_second"] for run in runs]
@@ -57,7 +58,7 @@ def nodes(count, repeats, folder):
     }  # fmt: skip
 
 
-def train_on(count, folder):
+def train_on(count: int, folder: Path) -> dict[str, Any]:
     """Train an epoch of the default run on some nodes, and return its results."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -75,7 +76,7 @@ def train_on(count, folder):
     return json.loads((folder / "metrics.json").read_text())
 
 
-def start(command):
+def start(command: Sequence[str]) -> subprocess.Popen[str]:
     """Start a command on one thread."""
     return subprocess.Popen(
         command,
@@ -87,7 +88,7 @@ def start(command):
     )
 
 
-def finish(started):
+def finish(started: Sequence[subprocess.Popen[str]]) -> None:
     """Wait for commands, which must end well."""
     for process in started:
         said = process.communicate()[1]
@@ -103,7 +104,7 @@ PANELS = {  # title, x, unit, lines: label, column
 }  # fmt: skip
 
 
-def picture(rows, file):
+def picture(rows: list[dict[str, Any]], file: Path) -> None:
     """Draw what was measured as lines and what follows from it in proportion as dashes."""
     curves = [curve for curve in PANELS if any(row["curve"] == curve for row in rows)]
     figure = new_figure(4.2 * len(curves), 3.3)
@@ -132,14 +133,14 @@ def picture(rows, file):
     save(figure, file)
 
 
-def dashes(curve, sizes, values):
+def dashes(curve: str, sizes: Sequence[int], values: Sequence[float]) -> tuple[list[float], list[float]]:
     """Two points of what is not measured: a larger gallery, or nodes that cost nothing."""
     if curve == "gallery":
         return [sizes[-1], BEYOND], [values[-1], values[-1] * BEYOND / sizes[-1]]
     return [sizes[0], sizes[-1]], [values[0], values[0] * sizes[-1] / sizes[0]]
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--curve", nargs="+", choices=SIZES, default=list(SIZES), help="all by default")
     parser.add_argument("--repeats", type=int, default=3)

@@ -7,28 +7,32 @@ With `--spoil CHECKPOINT`, a fifth of the images is blurred or darkened first, a
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from reid_lightning.data.quality import file_qualities
 from reid_lightning.retrieval.embeddings import Embeddings
+from reid_lightning.retrieval.enrolled import PerPerson
 from reid_lightning.retrieval.identification import Enrolment
 from reid_lightning.retrieval.matches import Side
 from reid_lightning.retrieval.ranking import rank
 from reid_lightning.retrieval.strangers import StrangerTable
 
 IMAGES, RATES, SPOILED, DRAWS = (1, 2, 4, 8), (0.01, 0.1), 0.2, 1000
+WAYS: tuple[PerPerson, ...] = ("all", "mean")
 
 
-def side(vectors, rows):
+def side(vectors: Embeddings, rows: NDArray[Any]) -> Side:
     people, cameras = vectors.codes()
-    rows = torch.from_numpy(np.flatnonzero(rows))
-    return Side(vectors.vectors[rows], people[rows], cameras[rows])
+    places = torch.from_numpy(np.flatnonzero(rows))
+    return Side(vectors.vectors[places], people[places], cameras[places])
 
 
-def enrolled(vectors, people, images, rng):
+def enrolled(vectors: Embeddings, people: Any, images: int, rng: np.random.Generator) -> tuple[Any, Any]:
     """Rows to enrol and rows to ask: each person is asked about from one camera and enrolled from the others."""
     rows, asked = [], []
     for person in people:
@@ -44,21 +48,27 @@ def enrolled(vectors, people, images, rng):
     return np.concatenate(rows), np.concatenate(asked)
 
 
-def one_or_all(vectors, seeds):
+def one_or_all(vectors: Embeddings, seeds: int) -> None:
     """A third of the people is enrolled, a third are strangers, and a third gives the thresholds."""
     print(
         "enrolled images | way | named right | right and known, at 1 % and 10 % of strangers | strangers known at 1 % asked"
     )
     known = np.unique(vectors.people[vectors.is_query])
-    ways = {"votes of 5": ("all", 5), "nearest": ("all", 1), "mean": ("mean", 1)}
-    found = {(images, way): [] for images in IMAGES for way in ways}
+    ways: dict[str, tuple[PerPerson, int]] = {
+        "votes of 5": ("all", 5),
+        "nearest": ("all", 1),
+        "mean": ("mean", 1),
+    }
+    found: dict[tuple[int, str], list[tuple[float, ...]]] = {
+        (images, way): [] for images in IMAGES for way in ways
+    }
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         ours, strangers, others = np.array_split(rng.permutation(known), 3)
         foreign = np.flatnonzero(np.isin(vectors.people, strangers) & vectors.is_query)
         among = np.isin(vectors.people, others)
-        sides = [side(vectors, among & part) for part in (vectors.is_query, ~vectors.is_query)]
-        tables = {way: StrangerTable.measure(*sides, vectors.distance, way) for way in ("all", "mean")}
+        query, gallery = (side(vectors, among & part) for part in (vectors.is_query, ~vectors.is_query))
+        tables = {way: StrangerTable.measure(query, gallery, vectors.distance, way) for way in WAYS}
         for images in IMAGES:
             rows, asked = enrolled(vectors, ours, images, rng)
             enrolment = Enrolment(vectors.distance)
@@ -81,13 +91,13 @@ def one_or_all(vectors, seeds):
         )
 
 
-def thresholds(vectors, seeds, calibrated):
+def thresholds(vectors: Embeddings, seeds: int, calibrated: int) -> None:
     """Thresholds of some people, and how many of the others they let through, each once as a stranger."""
     known = np.unique(vectors.people[vectors.is_query])
     print(
         f"calibrated on {calibrated} of {len(known)} people; strangers known, as a share of the rate asked for"
     )
-    found = {}
+    found: dict[tuple[int, float], list[float]] = {}
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         order = rng.permutation(known)
@@ -112,7 +122,7 @@ def thresholds(vectors, seeds, calibrated):
 class _TrueShares:
     """Shares of strangers who come within a distance of the nearest of some people, over random choices of them."""
 
-    def __init__(self, vectors, rows, seed):
+    def __init__(self, vectors: Embeddings, rows: NDArray[Any], seed: int) -> None:
         query, gallery = side(vectors, rows & vectors.is_query), side(vectors, rows & ~vectors.is_query)
         far = (
             1
@@ -132,7 +142,7 @@ class _TrueShares:
             axis=1,
         )
 
-    def __call__(self, limit, people):
+    def __call__(self, limit: float, people: int) -> float:
         shares = []
         for _ in range(100):
             chosen = self.rng.permutation(len(self.known))[:people]
@@ -140,10 +150,10 @@ class _TrueShares:
             accepted = self.far[stranger][:, chosen].min(axis=1) <= limit
             who, counts = np.unique(self.people[stranger], return_inverse=True, return_counts=True)[1:]
             shares.append((accepted / counts[who]).sum() / len(counts))
-        return np.mean(shares)
+        return float(np.mean(shares))
 
 
-def dropped(vectors, scores, seeds):
+def dropped(vectors: Embeddings, scores: NDArray[Any], seeds: int) -> None:
     """Queries, then enrolled images, without the worst by their quality, against as many drawn at random."""
     query = vectors.is_query
     ranking = rank(side(vectors, query), side(vectors, ~query & ~vectors.distractor))
@@ -158,7 +168,7 @@ def dropped(vectors, scores, seeds):
             difference = _against(values, mask, people)
             print(f"queries without the worst {share:.0%}: {name} {difference} against as many at random")
     for share in (0.1, 0.2):
-        differences = {way: [] for way in ("all", "mean")}
+        differences: dict[PerPerson, list[tuple[float, float]]] = {way: [] for way in WAYS}
         for seed in range(seeds):
             rng = np.random.default_rng(seed)
             known = np.unique(vectors.people[query])
@@ -175,28 +185,28 @@ def dropped(vectors, scores, seeds):
                     right[name] = np.array(found.names) == vectors.people[asked]
                 differences[way].append((right["quality"].mean(), right["random"].mean()))
         for way, pairs in differences.items():
-            pairs = 100 * np.array(pairs)
-            gain = pairs[:, 0] - pairs[:, 1]
+            right_of = 100 * np.array(pairs)
+            gain = right_of[:, 0] - right_of[:, 1]
             error = 2 * gain.std(ddof=1) / len(gain) ** 0.5
             print(
-                f"enrolled without the worst {share:.0%}, {way}: named right {pairs[:, 0].mean():.1f} %, "
-                f"at random {pairs[:, 1].mean():.1f} %, {gain.mean():+.2f} ± {error:.2f}"
+                f"enrolled without the worst {share:.0%}, {way}: named right {right_of[:, 0].mean():.1f} %, "
+                f"at random {right_of[:, 1].mean():.1f} %, {gain.mean():+.2f} ± {error:.2f}"
             )
 
 
-def _against(values, mask, people):
+def _against(values: NDArray[Any], mask: NDArray[Any], people: Any) -> str:
     """Mean of the kept values less the mean of all, over people drawn again and again."""
     there = np.isfinite(values)
     values, mask, people = values[there], mask[there], people[there]
     rng = np.random.default_rng(0)
     names, who = np.unique(people, return_inverse=True)
 
-    def sums(weights):
+    def sums(weights: NDArray[Any]) -> Any:
         return np.bincount(who, weights, minlength=len(names))
 
     table = np.stack([sums(values * mask), sums(mask * 1.0), sums(values), sums(np.ones(len(values)))])
 
-    def difference(part):
+    def difference(part: Any) -> float:
         total = part.sum(axis=-1)
         return total[0] / total[1] - total[2] / total[3]
 
@@ -205,7 +215,7 @@ def _against(values, mask, people):
     return f"{100 * difference(table):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
-def spoiled(vectors, checkpoint, folder, rows):
+def spoiled(vectors: Embeddings, checkpoint: Path, folder: str, rows: NDArray[Any]) -> tuple[Any, Any]:
     """Blur or darken some images, and embed them again."""
     from reid_lightning.inference.embed import Embedder
 
@@ -213,7 +223,9 @@ def spoiled(vectors, checkpoint, folder, rows):
     chosen = rng.permutation(rows)[: round(SPOILED * len(rows))]
     paths = vectors.paths.astype(object)
     for number, row in enumerate(chosen):
-        image = cv2.imread(str(paths[row])).astype(np.float32)
+        read = cv2.imread(str(paths[row]))
+        assert read is not None, paths[row]
+        image: NDArray[Any] = read.astype(np.float32)
         blurred = cv2.GaussianBlur(image, (0, 0), rng.uniform(1.5, 4))
         image = blurred if number % 2 else image * rng.uniform(0.05, 0.35)
         paths[row] = f"{folder}/{row}.png"
@@ -222,7 +234,7 @@ def spoiled(vectors, checkpoint, folder, rows):
     return Embeddings(**{**vars(vectors), "paths": paths.astype(str)}), np.isin(np.arange(len(paths)), chosen)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("vectors", type=Path)
     parser.add_argument("--spoil", type=Path)

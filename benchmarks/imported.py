@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -49,6 +50,8 @@ def torchreid(folder: Path, name: str) -> Built:
     kind = next(kind for kind in ("osnet_ain", "osnet", "resnet50_ibn_a", "resnet") if name.startswith(kind))
     file = folder / "torchreid" / "models" / f"{kind.replace('50', '')}.py"
     spec = importlib.util.spec_from_file_location(f"torchreid_{file.stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     network = getattr(module, name)(num_classes=11, pretrained=False)
@@ -129,7 +132,7 @@ def clip_reid(folder: Path, name: str) -> Built:
     stated = {key: value for key, value in yaml.safe_load(file.read_text()).items() if value is not None}
     config.merge_from_other_cfg(type(config)(stated))  # the data set is left empty there
     config.merge_from_list(settings)
-    made = importlib.import_module("model.make_model" if baseline else "model.make_model_clipreid")
+    made: Any = importlib.import_module("model.make_model" if baseline else "model.make_model_clipreid")
     clip = importlib.import_module("model.clip.model").CLIP
     # In place of OpenAI's file, which is downloaded there: the same network, ViT-B/16 with its text encoder.
     made.load_clip_to_cpu = lambda name, rows, columns, stride: clip(
@@ -178,12 +181,12 @@ def _stand_in(name: str, **content: Any) -> None:
 @contextmanager
 def on_cpu() -> Iterator[None]:
     """Let code that moves tensors and modules to a GPU by name leave them where they are."""
-    own = Tensor.cuda, nn.Module.to
-    Tensor.cuda = nn.Module.to = lambda self, *_, **__: self
-    try:
+
+    def stay(self: Any, *_: Any, **__: Any) -> Any:
+        return self
+
+    with mock.patch.object(Tensor, "cuda", stay), mock.patch.object(nn.Module, "to", stay):
         yield
-    finally:
-        Tensor.cuda, nn.Module.to = own
 
 
 def randomised(network: nn.Module) -> nn.Module:

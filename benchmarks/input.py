@@ -10,11 +10,14 @@ the cache, is told apart.
 import os
 import statistics
 import tempfile
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import hydra
 import torch
 from measure import arguments, seconds_in_turns, write_rows
+from torch import Tensor
 from torch.utils.data import DataLoader
 from training_peers import DecodedEachTime, torchreid_loader, torchreid_version
 
@@ -25,7 +28,12 @@ from reid_lightning.experiments.malloc import keep_freed_memory
 from reid_lightning.models.normalization import InputNormalization
 
 
-def take(make_loader, batches, images_of, normalize=None):
+def take(
+    make_loader: Callable[[], Any],
+    batches: int,
+    images_of: Callable[[Any], Tensor],
+    normalize: Callable[[Tensor], Tensor] | None = None,
+) -> None:
     """Take batches, epoch after epoch, and normalize them as the network does unless they come so."""
     loader, taken = make_loader(), 0
     while True:
@@ -37,14 +45,14 @@ def take(make_loader, batches, images_of, normalize=None):
                 return
 
 
-def composed(overrides):
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
     """The config of a run that trains with the strong recipe at 256 x 128."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         settings = ["augmentation=strong", "data.image_size=[256,128]", *overrides]
         return plain(hydra.compose("config", [*settings, f"output_dir={tempfile.gettempdir()}/none"]))
 
 
-def measure(config, workers, repeats, batches):
+def measure(config: dict[str, Any], workers: int, repeats: int, batches: int) -> list[dict[str, Any]]:
     """Return the rows of one number of loader processes."""
     config["data"]["num_workers"] = workers
     datamodule = build_datamodule(config)
@@ -52,8 +60,8 @@ def measure(config, workers, repeats, batches):
     datamodule.setup()
     instances = config["sampler"]["images_per_identity"]
     batch = config["sampler"]["identities"] * instances
-    dataset = DecodedEachTime(datamodule.table, datamodule._annotations.labels, datamodule.image_size)
-    loaders = {
+    dataset = DecodedEachTime(datamodule.table, datamodule.annotations.labels, datamodule.image_size)
+    loaders: dict[str, tuple[Any, ...]] = {
         "ours": (datamodule.train_dataloader, lambda taken: taken["images"], InputNormalization()),
         "decoding each time": (
             lambda: DataLoader(dataset, batch_sampler=datamodule.train_batches, num_workers=workers),
@@ -89,7 +97,7 @@ def measure(config, workers, repeats, batches):
     return rows
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--repeats", type=int, default=5)
@@ -106,7 +114,7 @@ def main():
     write_rows(options.json, rows)
 
 
-def first_run(config):
+def first_run(config: dict[str, Any]) -> dict[str, Any]:
     """Return what filling an empty cache takes."""
     datamodule = build_datamodule(config)
     datamodule.prepare_data()

@@ -10,11 +10,14 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from measure import arguments, write_rows
+from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from reid_lightning.data.pedestrians.dataset import read_pedestrians
@@ -34,21 +37,24 @@ TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 class Crops:
     """Images of one generated set, their distances, and whom they really show."""
 
-    def __init__(self, embedder, people, seed):
+    def __init__(self, embedder: Embedder, people: int, seed: int) -> None:
         self.table = read_pedestrians(train_identities=people, test_identities=100, seed=seed)
         self.train = self.table[self.table["split"] == "train"].reset_index(drop=True)
         self.truth = pd.factorize(self.train["person_id"])[0]
         vectors = embedder(self.train["path"].tolist())
+        assert embedder.model.calibration is not None, "the checkpoint has no calibration"
         curve = embedder.model.calibration.logistic
         self.slope = curve.slope
         self.threshold = even_distance(curve, estimated_prior(curve, drawn_distances(vectors)))
         self.far = distances(vectors.numpy(), embedder.protocol.distance, rerank=False)
 
-    def link(self, first, second):
+    def link(self, first: int, second: int) -> Link:
         same = self.truth[first] == self.truth[second]
         return Link(int(first), int(second), "same" if same else "different")
 
-    def asked(self, way, groups, within, links, rng):
+    def asked(
+        self, way: str, groups: NDArray[np.int64], within: float, links: Links, rng: np.random.Generator
+    ) -> list[tuple[int, int]]:
         """Pairs of a round."""
         if way == "pairs":
             found = choose_questions(self.far, groups, within, links, ROUND, slope=self.slope)
@@ -59,9 +65,10 @@ class Crops:
         near = np.argsort(self.far[first], axis=1)[:, 1 : NEAREST + 1]
         return list(zip(first, rng.permuted(near, axis=1)[:, 0], strict=True))
 
-    def rounds(self, way, most, seed):
+    def rounds(self, way: str, most: int, seed: int) -> Iterator[Any]:
         """Yield the number of answers, the groups, and the share of "same" among the answers."""
-        rng, told = np.random.default_rng(seed), []
+        rng = np.random.default_rng(seed)
+        told: list[Link] = []
         for count in range(0, most + 1, ROUND):
             links = Links.of(told, len(self.far))
             within = moved_threshold(self.threshold, self.slope, self.far, told)
@@ -70,7 +77,9 @@ class Crops:
             told += [self.link(*pair) for pair in self.asked(way, groups, within, links, rng)]
 
 
-def trained(crops, groups, checkpoint, epochs, seed):
+def trained(
+    crops: Crops, groups: NDArray[np.int64] | None, checkpoint: Path, epochs: int, seed: int
+) -> tuple[float, Any]:
     """Test mAP, with its interval, after training on the groups of two images or more; None trains on the truth."""
     names = crops.truth if groups is None else groups
     sizes = np.bincount(names)
@@ -89,13 +98,13 @@ def trained(crops, groups, checkpoint, epochs, seed):
         return scores(Path(folder) / "run" / "metrics.json")
 
 
-def scores(file):
+def scores(file: Path) -> tuple[float, Any]:
     """Test mAP and its 95 % interval."""
     found = json.loads(file.read_text())
     return found["test"]["mAP"], found.get("intervals", {}).get("test")
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)

@@ -5,11 +5,14 @@ bare N x N matrix products the loss costs. Batch-hard triplets are listed as in 
 is what a call holds at its highest above what was held before it.
 """
 
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from measure import arguments, median_times, peak_mebibytes, write_rows
 from pytorch_metric_learning import distances, losses, miners
+from torch import Tensor
 
 from reid_lightning.losses.center import CenterLoss
 from reid_lightning.losses.centroid_triplet import CentroidTripletLoss
@@ -35,11 +38,11 @@ BARS = {  # (case, batch): (times faster than the baseline, mebibytes)
 }
 
 
-def mined(loss, miner):
+def mined(loss: Callable[..., Any], miner: Callable[..., Any]) -> Callable[..., Any]:
     return lambda embeddings, labels: loss(embeddings, labels, miner(embeddings.detach(), labels))
 
 
-def cases(batch, device):
+def cases(batch: int, device: str) -> list[Any]:
     """Name, our call, the nearest call of pytorch-metric-learning or None."""
     plain = distances.LpDistance(normalize_embeddings=False)
     their_triplet = losses.TripletMarginLoss(margin=0.3, distance=plain)
@@ -67,23 +70,22 @@ def cases(batch, device):
     ]  # fmt: skip
 
 
-def step(call, embeddings, labels):
+def step(call: Callable[..., Any], embeddings: Tensor, labels: Tensor) -> None:
     embeddings.grad = None
     call(embeddings, labels).backward()
 
 
-def measure(batch, device, seconds):
+def measure(batch: int, device: str, seconds: float) -> Iterator[dict[str, Any]]:
     torch.manual_seed(0)
     embeddings = torch.nn.functional.normalize(torch.randn(batch, WIDTH, device=device)).requires_grad_()
     labels = torch.arange(batch // IMAGES, device=device).repeat_interleave(IMAGES)
 
-    def product():
+    def product() -> None:
         torch.mm(embeddings.detach(), embeddings.detach().T)
 
     (bare,) = median_times([product], seconds)
     for name, ours, theirs in cases(batch, device):
-        losses = [ours] + ([theirs] if theirs is not None else [])
-        calls = [partial(step, loss, embeddings, labels) for loss in losses]
+        calls = [partial(step, loss, embeddings, labels) for loss in (ours, theirs) if loss is not None]
         median_times(calls, 0)  # warms up
         memory = [peak_mebibytes(call, device) for call in calls]
         times = median_times(calls, seconds)
@@ -101,7 +103,7 @@ def measure(batch, device, seconds):
         yield row
 
 
-def verdict(row):
+def verdict(row: dict[str, Any]) -> str:
     """What a row says about its bar, or nothing when it has none."""
     faster, mebibytes = BARS.get((row["case"], row["batch"]), (None, None))
     if faster is None:
@@ -111,7 +113,7 @@ def verdict(row):
     return f"bar {faster:g}x{limit}: {'reached' if reached else 'MISSED'}"
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="processor threads")

@@ -32,6 +32,8 @@ The folder of `--output` must live as long as the pieces: keep the machine, or c
 """
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 START = time.perf_counter()  # before the imports, which belong to a piece's time
 
@@ -68,7 +70,9 @@ PUBLISHED = {
 }
 
 
-def composed(recipe, root, output, overrides, **values):
+def composed(
+    recipe: str, root: Path, output: Path, overrides: Sequence[str], **values: Any
+) -> dict[str, Any]:
     """The config of a piece."""
     given = any(override.startswith("data=") for override in overrides)
     data = [] if given else ["data=market1501", f"data.root='{root}'"]
@@ -77,13 +81,21 @@ def composed(recipe, root, output, overrides, **values):
         return plain(hydra.compose("config", [*settings, *data, *COMMON, *RECIPES[recipe], *overrides]))
 
 
-def epochs_done(output):
+def epochs_done(output: Path) -> int:
     """Epochs of the folder's checkpoint, 0 without one."""
     file = output / "checkpoints" / "last.ckpt"
     return torch.load(file, map_location="cpu", weights_only=True)["epoch"] + 1 if file.exists() else 0
 
 
-def train_piece(recipe, root, output, minutes, reserve, overrides, started):
+def train_piece(
+    recipe: str,
+    root: Path,
+    output: Path,
+    minutes: float,
+    reserve: float,
+    overrides: Sequence[str],
+    started: float,
+) -> tuple[list[dict[str, Any]], dict[str, Any], Any]:
     """Train one piece; return what all pieces took, and the result once the last epoch is trained.
 
     Args:
@@ -111,13 +123,13 @@ def train_piece(recipe, root, output, minutes, reserve, overrides, started):
     return pieces, config, result
 
 
-def _write(file, pieces):
+def _write(file: Path, pieces: list[dict[str, Any]]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(file) as temporary:
         temporary.write_text(json.dumps(pieces, indent=1) + "\n")
 
 
-def verdict(recipe, row):
+def verdict(recipe: str, row: dict[str, Any]) -> str:
     """Say for each bar whether it is reached."""
     parts = []
     for name, bar in BARS[recipe].items():
@@ -126,7 +138,7 @@ def verdict(recipe, row):
     return "; ".join(parts)
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--recipe", choices=RECIPES, required=True)
     parser.add_argument("--root", type=Path, help="folder of Market-1501")

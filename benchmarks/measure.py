@@ -7,12 +7,14 @@ import json
 import platform
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 
-def arguments(description, **options):
+def arguments(description: str | None, **options: Any) -> argparse.ArgumentParser:
     """Return a parser with what every benchmark takes."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **options
@@ -21,9 +23,11 @@ def arguments(description, **options):
     return parser
 
 
-def seconds_in_turns(calls, seconds=0.0, repeats=5):
+def seconds_in_turns(
+    calls: Sequence[Callable[[], Any]], seconds: float = 0.0, repeats: int = 5
+) -> list[list[float]]:
     """Seconds of each call, a list each; the calls take turns, so that a busy machine slows all of them alike."""
-    taken = [[] for _ in calls]
+    taken: list[list[float]] = [[] for _ in calls]
     stop = time.perf_counter() + seconds
     while time.perf_counter() < stop or len(taken[0]) < repeats:
         for times, call in zip(taken, calls, strict=True):
@@ -35,12 +39,12 @@ def seconds_in_turns(calls, seconds=0.0, repeats=5):
     return taken
 
 
-def median_times(calls, seconds=0.0, repeats=5):
+def median_times(calls: Sequence[Callable[[], Any]], seconds: float = 0.0, repeats: int = 5) -> list[float]:
     """Median seconds of each call."""
     return [statistics.median(times) for times in seconds_in_turns(calls, seconds, repeats)]
 
 
-def peak_mebibytes(call, device="cpu"):
+def peak_mebibytes(call: Callable[[], Any], device: str = "cpu") -> float:
     """Highest memory during a call above that before it; on a CPU the resident memory of the process (Linux)."""
     gc.collect()
     if torch.device(device).type == "cuda":
@@ -56,12 +60,12 @@ def peak_mebibytes(call, device="cpu"):
     return (_resident("VmHWM") - before) / 1024
 
 
-def _resident(field):
+def _resident(field: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
-def write_rows(file, rows):
+def write_rows(file: Path | None, rows: list[dict[str, Any]]) -> None:
     """Write the rows and the machine that they are of, if a file is given."""
     if file is not None:
         machine = {

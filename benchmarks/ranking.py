@@ -5,12 +5,16 @@ same vectors (ranking_peers.py); they need the whole matrix in memory.
 """
 
 import statistics
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from measure import arguments, peak_mebibytes, seconds_in_turns, write_rows
 from ranking_peers import peers
+from torch import Tensor
 
+from reid_lightning.distances import Distance
 from reid_lightning.retrieval.matches import Side
 from reid_lightning.retrieval.ranking import rank
 
@@ -24,7 +28,7 @@ NOISE = {"realistic": 2.3, "hopeless": 50.0}  # of the vectors around their pers
 BARS = {("realistic", 512): 1.4, ("realistic", 2048): 1.25, ("hopeless", 512): 1.3, ("hopeless", 2048): 1.8}
 
 
-def problem(noise, size="market", width=512):
+def problem(noise: float, size: str = "market", width: int = 512) -> tuple[Tensor, ...]:
     """Unit vectors around an identity's center; the more noise, the harder."""
     torch.manual_seed(0)
     queries, images, distractors, people = SIZES[size]
@@ -40,25 +44,35 @@ def problem(noise, size="market", width=512):
     return query, gallery, query_ids, gallery_ids, torch.randint(6, (queries,)), torch.randint(6, (images,))
 
 
-def bare_product(query, gallery, buffer):
+def bare_product(query: Tensor, gallery: Tensor, buffer: Tensor) -> None:
     """The products that any exact evaluation needs, in one reused buffer."""
     for start in range(0, len(query), len(buffer)):
         rows = query[start : start + len(buffer)]
         torch.mm(rows, gallery.T, out=buffer[: len(rows)])
 
 
-def measure(name, size, width, distances, device, repeats, others):
+def measure(
+    name: str,
+    size: str,
+    width: int,
+    distances: Sequence[Distance],
+    device: str,
+    repeats: int,
+    others: Mapping[str, Callable[..., float]],
+) -> list[dict[str, Any]]:
     """Return the rows of one problem; the bare product, ours and others take turns."""
-    inputs = tuple(column.to(device) for column in problem(NOISE[name], size, width))
+    inputs: Any = tuple(column.to(device) for column in problem(NOISE[name], size, width))
     buffer = torch.empty(min(512, len(inputs[0])), len(inputs[1]), device=device)
-    programs = {f"rank, {distance}": partial(ours, *inputs, distance=distance) for distance in distances}
+    programs: dict[str, Callable[[], float]] = {
+        f"rank, {distance}": partial(ours, *inputs, distance=distance) for distance in distances
+    }
     programs |= {program: partial(function, *inputs) for program, function in others.items()}
-    calls = [partial(bare_product, *inputs[:2], buffer), *programs.values()]
+    calls: list[Callable[[], Any]] = [partial(bare_product, inputs[0], inputs[1], buffer), *programs.values()]
     product, *times = seconds_in_turns(calls, repeats=repeats)
     rows = []
     for (program, call), seconds in zip(programs.items(), times, strict=True):
         ratios = [one / bare for one, bare in zip(seconds, product, strict=True)]
-        row = {
+        row: dict[str, Any] = {
             "features": name, "size": size, "width": width, "program": program, "mAP": call(),
             "product_seconds": statistics.median(product), "seconds": statistics.median(seconds),
             "ratio": statistics.median(ratios), "lowest_ratio": min(ratios), "highest_ratio": max(ratios),
@@ -76,13 +90,22 @@ def measure(name, size, width, distances, device, repeats, others):
     return rows
 
 
-def ours(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, distance):
+def ours(
+    query: Tensor,
+    gallery: Tensor,
+    query_ids: Tensor,
+    gallery_ids: Tensor,
+    query_cameras: Tensor,
+    gallery_cameras: Tensor,
+    *,
+    distance: Distance,
+) -> float:
     """Mean AP, with all other scores computed on the way."""
     sides = Side(query, query_ids, query_cameras), Side(gallery, gallery_ids, gallery_cameras)
     return rank(*sides, distance=distance).mean_ap
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--size", choices=SIZES, default="market")
     parser.add_argument("--width", type=int, default=512, help="dimensions of a vector")

@@ -13,22 +13,31 @@ searches by FAISS and knows no cameras at all; its mAP is therefore another.
 
 import importlib.util
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
-def argsort_program(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras):
+def argsort_program(
+    query: Tensor,
+    gallery: Tensor,
+    query_ids: Tensor,
+    gallery_ids: Tensor,
+    query_cameras: Tensor,
+    gallery_cameras: Tensor,
+) -> float:
     """Mean AP, with the CMC computed on the way, by sorting every row of the whole matrix."""
     distances = (1 - query @ gallery.T).cpu().numpy()
     order = np.argsort(distances, axis=1)
-    query_ids, gallery_ids = query_ids.cpu().numpy(), gallery_ids.cpu().numpy()
-    query_cameras, gallery_cameras = query_cameras.cpu().numpy(), gallery_cameras.cpu().numpy()
-    matches = (gallery_ids[order] == query_ids[:, None]).astype(np.int32)
+    people, others = query_ids.cpu().numpy(), gallery_ids.cpu().numpy()
+    cameras, other_cameras = query_cameras.cpu().numpy(), gallery_cameras.cpu().numpy()
+    matches = (others[order] == people[:, None]).astype(np.int32)
     precisions, curves = [], []
-    for row in range(len(query_ids)):
+    for row in range(len(people)):
         columns = order[row]
-        removed = (gallery_ids[columns] == query_ids[row]) & (gallery_cameras[columns] == query_cameras[row])
+        removed = (others[columns] == people[row]) & (other_cameras[columns] == cameras[row])
         hits = matches[row][~removed]
         if not hits.any():
             continue
@@ -38,7 +47,14 @@ def argsort_program(query, gallery, query_ids, gallery_ids, query_cameras, galle
     return float(np.mean(precisions))
 
 
-def torchreid(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras):
+def torchreid(
+    query: Tensor,
+    gallery: Tensor,
+    query_ids: Tensor,
+    gallery_ids: Tensor,
+    query_cameras: Tensor,
+    gallery_cameras: Tensor,
+) -> float:
     """Mean AP by torchreid's two functions."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -49,7 +65,14 @@ def torchreid(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cam
     return float(evaluate_rank(distances, *columns, use_cython=False)[1])
 
 
-def torchmetrics(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras):
+def torchmetrics(
+    query: Tensor,
+    gallery: Tensor,
+    query_ids: Tensor,
+    gallery_ids: Tensor,
+    query_cameras: Tensor,
+    gallery_cameras: Tensor,
+) -> float:
     """Mean AP by RetrievalMAP."""
     from torchmetrics.retrieval import RetrievalMAP
 
@@ -59,19 +82,26 @@ def torchmetrics(query, gallery, query_ids, gallery_ids, query_cameras, gallery_
     rows = torch.arange(len(query))[:, None].expand_as(same)
     metric = RetrievalMAP(empty_target_action="skip")
     metric.update(scores[counted], same[counted], indexes=rows[counted])
-    return metric.compute().item()
+    return float(metric.compute())
 
 
-def metric_learning(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras):
+def metric_learning(
+    query: Tensor,
+    gallery: Tensor,
+    query_ids: Tensor,
+    gallery_ids: Tensor,
+    query_cameras: Tensor,
+    gallery_cameras: Tensor,
+) -> float:
     """Mean AP of AccuracyCalculator, the same camera's images included."""
     from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
     calculator = AccuracyCalculator(include=("mean_average_precision",), k=None, device=query.device)
     found = calculator.get_accuracy(query, query_ids, gallery, gallery_ids, ref_includes_query=False)
-    return found["mean_average_precision"]
+    return float(found["mean_average_precision"])
 
 
-def peers():
+def peers() -> dict[str, Callable[..., float]]:
     """The programs whose packages are there, by name."""
     of = {
         "argsort": (argsort_program, "numpy"),

@@ -13,11 +13,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from measure import arguments, write_rows
+from numpy.typing import NDArray
 from ranking import NOISE, SIZES, problem
+from torch import Tensor
 
 from reid_lightning.retrieval.k_reciprocal import KReciprocalRerank
 from reid_lightning.retrieval.similarities import Similarities
@@ -25,7 +28,7 @@ from reid_lightning.retrieval.similarities import Similarities
 K1, K2, WEIGHT = 20, 6, 0.3
 
 
-def published(query, gallery):
+def published(query: Tensor, gallery: Tensor) -> NDArray[Any]:
     """The (Q, G) distances of the dense algorithm."""
     images = torch.cat([query, gallery])
     squares = (2 - 2 * images @ images.T).clamp_(min=0).numpy()
@@ -34,7 +37,7 @@ def published(query, gallery):
     order = np.argpartition(scaled, range(1, K1 + 1), axis=1)[:, : K1 + 1]
     weights = np.zeros_like(scaled)
 
-    def mutual(image, size):
+    def mutual(image: int, size: int) -> NDArray[Any]:
         forward = order[image, : size + 1]
         return forward[np.nonzero(order[forward, : size + 1] == image)[0]]
 
@@ -63,14 +66,14 @@ def published(query, gallery):
     return (jaccard * (1 - WEIGHT) + scaled * WEIGHT)[:, len(query) :]
 
 
-def sparse(query, gallery, keep):
+def sparse(query: Tensor, gallery: Tensor, keep: bool) -> NDArray[Any] | None:
     """Ours; its distances are kept only to compare them."""
     found = KReciprocalRerank(K1, K2, WEIGHT).apply(Similarities.of(query, gallery, "cosine"))
-    parts = [-chunk if keep else None for _, chunk in found.chunks()]
+    parts = [-chunk for _, chunk in found.chunks() if keep]
     return torch.cat(parts).numpy() if keep else None
 
 
-def measured(name, size, file):
+def measured(name: str, size: str, file: Path | None) -> None:
     """Run one program in this process; print seconds and the memory that it took beside torch and the vectors."""
     query, gallery = problem(NOISE["realistic"], size)[:2]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -80,19 +83,19 @@ def measured(name, size, file):
     )
     seconds = time.perf_counter() - start
     megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    if file:
+    if file is not None and distances is not None:
         np.save(file, distances)
     print(json.dumps({"program": name, "seconds": seconds, "megabytes": megabytes}))
 
 
-def alone(name, size, file=None):
+def alone(name: str, size: str, file: Path | None = None) -> dict[str, Any]:
     """Run one program in a process of its own, whose memory is its own."""
     command = [sys.executable, __file__, "--program", name, "--size", size]
     command += ["--save", str(file)] if file else []
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument(
         "--size",
@@ -124,7 +127,7 @@ def main():
     write_rows(options.json, [row])
 
 
-def beside_the_published(size, seconds):
+def beside_the_published(size: str, seconds: float) -> dict[str, Any]:
     """Run the published program once and compare the distances."""
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{name}.npy" for name in ("published", "sparse")]

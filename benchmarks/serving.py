@@ -16,10 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from threading import local
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,15 +31,16 @@ from measure import arguments, write_rows
 
 import reid_lightning
 from reid_lightning import Gallery
+from reid_lightning.inference.model import Model
 
 OTHERS, PICTURES, ROUNDS = 16_384, 200, 5
 BOUNDARY = "a-boundary-of-this-benchmark"
 BASELINE = "one at a time"
 
 
-def untrained(path):
+def untrained(path: Path) -> Path:
     """Write a checkpoint of the default config's network."""
-    from reid_lightning.engine.module import CHECKPOINT_KEY
+    from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
     from reid_lightning.experiments.compose import compose
     from reid_lightning.experiments.factory import build_module
 
@@ -48,7 +51,7 @@ def untrained(path):
     return path
 
 
-def bodies(count):
+def bodies(count: int) -> list[bytes]:
     """Return pictures of 128 x 64 as JPEG: blocks of random colors."""
     random = np.random.default_rng(0)
     made = []
@@ -58,7 +61,7 @@ def bodies(count):
     return made
 
 
-def filled(folder, model, pictures):
+def filled(folder: Path, model: Model, pictures: list[bytes]) -> None:
     """Make a gallery of the pictures, whose ids are 0, 1, ..., and of many random vectors."""
     gallery = Gallery.for_model(folder, model)
     vectors = model.embed(pictures).numpy()
@@ -69,7 +72,7 @@ def filled(folder, model, pictures):
     gallery.compact()
 
 
-def started(stack, gallery, model, *options):
+def started(stack: ExitStack, gallery: Path, model: Path, *options: str | int) -> int:
     """Start a server, and return its port."""
     words = ("serve", gallery, "--model", model, "--port", 0, "--per-minute", 0, *options)
     process = subprocess.Popen(
@@ -77,6 +80,7 @@ def started(stack, gallery, model, *options):
     )
     stack.callback(process.wait)
     stack.callback(process.terminate)
+    assert process.stderr is not None
     said = process.stderr.readline()
     found = re.search(r":(\d+) ", said)
     assert found, said + process.stderr.read()
@@ -86,11 +90,11 @@ def started(stack, gallery, model, *options):
 class Clients:
     """Clients of a server, each with a connection that it keeps."""
 
-    def __init__(self, port, pictures, at_once):
+    def __init__(self, port: int, pictures: list[bytes], at_once: int) -> None:
         self.port, self.pictures, self.own = port, pictures, local()
         self.pool = ThreadPoolExecutor(at_once)
 
-    def ask(self, number):
+    def ask(self, number: int) -> float:
         """Return the seconds until the right answer."""
         if not hasattr(self.own, "connection"):
             self.own.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
@@ -110,16 +114,16 @@ class Clients:
         assert content["found"][0]["id"] == which, "an answer is of another request"
         return taken
 
-    def ask_all(self, numbers):
+    def ask_all(self, numbers: Iterable[int]) -> tuple[list[float], float]:
         """Return the seconds of each request, and of all together."""
         start = time.perf_counter()
         taken = list(self.pool.map(self.ask, numbers))
         return taken, time.perf_counter() - start
 
 
-def measured(cases, pictures, requests):
+def measured(cases: dict[str, tuple[int, int]], pictures: list[bytes], requests: int) -> list[dict[str, Any]]:
     """Ask every server in turns, and return a row for each."""
-    taken = {name: [] for name in cases}
+    taken: dict[str, list[float]] = {name: [] for name in cases}
     whole = dict.fromkeys(cases, 0.0)
     clients = {name: Clients(port, pictures, at_once) for name, (port, at_once) in cases.items()}
     for each in clients.values():
@@ -142,7 +146,7 @@ def measured(cases, pictures, requests):
     ]
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--model", type=Path, help="a checkpoint; default: an untrained network")
     parser.add_argument("--requests", type=int, default=1000)

@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback
 from measure import arguments, write_rows
@@ -29,28 +31,28 @@ SHOWN = 12  # packages
 class EndAfterFirstStep(Callback):
     """Ends the process when a step has been made; tells when, and which packages that took."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.made = self.begun = time.time()
 
-    def on_train_start(self, *_):
+    def on_train_start(self, *_: Any) -> None:
         """Note the time."""
         self.begun = time.time()
 
-    def on_train_batch_end(self, *_):
+    def on_train_batch_end(self, *_: Any) -> None:
         """Print and leave."""
         loaded = [name for name in NOTED if name in sys.modules]
         print("first step", self.made, self.begun, time.time(), *loaded, flush=True)
         os._exit(0)
 
 
-def until_exit(*command):
+def until_exit(*command: str) -> float:
     """Seconds that a command takes."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, capture_output=True, cwd=HERE.parent)
     return time.perf_counter() - start
 
 
-def until_first_step(overrides, *flags):
+def until_first_step(overrides: Sequence[str], *flags: str) -> tuple[dict[str, float], list[str], str]:
     """Seconds to each mark on the way to the end of the first step, the packages loaded by then, and the error stream."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, *flags, "train.py", *overrides, f"hydra.run.dir={folder}"]
@@ -66,9 +68,10 @@ def until_first_step(overrides, *flags):
     return {name: float(at) - start for name, at in marks.items()}, loaded, ended.stderr
 
 
-def import_times(report):
+def import_times(report: str) -> list[dict[str, Any]]:
     """Rows of what `-X importtime` reports: seconds of each package, the largest first."""
-    own, whole = {}, {}
+    own: dict[str, float] = {}
+    whole: dict[str, float] = {}
     for line in report.splitlines():
         head, _, rest = line.partition("import time:")
         if head or rest.count("|") != 2 or "cumulative" in rest:
@@ -84,7 +87,7 @@ def import_times(report):
     return [{"what": "all imports", "seconds": sum(own.values()), "with_others": sum(own.values())}, *rows]
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     options, overrides = parser.parse_known_args()

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from measure import arguments
 
@@ -75,9 +76,13 @@ def one_after_the_other(files: list[Path], target: Path, frames: int, truth: boo
     target.write_text("".join(lines))
 
 
-def run(model: Path, seeds: list[int], frames: int, people: int, python: Path, work: Path) -> list[dict]:
+def run(
+    model: Path, seeds: list[int], frames: int, people: int, python: Path, work: Path
+) -> list[dict[str, Any]]:
     """Track all scenes both ways; return a row of numbers for each way, alone and across cameras."""
-    truth, trackers, sequences, seconds = work / "truth", work / "trackers", {}, {}
+    truth, trackers = work / "truth", work / "trackers"
+    sequences: dict[str, int] = {}
+    seconds: dict[str, float] = {}
     for seed in seeds:
         scene = write_scene(work / f"scene{seed}", SceneSettings(frames=frames, people=people, seed=seed))
         cameras = sorted(path.name for path in scene.iterdir() if path.is_dir())
@@ -107,13 +112,16 @@ def run(model: Path, seeds: list[int], frames: int, people: int, python: Path, w
     return summary(json.loads(judged.stdout), seconds, 2 * frames * len(seeds))
 
 
-def summary(found: dict, seconds: dict[str, float], frames: int) -> list[dict]:
+def summary(found: dict[str, Any], seconds: dict[str, float], frames: int) -> list[dict[str, Any]]:
     """Return the means over sequences of each way; switches are sums."""
     rows = []
     for name in ("motion", "reid"):
         for kind in ("camera", "across"):
             chosen = [one for key, one in found[name].items() if key.split("-", 1)[-1].startswith(kind)]
-            row = {"tracker": name, "ids": "in a camera" if kind == "camera" else "across cameras"}
+            row: dict[str, Any] = {
+                "tracker": name,
+                "ids": "in a camera" if kind == "camera" else "across cameras",
+            }
             for number, (metric, key, factor) in NUMBERS.items():
                 values = [factor * one[metric][key] for one in chosen]
                 row[number] = sum(values) if number == "IDs" else sum(values) / len(values)

@@ -16,10 +16,12 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, redirect_stdout
 from itertools import islice, product
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import hydra
 import lightning
@@ -33,7 +35,7 @@ from reid_lightning.experiments.factory import build_datamodule, build_module
 from reid_lightning.experiments.run import run_job
 
 
-def composed(overrides, folder, steps, epochs):
+def composed(overrides: Sequence[str], folder: Path, steps: int, epochs: int) -> dict[str, Any]:
     """The config of a short run that neither validates nor has many to test."""
     settings = [
         f"output_dir={folder}",
@@ -52,7 +54,7 @@ def composed(overrides, folder, steps, epochs):
 class Bare:
     """The parts of a run without what drives them."""
 
-    def __init__(self, config):
+    def __init__(self, config: dict[str, Any]) -> None:
         lightning.seed_everything(config["seed"], verbose=False)
         self.config = config
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -60,9 +62,10 @@ class Bare:
         # What the data module asks its trainer, so that workers and pinned memory are those of the run.
         progress = SimpleNamespace(epoch_progress=SimpleNamespace(current=SimpleNamespace(processed=0)))
         strategy = SimpleNamespace(root_device=self.device)
-        self.datamodule.trainer = SimpleNamespace(
+        parts: Any = SimpleNamespace(
             strategy=strategy, num_devices=1, fit_loop=progress, state=SimpleNamespace(fn=None)
         )
+        self.datamodule.trainer = parts
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
         self.loader = self.datamodule.train_dataloader()
@@ -70,16 +73,16 @@ class Bare:
         self.optimizer = self.module._optimizer(self.module.network, self.module.objective)
         bf16 = "bf16" in str(config["trainer"]["precision"])
         self.precision = (lambda: torch.autocast(self.device.type, torch.bfloat16)) if bf16 else nullcontext
-        self.batch_size = len(next(iter(self.loader.batch_sampler)))
+        self.batch_size = len(next(iter(self.datamodule.train_batches)))
 
-    def batches(self, steps):
+    def batches(self, steps: int) -> Iterator[Any]:
         """Take batches from the loader, in epochs of the run's length."""
         for epoch in range(steps):
-            self.loader.batch_sampler.set_epoch(epoch)
+            self.datamodule.train_batches.set_epoch(epoch)
             for batch in islice(self.loader, self.config["trainer"]["limit_train_batches"]):
                 yield {name: column.to(self.device, non_blocking=True) for name, column in batch.items()}
 
-    def step(self, batch):
+    def step(self, batch: Any) -> None:
         """Train on a batch."""
         with self.precision():
             features = self.module.network(batch["images"])
@@ -88,7 +91,7 @@ class Bare:
         loss.backward()
         self.optimizer.step()
 
-    def rate(self, steps, load=True, train=True):
+    def rate(self, steps: int, load: bool = True, train: bool = True) -> float:
         """Images a second of the loader, of the step on one batch, or of both."""
         batches = self.batches(steps + 1)
         batch = next(batches)
@@ -103,12 +106,12 @@ class Bare:
         self._wait()
         return steps * self.batch_size / (time.perf_counter() - start)
 
-    def _wait(self):
+    def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
 
-def run_rate(config, batch_size):
+def run_rate(config: dict[str, Any], batch_size: int) -> float:
     """Images a second of a run as a user starts it, from its second epoch on."""
     folder = Path(config["output_dir"])
     shutil.rmtree(folder, ignore_errors=True)
@@ -120,11 +123,11 @@ def run_rate(config, batch_size):
     return (len(seconds) - 1) * images / (seconds[-1] - seconds[0])
 
 
-def measure(config, repeats, peers=False, workers=4):
+def measure(config: dict[str, Any], repeats: int, peers: bool = False, workers: int = 4) -> dict[str, Any]:
     """Return the row of one config: median, slowest and fastest images a second of everything that takes turns."""
     bare, trainer = Bare(config), config["trainer"]
     steps = trainer["limit_train_batches"]
-    calls = {
+    calls: dict[str, Callable[[], float]] = {
         "run": lambda: run_rate(config, bare.batch_size),
         "bare": lambda: bare.rate(steps * (trainer["max_epochs"] - 1)),
         "loader": lambda: bare.rate(steps, train=False),
@@ -136,7 +139,7 @@ def measure(config, repeats, peers=False, workers=4):
         if torchreid_version():
             engine = Torchreid(bare, workers)
             calls["torchreid"] = lambda: engine.rate(steps)
-    rates = {name: [] for name in calls}
+    rates: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
             rates[name].append(call())
@@ -150,7 +153,7 @@ def measure(config, repeats, peers=False, workers=4):
     return row
 
 
-def bound(row):
+def bound(row: dict[str, Any]) -> str:
     """Say what bounds a run, from its three rates."""
     run, loader, step = (row[name]["median"] for name in ("run", "loader", "step"))
     if row["workers"]:
@@ -166,7 +169,7 @@ def bound(row):
     )
 
 
-def print_row(name, row):
+def print_row(name: str, row: dict[str, Any]) -> None:
     """Print everything of a backbone."""
     head = f"{name}, batch {row['batch']}, {row['precision']}, {row['workers']} workers"
     print(f"{head}: images/s (slowest to fastest), the run's over it")
@@ -180,7 +183,7 @@ def print_row(name, row):
     print(f"  run over bare loop {row['ratio']:.3f} (bar 0.97: {said}); {bound(row)}", flush=True)
 
 
-def variants(config, steps, repeats):
+def variants(config: dict[str, Any], steps: int, repeats: int) -> list[dict[str, Any]]:
     """Return a row for each combination of channels_last, bf16 and compile: the step alone, against none of them."""
     bares = {}
     for last, half, compiled in product((False, True), repeat=3):
@@ -190,7 +193,7 @@ def variants(config, steps, repeats):
         names = {"channels_last": last, "bf16": half, "compile": compiled}
         name = " + ".join(part for part, on in names.items() if on) or "plain"
         bares[name] = Bare(config | {"trainer": trainer, "channels_last": last, "compile": compiled})
-    rates = {name: [] for name in bares}
+    rates: dict[str, list[float]] = {name: [] for name in bares}
     for _ in range(repeats):
         for name, bare in bares.items():
             rates[name].append(bare.rate(steps, load=False))
@@ -206,7 +209,7 @@ def variants(config, steps, repeats):
     return rows
 
 
-def main():
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument(
         "--backbones", default="", help="names with commas between; by default the config's own"

@@ -15,30 +15,39 @@ import importlib.metadata
 import io
 import time
 import warnings
+from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.experiments.factory import build_network
-from reid_lightning.models.normalization import IMAGENET_MEAN, IMAGENET_STD
+from reid_lightning.models.feed import IMAGENET_MEAN, IMAGENET_STD
+
+if TYPE_CHECKING:
+    from train import Bare
 
 
 class Steady:
     """A loader's first batches, again and again, that times all of them but the first."""
 
-    def __init__(self, loader, steps):
+    def __init__(self, loader: Any, steps: int) -> None:
         self.loader, self.steps = loader, steps
         self.start = 0.0
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.steps + 1
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         taken = 0
         while True:
             for batch in self.loader:
@@ -50,7 +59,7 @@ class Steady:
                     return
 
 
-def now():
+def now() -> float:
     """The time when the device is done."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -60,20 +69,22 @@ def now():
 class Plain(nn.Module):
     """The run's network on images that come normalized: logits and the vectors that the triplet loss reads."""
 
-    def __init__(self, bare):
+    def __init__(self, bare: "Bare") -> None:
         super().__init__()
         self.network = build_network(bare.config | {"channels_last": False}, bare.datamodule.num_identities)
-        self.network.normalize = nn.Identity()
+        self.network.normalize = nn.Identity()  # type: ignore[assignment]
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.network(images)
-        return self.network.classify(features), features.before_neck
+        logits = self.network.classify(features)
+        assert logits is not None, "the peers train with cross-entropy"
+        return logits, features.before_neck
 
 
-class DecodedEachTime(Dataset):
+class DecodedEachTime(Dataset[tuple[Tensor, int]]):
     """Images as a plain script makes them; an item is what the run's sampler draws, (row, seed)."""
 
-    def __init__(self, table, labels, size):
+    def __init__(self, table: pd.DataFrame, labels: NDArray[np.int64], size: tuple[int, int]) -> None:
         self.paths, self.labels = table["path"].tolist(), labels
         self.transform = transforms.Compose(
             [
@@ -87,15 +98,15 @@ class DecodedEachTime(Dataset):
             ]
         )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, item):
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
         row, _ = item
         return self.transform(Image.open(self.paths[row]).convert("RGB")), int(self.labels[row])
 
 
-def batch_hard(vectors, labels, margin=0.3):
+def batch_hard(vectors: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
     """Each anchor's farthest positive and nearest negative (Hermans et al. 2017), as BoT's published program finds them."""
     squares = vectors.square().sum(1)
     distances = (squares[:, None] + squares - 2 * vectors @ vectors.T).clamp(min=1e-12).sqrt()
@@ -108,20 +119,20 @@ def batch_hard(vectors, labels, margin=0.3):
 class PlainScript:
     """A plain training script; see above."""
 
-    def __init__(self, bare, workers):
+    def __init__(self, bare: "Bare", workers: int) -> None:
         self.bare = bare
         self.model = Plain(bare).to(bare.device).train()
         self.optimizer = bare.module._optimizer(self.model.network, nn.Identity())
         datamodule = bare.datamodule
         self.loader = DataLoader(
-            DecodedEachTime(datamodule.table, datamodule._annotations.labels, datamodule.image_size),
+            DecodedEachTime(datamodule.table, datamodule.annotations.labels, datamodule.image_size),
             batch_sampler=datamodule.train_batches,
             num_workers=workers,
             pin_memory=bare.device.type == "cuda",
         )
-        self.log = []
+        self.log: list[tuple[float, float]] = []
 
-    def rate(self, steps):
+    def rate(self, steps: int) -> float:
         """Images a second."""
         batches = Steady(self.loader, steps)
         for images, labels in batches:
@@ -137,21 +148,23 @@ class PlainScript:
         return steps * self.bare.batch_size / (now() - batches.start)
 
 
-def torchreid_version():
+def torchreid_version() -> str | None:
     """The installed version, or None."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version("torchreid")
     return None
 
 
-def torchreid_loader(datamodule, batch_size, instances, workers, pin_memory=False):
+def torchreid_loader(
+    datamodule: ReIDDataModule, batch_size: int, instances: int, workers: int, pin_memory: bool = False
+) -> Any:
     """torchreid's image data set, transforms (flip, crop, erasing) and identity sampler on our training images."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from torchreid.reid.data.datasets.dataset import ImageDataset
         from torchreid.reid.data.sampler import RandomIdentitySampler
         from torchreid.reid.data.transforms import build_transforms
-    rows, labels = datamodule._rows("train"), datamodule._annotations.labels
+    rows, labels = datamodule.train_rows, datamodule.annotations.labels
     train = [(datamodule.table["path"].iloc[row], int(labels[row]), 0) for row in rows]
     height, width = datamodule.image_size
     names = ["random_flip", "random_crop", "random_erase"]
@@ -171,7 +184,7 @@ def torchreid_loader(datamodule, batch_size, instances, workers, pin_memory=Fals
 class Torchreid:
     """torchreid's engine; see above."""
 
-    def __init__(self, bare, workers):
+    def __init__(self, bare: "Bare", workers: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from torchreid.reid.engine import ImageTripletEngine
@@ -188,7 +201,7 @@ class Torchreid:
         self.engine = ImageTripletEngine(manager, model, optimizer)
         self.engine.max_epoch = 1
 
-    def rate(self, steps):
+    def rate(self, steps: int) -> float:
         """Images a second."""
         self.engine.train_loader = batches = Steady(self.loader, steps)
         with contextlib.redirect_stdout(io.StringIO()):

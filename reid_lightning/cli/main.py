@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from reid_lightning.cli import choices, data, gallery, label, model, report, serve, tracking
+from reid_lightning.cli import choices, data, gallery, label, model, people, report, serve, tracking
 from reid_lightning.cli.slips import sentence
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.malloc import keep_freed_memory
@@ -53,13 +53,13 @@ for command in (
     model.evaluate,
     model.embed,
     model.fuse,
-    model.enrol,
-    model.forget,
-    model.identify,
+    people.enrol,
+    people.forget,
+    people.identify,
     model.calibrate,
-    model.compare,
-    model.cluster,
-    model.describe,
+    people.compare,
+    people.cluster,
+    people.describe,
     model.save,
     model.export,
     model.push,

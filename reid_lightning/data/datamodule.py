@@ -3,9 +3,8 @@
 import copy
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from os import PathLike
 from typing import Literal
 
 import albumentations as A
@@ -18,21 +17,13 @@ from torch.utils.data import DataLoader
 
 from reid_lightning.config.declared import ignores
 from reid_lightning.data.attributes import MARKET12, AttributeSchema
-from reid_lightning.data.cache_file import CachedImages
 from reid_lightning.data.content import Content, compare_content
 from reid_lightning.data.dataset import FIELDS, Annotations, Columns, ReIDDataset, keep_batch
-from reid_lightning.data.decoding import AREA, FILTERS
-from reid_lightning.data.fingerprint import fingerprint
-from reid_lightning.data.image_cache import (
-    DecodedImages,
-    missing_images,
-    open_images,
-    refuse_damaged,
-)
-from reid_lightning.data.readers.table_file import read_table_file
+from reid_lightning.data.decoding import AREA
 from reid_lightning.data.samplers import Batch, EpochSampler, PKSampler, ShardSampler
-from reid_lightning.data.splits import choose_queries, draw_queries, hold_out
-from reid_lightning.data.table import concatenate_tables, describe_table, identity_keys
+from reid_lightning.data.sources import Source, Sources
+from reid_lightning.data.splits import hold_out, validation_queries
+from reid_lightning.data.table import describe_table, identity_keys
 from reid_lightning.data.table_checks import check_test, has_nameless_test, remarks
 from reid_lightning.data.triplet_sampler import TripletSampler
 from reid_lightning.data.unlabelled import is_unlabelled, set_aside, unlabelled_tracklets
@@ -42,7 +33,6 @@ log = logging.getLogger("reid_lightning")
 
 Loader = DataLoader[dict[str, Tensor]]
 PK_16_4 = partial(PKSampler, 16, 4)
-Source = Callable[[], pd.DataFrame] | pd.DataFrame | str | PathLike[str]
 
 
 @ignores("cache_limit", "no image is cached", cache=False)
@@ -94,7 +84,6 @@ class ReIDDataModule(LightningDataModule):
         truth: `source/person_id` of each row, those that are set aside included; missing where nobody is known.
         train_tracklets: Code of each training row's tracklet, (N,) in the order of `train_rows`, -1 where it is not known;
             of unlabelled data alone.
-        left_out: `path` and `reason` of each image that is left out because it is missing or damaged.
     """
 
     table: pd.DataFrame
@@ -131,22 +120,16 @@ class ReIDDataModule(LightningDataModule):
         super().__init__()
         if len(image_size) != 2 or min(image_size) < 1:
             raise ValueError(f"image_size must be a height and a width in pixels, got {list(image_size)}")
-        self.sources: dict[str, Source] = dict(sources)
+        self.sources: dict[str, Source] = dict(sources)  # as they were given
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.sampler = sampler
         self.train_transform = train_transform
         self.test_transform = test_transform
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.cache = cache
-        self.cache_limit = cache_limit
-        if interpolation not in FILTERS:
-            raise ValueError(f"interpolation must be one of {', '.join(FILTERS)}, got {interpolation!r}")
-        self.interpolation = interpolation
-        if damaged not in ("error", "skip"):
-            raise ValueError(f"damaged must be error or skip, got {damaged!r}")
-        self.damaged = damaged
-        self.left_out = pd.DataFrame({"path": [], "reason": []}, dtype="string")
+        self._sources = Sources(
+            self.sources, attributes, self.image_size, interpolation, cache, cache_limit, damaged
+        )
         self.validation = _share(validation)
         self.validation_queries = validation_queries
         self.validation_seed = validation_seed
@@ -158,8 +141,6 @@ class ReIDDataModule(LightningDataModule):
             raise ValueError(
                 f"columns names {', '.join(taken)}, which every batch has already: choose other names"
             )
-        self._source_table: pd.DataFrame | None = None
-        self._images: CachedImages | DecodedImages | None = None
         self._annotations: Annotations | None = None
         self._content: Content | None = None
         self._train_batches: EpochSampler | None = None
@@ -172,7 +153,7 @@ class ReIDDataModule(LightningDataModule):
         """
         if self.trainer is not None and self.trainer.state.fn is not None:
             self.setup(self.trainer.state.fn.value)  # what the tables alone tell comes before any image
-        self._open_images()
+        self._sources.images()
 
     def setup(self, stage: str | None = None) -> None:
         """Hold out validation identities and number the training identities, alike on every rank.
@@ -183,8 +164,8 @@ class ReIDDataModule(LightningDataModule):
         """
         if self._annotations is not None:
             return
-        if self.damaged == "skip":
-            self._open_images()  # what is left out counts nowhere
+        if self._sources.skips_damaged:
+            self._sources.images()  # what is left out counts nowhere
         if stage in (None, "fit"):  # an evaluation may be of other sources
             self.unlabelled = is_unlabelled(self.unlabelled, self.sources)
         table = self._held_out()
@@ -212,10 +193,22 @@ class ReIDDataModule(LightningDataModule):
         )
         self.attribute_counts = _count_classes(annotations.attributes[train], self.attributes)
         if self.has_validation:
-            self._mark_validation_queries(annotations, self._rows("val"))
+            rows = self._rows("val")
+            annotations.is_query[rows] = validation_queries(
+                annotations.person_ids[rows],
+                annotations.camera_ids[rows],
+                annotations.tracklet_ids[rows],
+                self.validation_queries,
+                self.validation_seed,
+            )
         self._annotations = annotations
         rank_zero_info(f"{describe_table(table).to_string()}")
-        _say(remarks(self._read(), bool(self.unlabelled)))
+        _say(remarks(self._sources.table(), bool(self.unlabelled)))
+
+    @property
+    def left_out(self) -> pd.DataFrame:
+        """`path` and `reason` of each image that is left out because it is missing or damaged."""
+        return self._sources.left_out
 
     @property
     def is_tested(self) -> bool:
@@ -234,7 +227,7 @@ class ReIDDataModule(LightningDataModule):
             # Workers draw before Lightning calls set_epoch, in a resumed run too; and its `current_epoch` is not yet
             # the one that it resumes at.
             batches.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
-        return self._loader(ReIDDataset(self._open_images(), self._coded(), self.train_transform), batches)
+        return self._loader(ReIDDataset(self._sources.images(), self._coded(), self.train_transform), batches)
 
     @property
     def train_rows(self) -> np.ndarray:
@@ -282,6 +275,28 @@ class ReIDDataModule(LightningDataModule):
         """Return (B, 3, H, W) uint8 images of some rows of the table, as an evaluation sees them."""
         return self._plain_images().__getitems__([(row, 0) for row in rows])["images"]
 
+    def images_of_cameras(self, stage: str, count: int) -> dict[int, Iterator[Tensor]]:
+        """Return images of each known camera, at equal distances in the table, as an evaluation sees them.
+
+        Args:
+            stage: "train", "val" or "test": whose rows.
+            count: Images of a camera, at most.
+
+        Returns:
+            camera code -> (B, 3, H, W) uint8 batches, which are read when they are asked for.
+        """
+        rows = self._rows(*{"test": ("query", "gallery")}.get(stage, (stage,)))
+        cameras = self._coded().camera_ids[rows]
+        found: dict[int, Iterator[Tensor]] = {}
+        for camera in np.unique(cameras[cameras >= 0]).tolist():
+            own = rows[cameras == camera]
+            chosen = own[np.linspace(0, len(own) - 1, min(count, len(own))).round().astype(np.int64)]
+            parts = [
+                chosen[start : start + self.batch_size] for start in range(0, len(chosen), self.batch_size)
+            ]
+            found[camera] = (self.images_of(part.tolist()) for part in parts)
+        return found
+
     def training_batch(self, items: Sequence[tuple[int, int]], augmented: bool = True) -> dict[str, Tensor]:
         """Return images of the training as the network is given them; whoever trains at the same time is not disturbed.
 
@@ -292,7 +307,7 @@ class ReIDDataModule(LightningDataModule):
         transform = (
             copy.deepcopy(self.train_transform) if augmented else None
         )  # a data set seeds its transform
-        return ReIDDataset(self._open_images(), self._coded(), transform).__getitems__(items)
+        return ReIDDataset(self._sources.images(), self._coded(), transform).__getitems__(items)
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Return the validation identities' queries and gallery, or no loader without validation."""
@@ -324,17 +339,11 @@ class ReIDDataModule(LightningDataModule):
 
     def share(self, joined: pd.DataFrame) -> None:
         """Take the table of the sources from whoever has joined it before (`concatenate_tables`); it is not changed."""
-        self._source_table = joined
-
-    def _read(self) -> pd.DataFrame:
-        if self._source_table is None:
-            tables = {name: _table_of(name, source) for name, source in self.sources.items()}
-            self._source_table = concatenate_tables(tables, self.attributes)
-        return self._source_table
+        self._sources.share(joined)
 
     def _held_out(self) -> pd.DataFrame:
         """Return the table with the validation identities held out."""
-        table = self._read().copy()
+        table = self._sources.table().copy()
         if self.validation is None:
             table["split"] = table["split"].replace("val", "train")
         self.truth = identity_keys(table)
@@ -343,66 +352,16 @@ class ReIDDataModule(LightningDataModule):
             table = hold_out(table, self.validation, self.validation_seed)
         return table
 
-    def _open_images(self) -> CachedImages | DecodedImages:
-        if self._images is None:
-            paths, skip = self._read()["path"].tolist(), self.damaged == "skip"
-            if self.cache:
-                images = open_images(
-                    paths,
-                    self.image_size,
-                    self.cache_limit,
-                    skip_damaged=skip,
-                    interpolation=self.interpolation,
-                )
-            else:
-                images = DecodedImages(paths, self.image_size, missing_images(paths), self.interpolation)
-                if not skip:
-                    refuse_damaged(images.damaged, len(paths))
-            self._images = self._without_damaged(images) if images.damaged else images
-        return self._images
-
-    def _without_damaged(self, images: CachedImages | DecodedImages) -> CachedImages | DecodedImages:
-        """Leave rows without an image out of the table."""
-        table, rows = self._read(), sorted(images.damaged)
-        reasons = [images.damaged[row] for row in rows]
-        self.left_out = pd.DataFrame({"path": table["path"].iloc[rows].tolist(), "reason": reasons})
-        if len(rows) == len(table):
-            raise InputError(
-                f"All {len(rows):,} images are missing or damaged; the first: {images.damaged[rows[0]]}"
-            )
-        kept = np.setdiff1d(np.arange(len(table)), rows)
-        self._source_table = table.iloc[kept].reset_index(drop=True)
-        return images.select(kept)
-
     @property
     def content(self) -> Content:
         """Which images of the table occur twice; known after `setup`."""
         if self._content is None:
-            self._content = compare_content(self.table, self._open_images().checksums)
+            self._content = compare_content(self.table, self._sources.images().checksums)
         return self._content
-
-    def _mark_validation_queries(self, annotations: Annotations, rows: np.ndarray) -> None:
-        seed = self.validation_seed
-        if self.validation_queries is not None:
-            chosen = draw_queries(self.validation_queries, len(rows), seed)
-        else:
-            chosen = choose_queries(
-                annotations.person_ids[rows],
-                annotations.camera_ids[rows],
-                seed,
-                annotations.tracklet_ids[rows],
-            )
-        if not chosen.any():
-            raise InputError(
-                "Every validation identity has a single image, so that no query has a true match: hold out "
-                "more with data.validation, or train on all with data.validation=none."
-            )
-        annotations.is_query[rows] = chosen
 
     def fingerprint(self) -> str:
         """Return a hash of the tables and the sizes of their images, wherever these lie."""
-        tables = {str(source): table for source, table in self._read().groupby("source")}
-        return fingerprint(tables, times=False)
+        return self._sources.fingerprint()
 
     def _coded(self) -> Annotations:
         if self._annotations is None:
@@ -422,7 +381,7 @@ class ReIDDataModule(LightningDataModule):
 
     def _plain_images(self, evaluation: bool = False) -> ReIDDataset:
         """Images as an evaluation sees them."""
-        return ReIDDataset(self._open_images(), self._coded(), self.test_transform, evaluation)
+        return ReIDDataset(self._sources.images(), self._coded(), self.test_transform, evaluation)
 
     def _loader(self, dataset: ReIDDataset, batches: EpochSampler | ShardSampler | Sequence[Batch]) -> Loader:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
@@ -437,19 +396,6 @@ class ReIDDataModule(LightningDataModule):
             persistent_workers=workers > 0,
             pin_memory=on_gpu,
         )
-
-
-def _table_of(name: str, source: Source) -> pd.DataFrame:
-    if isinstance(source, pd.DataFrame):
-        return source
-    if isinstance(source, str | PathLike):
-        return read_table_file(str(source))
-    if callable(source):
-        return source()
-    raise InputError(
-        f"sources[{name!r}] is a {type(source).__name__}: give a reader, a table (pandas DataFrame) or the path of a CSV, "
-        "TSV or Parquet file."
-    )
 
 
 def _count_classes(codes: np.ndarray, schema: AttributeSchema) -> list[int]:

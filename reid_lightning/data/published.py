@@ -7,8 +7,6 @@ import pandas as pd
 
 from reid_lightning.data.table import SPLITS, identity_keys, tracklet_keys
 
-COUNTED = ("images", "identities", "distractors", "tracklets")
-
 
 @dataclass(frozen=True)
 class Published:
@@ -17,7 +15,8 @@ class Published:
     Attributes:
         name: What it is called.
         paper: Where the counts come from.
-        counts: By split, some of `COUNTED`. Distractors are images, or tracklets where those are counted, of nobody.
+        counts: By split, some of images, identities, distractors, tracklets. Distractors are images of nobody, or tracklets
+            where those are counted.
         protocol: A part of what the reader says about the split; empty: any.
     """
 
@@ -139,7 +138,7 @@ class Comparison:
 
 
 def count(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Return `COUNTED` of each split that occurs; distractors are no identities.
+    """Return images, identities, distractors and tracklets of each split that occurs; distractors are no identities.
 
     Examples:
         >>> from reid_lightning.data.table import concatenate_tables

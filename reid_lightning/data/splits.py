@@ -78,6 +78,36 @@ def draw_queries(count: int, rows: int, seed: int) -> np.ndarray:
     return is_query
 
 
+def validation_queries(
+    identities: np.ndarray, cameras: np.ndarray, tracklets: np.ndarray, count: int | None, seed: int
+) -> np.ndarray:
+    """Mark the queries among the validation images.
+
+    Args:
+        identities: Identity codes, (N,).
+        cameras: Camera codes, (N,), -1 where unknown.
+        tracklets: Tracklet codes, (N,), -1 where unknown.
+        count: Number of random queries; None: as `choose_queries`.
+        seed: Another one marks others.
+
+    Returns:
+        Boolean array, (N,).
+
+    Raises:
+        InputError: No row would be left for the gallery, or no query has a true match.
+    """
+    if count is not None:
+        chosen = draw_queries(count, len(identities), seed)
+    else:
+        chosen = choose_queries(identities, cameras, seed, tracklets)
+    if not chosen.any():
+        raise InputError(
+            "Every validation identity has a single image, so that no query has a true match: hold out "
+            "more with data.validation, or train on all with data.validation=none."
+        )
+    return chosen
+
+
 def _queries_of_identity(rows_by_camera: dict[int, list[int]]) -> list[int]:
     left = {camera: len(rows) for camera, rows in rows_by_camera.items()}
     queries: list[int] = []

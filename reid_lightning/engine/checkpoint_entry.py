@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
+from reid_lightning.errors import InputError
 from reid_lightning.retrieval.calibration import Calibration
 
 TRAINING_KEY = "reid_lightning_training"  # what tasks need to continue a training
@@ -27,3 +30,40 @@ def calibration_of(entry: Mapping[str, Any]) -> Calibration | None:
     """
     content = entry.get("calibration")
     return None if content is None else Calibration.from_dict(content)
+
+
+def require_weights_of(checkpoint: Mapping[str, Any], own: Mapping[str, Tensor]) -> None:
+    """Refuse to resume from a checkpoint whose weights are not those of this run.
+
+    Args:
+        checkpoint: Its content.
+        own: The state of the run's module.
+
+    Raises:
+        InputError: A weight is missing or has another shape.
+    """
+    state = checkpoint["state_dict"]
+    wrong = sorted(own.keys() ^ state.keys()) or [key for key in own if own[key].shape != state[key].shape]
+    if wrong:
+        raise InputError(
+            f"the weights of the checkpoint are not those of this run: {wrong[0]} is missing or has another shape; use "
+            "a checkpoint of the same network and losses"
+        )
+
+
+def require_identities_of(checkpoint: Mapping[str, Any], own: Mapping[str, int]) -> None:
+    """Refuse to resume from a checkpoint that was trained on other identities.
+
+    Args:
+        checkpoint: Its content.
+        own: Label of each identity of the run; empty where they are not known.
+
+    Raises:
+        InputError: They are others.
+    """
+    theirs = checkpoint[CHECKPOINT_KEY]["identity_labels"]
+    if own and theirs != own:
+        raise InputError(
+            f"the checkpoint was trained on {len(theirs)} identities that are not the {len(own)} of this run; resume with "
+            "the same data and data.validation settings"
+        )

@@ -1,8 +1,8 @@
 """The LightningModule: how to step, log and evaluate; it does not know what a loss is."""
 
 import logging
-import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,24 @@ from reid_lightning import __version__
 from reid_lightning.config.renamed import task_facts, update_checkpoint
 from reid_lightning.distributed.gather import all_gather_with_grad, mean_over_processes
 from reid_lightning.engine.batch import Batch
-from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY, TRAINING_KEY, calibration_of
+from reid_lightning.engine.checkpoint_entry import (
+    CHECKPOINT_KEY,
+    TRAINING_KEY,
+    calibration_of,
+    require_identities_of,
+    require_weights_of,
+)
 from reid_lightning.engine.collapse import CollapseWatch, watch_for_collapse
 from reid_lightning.engine.collected import CollectedRows
 from reid_lightning.engine.defaults import default_objective, default_schedule
+from reid_lightning.engine.finite_terms import FiniteTerms
 from reid_lightning.engine.objective import Objective, Step
 from reid_lightning.engine.optimizers import OptimizerFactory
 from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
-from reid_lightning.errors import DivergedError, InputError
+from reid_lightning.engine.run_length import run_length
+from reid_lightning.errors import InputError
 from reid_lightning.models.backbone import takes_one_size
+from reid_lightning.models.camera_statistics import CameraStatistics
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.retrieval.calibration import Calibration
@@ -87,6 +96,8 @@ class ReIDModule(LightningModule):
         self.validation_summary: dict[str, float] = {}  # of the last validation; a checkpoint holds its own
         self.validation_interval: list[float] | None = None  # of its mAP
         self.calibration: Calibration | None = None  # of its people; it travels in the checkpoint
+        self.evaluated_data: Any = None  # whose cameras are measured where a trainer has loaders alone
+        self._camera_statistics: CameraStatistics | None = None  # of the evaluation at work
         self._last_step: dict[str, Tensor] = {}  # of the training, what was looked at last
         self._epoch_is_logged = False
         self._resumed = False
@@ -112,8 +123,7 @@ class ReIDModule(LightningModule):
         batch = self._labelled(Batch.of(batch))
         features = self.network(batch["images"], batch.get("cameras"))
         outcome = self.objective(self.network, features, batch, all_gather_with_grad)
-        step = self.trainer.global_step
-        self._unchecked += [(step, name, term.detach()) for name, term in outcome.terms.items()]
+        self._terms.add(self.trainer.global_step, outcome.terms)
         if (logs := self._is_log_step()) or self.trainer.is_last_batch:
             self._log_step(outcome, features, batch)
             self._epoch_is_logged |= logs
@@ -136,7 +146,7 @@ class ReIDModule(LightningModule):
 
         Lightning keeps every value that it is given, a device's or not, and turns it into a number at every step.
         """
-        self._raise_if_bad()
+        self._terms.check(self.current_epoch)
         values = {"loss": outcome.total, **outcome.terms, **outcome.diagnostics}
         for task in self.tasks:
             values |= task.diagnostics(self.network, features, batch)
@@ -184,7 +194,7 @@ class ReIDModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Start looking for terms that are not finite, and for collapse."""
-        self._unchecked: list[tuple[int, str, Tensor]] = []  # terms since the last look, by step and name
+        self._terms = FiniteTerms()
         self._collapse = CollapseWatch()
         self._last_step = {}
 
@@ -192,23 +202,9 @@ class ReIDModule(LightningModule):
         """Begin an epoch of which nothing has been logged yet."""
         self._epoch_is_logged = False
 
-    def _raise_if_bad(self) -> None:
-        """Name the first term since the last look that is not finite; only here the host waits for them."""
-        terms, self._unchecked = self._unchecked, []
-        if not terms:
-            return
-        finite = torch.stack([term for _, _, term in terms]).isfinite().tolist()
-        for (step, name, _), is_finite in zip(terms, finite, strict=True):
-            if not is_finite:
-                raise DivergedError(
-                    f"the loss term {name!r} became NaN or infinite at optimizer step {step} "
-                    f"(epoch {self.current_epoch}); lower optimizer.lr, set trainer.gradient_clip_val, "
-                    "or use trainer.precision=32-true"
-                )
-
     def on_train_epoch_end(self) -> None:
         """Stop on a term that is not finite, and log an epoch of fewer steps than lie between two entries."""
-        self._raise_if_bad()
+        self._terms.check(self.current_epoch)
         if not self._epoch_is_logged and self._last_step:
             self._log_evaluation(self._last_step)
         if any(task.prepares_epochs for task in self.tasks):
@@ -220,40 +216,9 @@ class ReIDModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return one optimizer over network and losses, and the schedule, stepped per optimizer step."""
         optimizer = self._optimizer(self.network, self.objective)
-        steps_per_epoch, epochs = self._length()
+        steps_per_epoch, epochs = run_length(self.trainer)
         scheduler = self._scheduler(optimizer, steps_per_epoch=steps_per_epoch, epochs=epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _length(self) -> tuple[int, float]:
-        """Return the optimizer steps of an epoch and the epochs of the run.
-
-        Raises:
-            InputError: The loader has no length, or the run has no end.
-        """
-        trainer: Any = self.trainer
-        sampler = getattr(trainer.datamodule, "train_batches", None)
-        if sampler is None:
-            trainer.fit_loop.setup_data()
-            batches = trainer.num_training_batches
-        else:
-            # Lightning's own count starts the loader, whose workers then draw the first batches before a resumed run
-            # knows its epoch and what offline mining had found.
-            limit = trainer.limit_train_batches
-            batches = min(len(sampler), limit) if isinstance(limit, int) else int(len(sampler) * limit)
-        if math.isinf(batches):
-            raise InputError(
-                "the training loader has no length: give the Trainer limit_train_batches=N, the batches of an epoch"
-            )
-        steps = max(1, -(-batches // trainer.accumulate_grad_batches))
-        if sampler is not None and trainer.max_epochs != -1:
-            return steps, trainer.max_epochs or 1
-        total = trainer.estimated_stepping_batches
-        if math.isinf(total):
-            raise InputError(
-                "the schedule needs the end of the training: give the Trainer max_epochs or max_steps"
-            )
-        total = max(1, total)
-        return steps, total / steps if total % steps else total // steps
 
     # -------------------------------------------------------------- evaluation
 
@@ -264,8 +229,9 @@ class ReIDModule(LightningModule):
     def _update(self, metric: RetrievalEvaluation, batch: dict[str, Tensor]) -> None:
         batch = Batch.of(batch)
         network = partial(self.network, cameras=batch.get("cameras"))
-        features = network(batch["images"])
-        vectors, extra = embed(network, batch["images"], features, self.protocol)
+        with self._by_camera(batch["camera_ids"], "val" if metric is self.validation else "test"):
+            features = network(batch["images"])
+            vectors, extra = embed(network, batch["images"], features, self.protocol)
         metric.update(
             vectors,
             batch["person_ids"],
@@ -278,6 +244,28 @@ class ReIDModule(LightningModule):
         for task in self.tasks:
             task.update(self.network, features, batch)
 
+    def _by_camera(self, cameras: Tensor, stage: str) -> AbstractContextManager[None]:
+        """Normalize by the statistics of each camera, where the protocol says so; the first batch measures them.
+
+        Raises:
+            InputError: The data are not of this package, or the network has no batch normalization.
+        """
+        count = self.protocol.camera_statistics
+        if count is None:
+            return nullcontext()
+        if self._camera_statistics is None:
+            data: Any = self.evaluated_data or getattr(self.trainer, "datamodule", None)
+            if not hasattr(data, "images_of_cameras"):
+                raise InputError(
+                    f"evaluation.camera_statistics={count} needs the data module of this package; leave it out"
+                )
+            images = {
+                camera: (batch.to(self.device) for batch in batches)
+                for camera, batches in data.images_of_cameras(stage, count).items()
+            }
+            self._camera_statistics = CameraStatistics.measure(self.network, images)
+        return self._camera_statistics.applied(cameras)
+
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation's embeddings."""
         self._forget(self.validation)
@@ -288,6 +276,7 @@ class ReIDModule(LightningModule):
 
     def _forget(self, metric: RetrievalEvaluation) -> None:
         metric.reset()
+        self._camera_statistics = None
         for task in self.tasks:
             task.reset()
 
@@ -365,21 +354,9 @@ class ReIDModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what the checkpoint says of its own validation and tasks."""
         update_checkpoint(checkpoint)
-        own, state = self.state_dict(), checkpoint["state_dict"]
-        wrong = sorted(own.keys() ^ state.keys()) or [
-            key for key in own if own[key].shape != state[key].shape
-        ]
-        if wrong:
-            raise InputError(
-                f"the weights of the checkpoint are not those of this run: {wrong[0]} is missing or has another shape; use "
-                "a checkpoint of the same network and losses"
-            )
+        require_weights_of(checkpoint, self.state_dict())
+        require_identities_of(checkpoint, self.identity_labels)
         entry = checkpoint[CHECKPOINT_KEY]
-        if self.identity_labels and entry["identity_labels"] != self.identity_labels:
-            raise InputError(
-                f"the checkpoint was trained on {len(entry['identity_labels'])} identities that are not the "
-                f"{len(self.identity_labels)} of this run; resume with the same data and data.validation settings"
-            )
         known = entry.get("data"), self.data_fingerprint
         if None not in known and known[0] != known[1] and self.global_rank == 0:
             log.warning(
@@ -392,7 +369,7 @@ class ReIDModule(LightningModule):
         self.validation_interval = entry.get("validation_interval")
         self.calibration = calibration_of(entry)
         self._resumed = True
-        if any(value.dtype == torch.float64 for value in state.values()):
+        if any(value.dtype == torch.float64 for value in checkpoint["state_dict"].values()):
             self.double()  # Lightning widens the weights after it has loaded them, which would round them to 32 bits
         training = checkpoint.get(TRAINING_KEY) or {}
         for task in self.tasks:

@@ -18,6 +18,7 @@ from reid_lightning.config.values import written
 from reid_lightning.distributed.launched import require_fitting
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.factory import build_network
+from reid_lightning.experiments.model_places import local_path
 from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.losses.spec import spec_of
 from reid_lightning.models.branches import Branch
@@ -110,7 +111,7 @@ def check_weights(config: Mapping[str, Any]) -> None:
         if nodes["parts"].get("weights"):
             instantiate(nodes["parts"], "parts")(int(backbone.out_channels))
         if start:
-            load_whole(build_network(config, num_identities=1), start)
+            load_whole(build_network(config, num_identities=1), local_path(str(start)))
     finally:
         log.setLevel(level)
 

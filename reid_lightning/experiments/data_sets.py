@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reid_lightning.config.resolve import CONF, quoted
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.model_places import comes_along, local_path
 
 OWN = "own data"
 
@@ -28,8 +29,8 @@ class DataSet:
 def take_apart(first: str | Path, arguments: Sequence[str]) -> tuple[list[Path], list[DataSet], list[str]]:
     """Return checkpoints, data sets and further overrides of a command line.
 
-    What exists as a file or folder, or ends in `.ckpt`, is a checkpoint. `data=A:DIR,B:FILE` names several data sets, each
-    with its `data.root` after a colon, where it has one.
+    What exists as a file or folder, or ends in `.ckpt`, is a checkpoint, and so is a model of the package or of Hugging
+    Face. `data=A:DIR,B:FILE` names several data sets, each with its `data.root` after a colon, where it has one.
 
     Args:
         first: The first checkpoint.
@@ -38,11 +39,13 @@ def take_apart(first: str | Path, arguments: Sequence[str]) -> tuple[list[Path],
     Raises:
         InputError: A data set is named twice, or `data.root` is given beside several.
     """
-    checkpoints, sets, others = [Path(first)], [DataSet(OWN)], []
+    checkpoints, sets, others = [local_path(str(first))], [DataSet(OWN)], []
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if os.path.exists(argument) or (not equals and argument.endswith(".ckpt")):
             checkpoints.append(Path(argument))
+        elif not equals and (comes_along(argument) or argument.startswith("hf://")):
+            checkpoints.append(local_path(argument))
         elif key == "data" and equals and (found := data_sets(value)):
             sets = found
         else:

@@ -30,6 +30,30 @@ _RANKINGS = f"{RankingsReport.__module__}.{RankingsReport.__qualname__}"
 
 
 @dataclass(frozen=True)
+class EvaluationSettings:
+    """How a model is evaluated, and what is kept of it.
+
+    Attributes:
+        overrides: Hydra overrides; `data=market1501 data.root=DIR` evaluates on another data set.
+        embeddings: `.npz` file for what was ranked: vectors, paths, people and cameras (see `Embeddings`); None: no file.
+        trust: Packages of your own that the checkpoint's config may name; their code is run.
+        rankings: Gallery images per query in `rankings.csv`, 0 for no such file; None: as the config's reports say, or 20.
+
+    Raises:
+        InputError: `rankings` is negative.
+    """
+
+    overrides: Sequence[str] = ()
+    embeddings: str | Path | None = None
+    trust: Sequence[str] = ()
+    rankings: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.rankings is not None and self.rankings < 0:
+            raise InputError(f"--rankings must not be negative, got {self.rankings}")
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """A trained model and a test set, before anything is embedded.
 
@@ -51,32 +75,26 @@ class Evaluation:
 
     @classmethod
     def of(
-        cls,
-        path: str | Path,
-        output_dir: str | Path,
-        overrides: Sequence[str] = (),
-        embeddings: str | Path | None = None,
-        trust: Sequence[str] = (),
-        rankings: int | None = None,
+        cls, path: str | Path, output_dir: str | Path, settings: EvaluationSettings | None = None
     ) -> "Evaluation":
-        """Load the model and the data; arguments and errors are those of `evaluate`."""
+        """Load the model and the data; errors are those of `evaluate`."""
         quiet()
-        if rankings is not None and rankings < 0:
-            raise InputError(f"--rankings must not be negative, got {rankings}")
-        watch = Stopwatch()
+        settings = settings or EvaluationSettings()
+        watch, embeddings = Stopwatch(), settings.embeddings
         with folder_for(output_dir):
             if embeddings is not None:
                 require_output(embeddings, (".npz",))
-            module, config = load_module(path, overrides, trust)
+            module, config = load_module(path, settings.overrides, settings.trust)
             config["output_dir"] = str(output_dir)
             config["data"] = config["data"] | {"validation": None}  # nothing is trained
-            config["reports"] = _with_rankings(config["reports"] or {}, rankings)
+            config["reports"] = _with_rankings(config["reports"] or {}, settings.rankings)
             require_sources(config["data"]["sources"])
         with watch.stage("data"):
             datamodule = build_datamodule(config)
             datamodule.setup("test")
             check_data(config, datamodule)
             datamodule.prepare_data()  # decodes images, so it comes after what the tables alone tell
+        module.evaluated_data = datamodule
         return cls(
             module, config, datamodule, Path(output_dir), Path(embeddings) if embeddings else None, watch
         )
@@ -103,15 +121,20 @@ def evaluate(
     Args:
         path: A checkpoint file written by a run, or the folder of a saved model.
         output_dir: Receives metrics, per-query results and pictures.
-        overrides: Hydra overrides; `data=market1501 data.root=DIR` evaluates on another data set.
-        embeddings: `.npz` file for what was ranked: vectors, paths, people and cameras (see `Embeddings`).
-        trust: Packages of your own that the checkpoint's config may name; their code is run.
-        rankings: Gallery images per query in `rankings.csv`, 0 for no such file; None: as the config's reports say, or 20.
+        overrides: As of `EvaluationSettings`, like what follows.
+        embeddings: File for what was ranked.
+        trust: Packages whose code may be run.
+        rankings: Gallery images per query in `rankings.csv`.
 
     Raises:
         InputError: The checkpoint or the data cannot be used, or a result cannot be written.
     """
-    evaluation = Evaluation.of(path, output_dir, overrides, embeddings, trust, rankings)
+    return evaluate_as(path, output_dir, EvaluationSettings(overrides, embeddings, trust, rankings))
+
+
+def evaluate_as(path: str | Path, output_dir: str | Path, settings: EvaluationSettings) -> RunResult:
+    """Do what `evaluate` does, with its settings as one value."""
+    evaluation = Evaluation.of(path, output_dir, settings)
     warn_of_images(evaluation.datamodule, evaluation.output_dir)
     trainer = evaluating(evaluation.config)
     with evaluation.watch.stage("test"):

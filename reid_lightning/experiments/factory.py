@@ -1,7 +1,9 @@
 """Objects from the groups of a config."""
 
 import inspect
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +20,14 @@ from reid_lightning.experiments.tasks import tasks_of
 from reid_lightning.mining.memory import CrossBatchMemory
 from reid_lightning.models.narrow_maps import widen_narrow_maps
 from reid_lightning.models.network import ReIDNetwork
+from reid_lightning.retrieval.protocol import EvaluationProtocol
 from reid_lightning.systems.task import Plan, Task
 
 if TYPE_CHECKING:  # an inference has no trainer and no data module, which take seconds to import
     from reid_lightning.data.datamodule import ReIDDataModule
     from reid_lightning.engine.module import ReIDModule
+
+log = logging.getLogger("reid_lightning")
 
 _OF_OBJECTIVE = ("weight", "miner")  # keys of a loss that the objective reads
 
@@ -146,8 +151,20 @@ def build_inference_module(config: Mapping[str, Any], identity_labels: Mapping[s
     """Return what works on images of a checkpoint's config; see `build_trained_module`."""
     network = build_network(config, len(identity_labels))
     tasks = TasksAlone(build_tasks(config, network))
-    protocol = instantiate(config["evaluation"], "evaluation")
-    return TrainedModule(network, tasks, protocol, config, identity_labels)
+    return TrainedModule(network, tasks, protocol_of_images(config), config, identity_labels)
+
+
+def protocol_of_images(config: Mapping[str, Any]) -> EvaluationProtocol:
+    """Return a config's protocol for images that come one by one, without what needs many images of a camera."""
+    protocol: EvaluationProtocol = instantiate(config["evaluation"], "evaluation")
+    if protocol.camera_statistics is None:
+        return protocol
+    log.warning(
+        "the model was evaluated with evaluation.camera_statistics=%d, which needs many images of each camera; its vectors "
+        "here are normalized as in the training",
+        protocol.camera_statistics,
+    )
+    return replace(protocol, camera_statistics=None)
 
 
 def _optimizer(node: Mapping[str, Any]) -> Any:

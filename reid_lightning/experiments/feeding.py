@@ -6,6 +6,7 @@ from typing import Any
 
 from reid_lightning.config.resolve import class_of
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.model_places import local_path
 from reid_lightning.models.backbone import IMAGENET
 from reid_lightning.models.feed import Feed, feed_of
 from reid_lightning.models.hub import hub_file, hub_model, is_hub_file, is_hub_model
@@ -28,8 +29,11 @@ def feed_of_config(config: Mapping[str, Any]) -> Feed:
     try:
         if "source" in settings:
             return Feed.from_dict(settings)
-        weights = config.get("start_from") or node.get("weights")
-        stated = None if weights in (None, IMAGENET) else feed_in(_local(str(weights)))
+        start, weights = config.get("start_from"), node.get("weights")
+        if start:
+            stated = feed_in(local_path(str(start)))
+        else:
+            stated = None if weights in (None, IMAGENET) else feed_in(_local(str(weights)))
         return (stated or feed_of(class_of(node), node)).with_settings(settings)
     except ValueError as error:
         raise InputError(f"feed.{error}") from error

@@ -3,13 +3,13 @@
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import load_module
 from reid_lightning.experiments.data_sets import DataSet, names_of, take_apart
-from reid_lightning.experiments.evaluate import evaluate, folder_of
+from reid_lightning.experiments.evaluate import EvaluationSettings, evaluate_as, folder_of
 from reid_lightning.experiments.latency import measure_latency
 from reid_lightning.experiments.shared_evaluation import evaluate_part
 from reid_lightning.files import require_writable
@@ -27,16 +27,12 @@ class Comparison:
     Attributes:
         checkpoints: The models.
         sets: The data sets.
-        overrides: Hydra overrides of all evaluations.
-        trust: Packages whose code may be run.
-        rankings: As of `evaluate`.
+        settings: Of all evaluations.
     """
 
     checkpoints: Sequence[Path]
     sets: Sequence[DataSet]
-    overrides: Sequence[str] = ()
-    trust: Sequence[str] = ()
-    rankings: int | None = None
+    settings: EvaluationSettings = field(default_factory=EvaluationSettings)
     names: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -52,9 +48,7 @@ def evaluate_all(
     checkpoint: Path,
     arguments: Sequence[str],
     output_dir: Path | None = None,
-    embeddings: Path | None = None,
-    trust: Sequence[str] = (),
-    rankings: int | None = None,
+    settings: EvaluationSettings | None = None,
     part: str | None = None,
 ) -> int:
     """Do what `reid evaluate` is asked: one evaluation, or those of several models and data sets.
@@ -63,9 +57,7 @@ def evaluate_all(
         checkpoint: The first model.
         arguments: Further models, and Hydra overrides (`data_sets.take_apart`).
         output_dir: Folder for the results; None: that of `evaluate.folder_of`.
-        embeddings: As of `evaluate`, for one model and one data set.
-        trust: Packages whose code may be run.
-        rankings: As of `evaluate`.
+        settings: Of all evaluations, without overrides; vectors are those of one model and one data set.
         part: As of `shared_evaluation.evaluate_part`, for one model and one data set; None does all of it.
 
     Returns:
@@ -76,24 +68,27 @@ def evaluate_all(
             for.
     """
     checkpoints, sets, overrides = take_apart(checkpoint, arguments)
+    # A model of the package or of Hugging Face lies where no results belong.
+    named = Path("outputs") / checkpoint.name if checkpoints[0] != checkpoint.expanduser() else checkpoint
+    settings = replace(settings or EvaluationSettings(), overrides=overrides)
     if len(checkpoints) == len(sets) == 1:
-        chosen = [*sets[0].overrides, *overrides]
-        folder = output_dir or folder_of(checkpoint, chosen)
+        chosen = _on(sets[0], settings)
+        folder = output_dir or folder_of(named, chosen.overrides)
         if part is None:
-            evaluate(checkpoint, folder, chosen, embeddings, trust, rankings)
+            evaluate_as(checkpoints[0], folder, chosen)
         else:
-            evaluate_part(checkpoint, folder, part, chosen, embeddings, trust, rankings)
+            evaluate_part(checkpoints[0], folder, part, chosen)
         return 0
     if part is not None:
         raise InputError(
             "--part shares the evaluation of one model on one data set, and there are several: evaluate each by itself"
         )
-    if embeddings is not None:
+    if settings.embeddings is not None:
         raise InputError(
             "--embeddings holds the vectors of one model on one data set, and there are several: leave it out"
         )
-    folder = output_dir or folder_of(checkpoint, arguments)
-    cells = evaluate_matrix(Comparison(checkpoints, sets, overrides, trust, rankings), folder)
+    folder = output_dir or folder_of(named, arguments)
+    cells = evaluate_matrix(Comparison(checkpoints, sets, settings), folder)
     return int(any(cell.error for cell in cells))
 
 
@@ -118,20 +113,22 @@ def evaluate_matrix(compared: Comparison, output_dir: Path) -> list[Cell]:
         for data in compared.sets:
             log.info("%s on %s", name, data.name)
             cells.append(_cell(name, checkpoint, data, compared, output_dir, folders[name, data.name]))
-    write_matrix(costs, cells, compared.overrides, output_dir)
+    write_matrix(costs, cells, compared.settings.overrides, output_dir)
     if all(cell.error for cell in cells):
         raise InputError(f"nothing could be evaluated; {cells[0].model} on {cells[0].data}: {cells[0].error}")
     return cells
 
 
+def _on(data: DataSet, settings: EvaluationSettings) -> EvaluationSettings:
+    """Return the settings of an evaluation on one of the data sets."""
+    return replace(settings, overrides=[*data.overrides, *settings.overrides])
+
+
 def _cell(
     name: str, checkpoint: Path, data: DataSet, compared: Comparison, output_dir: Path, folder: str
 ) -> Cell:
-    overrides = [*data.overrides, *compared.overrides]
     try:
-        found = evaluate(
-            checkpoint, output_dir / folder, overrides, trust=compared.trust, rankings=compared.rankings
-        )
+        found = evaluate_as(checkpoint, output_dir / folder, _on(data, compared.settings))
     except Exception as error:  # of one pair; the others are done
         said = " ".join(str(error).split()) or "it does not say why"
         reason = said if isinstance(error, InputError) else f"{type(error).__name__}: {said}"
@@ -151,7 +148,7 @@ def _cell(
 def _cost(name: str, checkpoint: Path, compared: Comparison) -> ModelCost:
     """Return what a model costs; unknown where it cannot be loaded, which its evaluations say."""
     try:
-        module, config = load_module(checkpoint, compared.overrides, compared.trust)
+        module, config = load_module(checkpoint, compared.settings.overrides, compared.settings.trust)
         height, width = config["data"]["image_size"]
         found = measure_latency(module, (height, width), config["trainer"]["accelerator"])
     except Exception as error:

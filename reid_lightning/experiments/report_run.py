@@ -1,6 +1,5 @@
 """A run's page written again, from its checkpoint, its numbers and its data."""
 
-import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +20,6 @@ from reid_lightning.results.card_facts import read_facts
 from reid_lightning.results.run_result import measured_by, run_of, write_page_of
 from reid_lightning.results.summary import METRICS, RunResult, Stopwatch
 from reid_lightning.systems.task import Report
-
-log = logging.getLogger("reid_lightning")
 
 CLOSE = 1e-3
 """Another processor's last digits may turn a near tie; what differs by more is another model or other data."""

@@ -46,6 +46,7 @@ from reid_lightning.experiments.checks import (
 from reid_lightning.experiments.factory import build_datamodule, build_module
 from reid_lightning.experiments.feeding import feed_of_config, with_architecture, with_start
 from reid_lightning.experiments.malloc import keep_freed_memory
+from reid_lightning.experiments.model_places import local_path
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.experiments.resume import Resumed, resumed_from
 from reid_lightning.experiments.run_folder import alone_in
@@ -219,7 +220,7 @@ def _fit(
     with watch.stage("build"):
         module = build_module(config, datamodule.num_identities, datamodule.identity_labels, datamodule)
         if config.get("start_from") and resumed is None:
-            load_whole(module.network, config["start_from"])
+            load_whole(module.network, local_path(str(config["start_from"])))
         module.data_fingerprint = datamodule.fingerprint()
         callbacks = _callbacks(config, output_dir, datamodule.has_validation, stop_after)
         if config["time_limit"] is not None:

@@ -21,7 +21,7 @@ from reid_lightning.distributed.pieces import Pieces
 from reid_lightning.engine.collected import CollectedRows, require_collecting
 from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
-from reid_lightning.experiments.evaluate import Evaluation, evaluating
+from reid_lightning.experiments.evaluate import Evaluation, EvaluationSettings, evaluating
 from reid_lightning.experiments.model_folder import WEIGHTS
 from reid_lightning.files import atomic_path, require_regular
 from reid_lightning.reporting.terminal import say
@@ -131,10 +131,7 @@ def evaluate_part(
     path: str | Path,
     output_dir: str | Path,
     part: str,
-    overrides: Sequence[str] = (),
-    embeddings: str | Path | None = None,
-    trust: Sequence[str] = (),
-    rankings: int | None = None,
+    settings: EvaluationSettings | None = None,
 ) -> RunResult | None:
     """Do a part of an evaluation; the process that ends last ranks the test set and writes what `evaluate` writes.
 
@@ -145,10 +142,7 @@ def evaluate_part(
         path: A checkpoint file written by a run, or the folder of a saved model.
         output_dir: Receives the results; all processes must see it.
         part: "K/N" for the K-th of N parts; "auto" takes K and N from the SLURM array, torchrun or srun.
-        overrides: As of `evaluate`, and so on.
-        embeddings: As of `evaluate`.
-        trust: As of `evaluate`.
-        rankings: As of `evaluate`.
+        settings: How it is evaluated, the same for all parts; None: the defaults.
 
     Returns:
         None where other processes have parts to do.
@@ -165,7 +159,7 @@ def evaluate_part(
         raise InputError(
             f"{output_dir} holds an evaluation already, with all parts; remove it, or give another --output."
         )
-    evaluation = Evaluation.of(path, output_dir, overrides, embeddings, trust, rankings)
+    evaluation = Evaluation.of(path, output_dir, settings)
     require_collecting(evaluation.module.tasks)
     pieces = CollectedPieces(output_dir, list(evaluation.datamodule.test_batches()))
     with pieces.at_work(this, of, own):

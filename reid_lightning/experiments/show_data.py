@@ -112,8 +112,6 @@ def validation_of(config: dict[str, Any], table: pd.DataFrame, facts: ImageFacts
         table: Of its data sets, put together.
         facts: Of the same rows; images that cannot be read are left out if `data.damaged` is skip.
     """
-    datamodule = build_datamodule(config)
-    datamodule.damaged = "error"  # nothing is decoded again
     if len(facts.damaged) == len(table):
         return Validation("A run would refuse this data: all images are missing or damaged.")
     if facts.damaged and config["data"]["damaged"] != "skip":
@@ -121,11 +119,10 @@ def validation_of(config: dict[str, Any], table: pd.DataFrame, facts: ImageFacts
             "A run would refuse this data because of its missing or damaged images: replace them, or leave them out with "
             "data.damaged=skip."
         )
-    if facts.damaged:
-        bad = set(table["path"].iloc[list(facts.damaged)])
-        datamodule.sources = {
-            str(name): rows.loc[~rows["path"].isin(bad)] for name, rows in table.groupby("source", sort=False)
-        }
+    bad = set(table["path"].iloc[list(facts.damaged)])
+    undecoded = {"data": config["data"] | {"damaged": "error"}}
+    datamodule = build_datamodule(config | undecoded)
+    datamodule.share(table.loc[~table["path"].isin(bad)].reset_index(drop=True))
     try:
         with silent_log():
             datamodule.setup("validate")

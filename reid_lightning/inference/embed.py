@@ -46,7 +46,8 @@ class Embedder:
     def __init__(
         self, checkpoint: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()
     ) -> None:
-        from reid_lightning.inference.load import load, local_path  # a second of imports, for a model alone
+        from reid_lightning.experiments.model_places import local_path
+        from reid_lightning.inference.load import load  # a second of imports, for a model alone
 
         place = local_path(checkpoint)
         self.model = load(place, trust=trust, overrides=overrides)

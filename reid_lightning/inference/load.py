@@ -1,30 +1,22 @@
 """A trained model from a checkpoint, a folder or Hugging Face: `reid_lightning.load`."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from reid_lightning.arguments import as_path, as_texts, shown
+from reid_lightning.arguments import as_texts, shown
 from reid_lightning.config.resolve import instantiate
 from reid_lightning.engine.checkpoint_entry import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.checkpoint import build_read, read_checkpoint, read_described
-from reid_lightning.experiments.model_folder import CARD, CONFIG, WEIGHTS
+from reid_lightning.experiments.model_places import local_path
 from reid_lightning.inference.backends import ExportedBackend, TorchBackend
 from reid_lightning.inference.model import Model
-from reid_lightning.models.hub import download_from_hub
 from reid_lightning.results.card_facts import CardFacts, facts_beside
 from reid_lightning.runtime.sessions import is_exported, open_session
 from reid_lightning.systems.attributes.task import saved_form
-
-READY = Path(__file__).parent / "ready"
-"""Models that come with the package, a folder each."""
-
-_HUB = re.compile(r"hf:/{1,2}(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?", re.ASCII)
-_OF_HUB = ("hf:", "https://huggingface.co/")
 
 
 def load(
@@ -121,25 +113,3 @@ def usable_device(device: str | torch.device | None, accelerator: str = "auto") 
             f"device={device} cannot be used on this machine; use cpu, or leave it out for the best one"
         ) from error
     return where
-
-
-def local_path(path: str | os.PathLike[str]) -> Path:
-    """Return where a model lies on this machine; one of Hugging Face is downloaded once.
-
-    A name such as `small` is a model of the package, unless a file is called so.
-
-    Raises:
-        InputError: Hugging Face does not answer, or has no such model.
-    """
-    text = os.fspath(as_path(path, "The path of a model")) if not isinstance(path, str) or not path else path
-    if not text.startswith(_OF_HUB):
-        own = READY / text
-        comes_along = re.fullmatch(r"\w+", text) is not None and own.is_dir() and not os.path.lexists(text)
-        return own if comes_along else Path(text).expanduser()
-    found = _HUB.fullmatch(text)
-    if found is None:
-        raise InputError(
-            f"{text} does not name a model of Hugging Face: write hf://OWNER/REPO or hf://OWNER/REPO@REVISION"
-        )
-    instead = f"fetch {CONFIG} and {WEIGHTS} on another machine and give their folder"
-    return download_from_hub(found["repo"], [WEIGHTS, CONFIG, CARD], found["revision"], instead)

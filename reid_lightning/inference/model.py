@@ -3,19 +3,15 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from reid_lightning.arguments import as_flag, as_path, as_text, shown
-from reid_lightning.config.resolve import instantiate
+from reid_lightning.arguments import as_flag, as_path, as_text
 from reid_lightning.data.attributes import AttributeSchema
-from reid_lightning.data.decoding import resized
 from reid_lightning.engine.trained import TrainedModule
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.model_folder import own_memory, write_model_folder
@@ -24,15 +20,11 @@ from reid_lightning.inference.images import (
     AnyImage,
     Channels,
     Images,
-    as_array,
-    chunks,
     crops,
-    in_range,
     is_single,
-    of_one_type,
-    one_by_one,
 )
 from reid_lightning.inference.preprocessing import Preprocessing
+from reid_lightning.inference.reading import ImageReader
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.results.card_facts import CardFacts
 from reid_lightning.retrieval.calibration import Calibration
@@ -94,17 +86,16 @@ class Model:
         self.image_size = (int(height), int(width))
         self.batch_size = int(config["data"]["batch_size"])
         self.feed = dict(engine.feed)
-        transform = config.get("test_transform")
         self.preprocessing = Preprocessing(
             self.image_size,
             tuple(self.feed["mean"]),
             tuple(self.feed["std"]),
             self.feed["interpolation"],
-            transform,
+            config.get("test_transform"),
         )
         self.identity_labels: dict[str, int] = dict(entry["identity_labels"])
         self.schema = engine.schema
-        self._transform = instantiate(transform)
+        self._reader = ImageReader(self.preprocessing, device)
 
     def embed(self, images: Images, boxes: Any = None, *, channels: Channels = "rgb") -> Tensor:
         """Return the vectors that the protocol compares.
@@ -167,7 +158,7 @@ class Model:
             InputError: A file is missing or cannot be decoded.
             ValueError: A value is not an image.
         """
-        for batches in self._batches(images):
+        for batches in self._reader.batches(images, self.batch_size):
             for batch in batches:
                 yield self._engine.answer(batch)
 
@@ -198,7 +189,8 @@ class Model:
             InputError: A file is missing or cannot be decoded.
             ValueError: A value is not an image.
         """
-        for batches in self._batches(images, channels, batch_size, damaged):
+        size = self.batch_size if batch_size is None else batch_size
+        for batches in self._reader.batches(images, size, channels, damaged):
             vectors = [self._engine.embed(batch).cpu() for batch in batches]
             yield torch.cat(vectors) if vectors else torch.empty(0, self.vector_size)
 
@@ -222,8 +214,8 @@ class Model:
         from reid_lightning.inference.describe import describe_batches
 
         def described(several: Images, order: Channels) -> "Description":
-            batches = (batch for batches in self._batches(several, order) for batch in batches)
-            return describe_batches(self._engine, batches)
+            read = self._reader.batches(several, self.batch_size, order)
+            return describe_batches(self._engine, (batch for batches in read for batch in batches))
 
         if boxes is None:
             return described(images, channels)
@@ -232,45 +224,6 @@ class Model:
 
     def _black(self) -> Tensor:
         return torch.zeros(3, *self.image_size, dtype=torch.uint8)
-
-    def _batches(
-        self,
-        images: Images,
-        channels: Channels = "rgb",
-        batch_size: int | None = None,
-        damaged: dict[int, str] | None = None,
-    ) -> Iterator[list[Tensor]]:
-        """Yield images as the network takes them, on its device: batches of one type that were one batch."""
-        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-            raise ValueError(f"batch_size must be a whole number, 1 or more, got {shown(batch_size)}")
-        if damaged is not None and not isinstance(damaged, dict):
-            raise ValueError(
-                f"damaged must be a dictionary, which gets what cannot be read, got {shown(damaged)}"
-            )
-        waiting: list[Future[Tensor]] = []
-        position = 0
-        with ThreadPoolExecutor() as pool:
-            for chunk in chunks(one_by_one(images), batch_size or self.batch_size):
-                following = [pool.submit(self.pixels, image, channels) for image in chunk]
-                if waiting:
-                    yield self._on_device(waiting, position, damaged)
-                    position += len(waiting)
-                waiting = following
-            if waiting:
-                yield self._on_device(waiting, position, damaged)
-
-    def _on_device(
-        self, waiting: list[Future[Tensor]], position: int, damaged: dict[int, str] | None
-    ) -> list[Tensor]:
-        pixels = []
-        for place, future in enumerate(waiting, start=position):
-            try:
-                pixels.append(future.result())
-            except InputError as error:
-                if damaged is None:
-                    raise
-                damaged[place] = str(error)
-        return [batch.to(self.device) for batch in of_one_type(pixels)]
 
     def compare(
         self,
@@ -317,18 +270,7 @@ class Model:
 
     def pixels(self, image: AnyImage, channels: Channels = "rgb") -> Tensor:
         """Return an image as the network takes it: (3, H, W) of the model's size, laid out with the channels last."""
-        if isinstance(image, Tensor) and image.is_floating_point():
-            if image.shape != (3, *self.image_size):
-                raise ValueError(
-                    f"a float tensor must have the model's size, {(3, *self.image_size)}, got {tuple(image.shape)}; give "
-                    "uint8 for images of any size"
-                )
-            image = in_range(image.detach().cpu())
-            return image if channels == "rgb" else image.flip(0)
-        array = resized(as_array(image, channels), self.image_size, self.preprocessing.interpolation)
-        if self._transform is not None:
-            array = self._transform(image=array)["image"]
-        return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)
+        return self._reader.pixels(image, channels)
 
     @property
     def engine(self) -> Backend:

@@ -42,6 +42,8 @@ class EvaluationProtocol:
         flip: Average the features of an image and its mirror image (both scaled to length 1 if `normalize`).
         scales: Average the features of an image at these sizes likewise, as shares of its own; [1.0] takes its own alone.
         map_at: The k of each mAP@k that is reported beside the mAP (`Ranking.ap_at`).
+        camera_statistics: Images of each camera, at most, by whose mean and variance its images are normalized inside the
+            network (`models.camera_statistics`), without labels; None normalizes as in the training.
         tracklets: "pool" compares the mean over each tracklet (`tracklets.pool_tracklets`); None each image.
         single_shot: Draws of a gallery of one random image per identity, over which scores are averaged
             (`single_shot.rank_single_shot`); None ranks the whole gallery.
@@ -64,6 +66,7 @@ class EvaluationProtocol:
     flip: bool = False
     scales: Sequence[float] = OWN_SIZE
     map_at: Sequence[int] = ()
+    camera_statistics: int | None = None
     tracklets: Literal["pool"] | None = None
     single_shot: int | None = None
     single_shot_seed: int = 0
@@ -102,6 +105,11 @@ class EvaluationProtocol:
         if self.single_shot is not None and (type(self.single_shot) is not int or self.single_shot < 1):
             raise ValueError(
                 f"single_shot must be a number of draws >= 1, or null for the whole gallery, got {self.single_shot}"
+            )
+        count = self.camera_statistics
+        if count is not None and (type(count) is not int or count < 2):
+            raise ValueError(
+                f"camera_statistics must be a number of images >= 2, such as 1024, or null for the training's, got {count}"
             )
         if self.rerank is not None:
             self._check_rerank(self.rerank)
@@ -161,6 +169,7 @@ class EvaluationProtocol:
                         *(["averaged with the mirror image"] if self.flip else []),
                         *([] if self.scales == OWN_SIZE else [self._describe_scales()]),
                         *(["averaged over each tracklet"] if self.tracklets else []),
+                        *([self._describe_statistics()] if self.camera_statistics else []),
                     )
                 ),
                 f"{self.distance} distance",
@@ -186,6 +195,9 @@ class EvaluationProtocol:
             if more
             else f"at {one} times the size"
         )
+
+    def _describe_statistics(self) -> str:
+        return f"batch normalization by up to {self.camera_statistics} evaluated images of each camera, without labels"
 
     def _describe_draws(self) -> str:
         draws = "1 draw" if self.single_shot == 1 else f"mean of {self.single_shot} draws"

@@ -36,11 +36,6 @@ class Reliability:
         """
         return float(np.nansum(self.weights * np.abs(self.stated - self.measured)))
 
-    @property
-    def largest_error(self) -> float:
-        """The largest distance in any bin (the maximum calibration error)."""
-        return float(np.nanmax(np.abs(self.stated - self.measured)))
-
 
 def reliability(
     probabilities: NDArray[np.floating],

@@ -1,7 +1,7 @@
 """The training set as an evaluation sees it: embedded as a whole, between two epochs."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, distributed, nn
@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # of one and of 
 
 from reid_lightning.distances import promote
 from reid_lightning.distributed.gather import gather_rows, mean_over_processes
+from reid_lightning.models.camera_statistics import CameraStatistics
 from reid_lightning.retrieval.evaluation import embed
 from reid_lightning.systems.task import Run
 
@@ -16,20 +17,22 @@ STATISTICS_OF = 2048  # images, or up to twice as many: enough for a mean and a 
 
 
 @torch.no_grad()
-def embed_training_set(run: Run) -> Tensor:
+def embed_training_set(run: Run, camera_statistics: int | None = None) -> Tensor:
     """Return the (N, D) float32 vectors of the training images, in the order of `ReIDDataModule.train_rows`.
 
     Images are not augmented. Every process embeds its share and receives all. Memory holds the vectors and one batch.
 
     Args:
         run: Its network is left as it was, batch statistics included.
+        camera_statistics: Images of each camera by which its images are normalized; None: as in the training.
     """
     vectors, index = [], []
     with evaluating(run.network):
+        by_camera = None if camera_statistics is None else _measured(run, camera_statistics)
         for batch in run.datamodule.train_images_dataloader():
             images = batch["images"].to(run.device, non_blocking=True)
             cameras = batch["cameras"].to(run.device) if "cameras" in batch else None
-            with run.precision():
+            with run.precision(), _of(run, by_camera, batch["index"]):
                 found, _ = embed(
                     lambda view, cameras=cameras: run.network(view, cameras),  # type: ignore[misc]
                     images,
@@ -42,6 +45,24 @@ def embed_training_set(run: Run) -> Tensor:
     if distributed.is_available() and distributed.is_initialized():
         joined, places = (torch.cat(gather_rows(part)) for part in (joined, places))
     return joined[places.argsort()]
+
+
+def _of(run: Run, statistics: CameraStatistics | None, index: Tensor) -> AbstractContextManager[None]:
+    """Normalize the images of some rows by the statistics of their cameras, where there are any."""
+    if statistics is None:
+        return nullcontext()
+    return statistics.applied(
+        torch.from_numpy(run.datamodule.annotations.camera_ids[index.cpu().numpy()]).to(run.device)
+    )
+
+
+def _measured(run: Run, count: int) -> CameraStatistics:
+    images = run.datamodule.images_of_cameras("train", count)
+    with run.precision(), run.uncompiled():
+        return CameraStatistics.measure(
+            run.network,
+            {camera: (batch.to(run.device) for batch in batches) for camera, batches in images.items()},
+        )
 
 
 @torch.no_grad()

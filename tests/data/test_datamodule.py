@@ -78,13 +78,13 @@ def test_validation_identities_are_held_out(make):
 
 
 def test_a_source_may_be_a_reader_a_table_or_a_file(tmp_path):
-    reader = people(tmp_path, ["train"] * 4 + ["query", "gallery"])["album"]
+    reader = people(tmp_path, ["train"] * 6)["album"]
     table = reader()
     table.assign(path=[Path(path).name for path in table["path"]]).to_csv(tmp_path / "album.csv", index=False)
     tables = []
     for source in (reader, table, tmp_path / "album.csv", str(tmp_path / "album.csv")):
         data = ReIDDataModule({"album": source}, [16, 8], PK, validation=None, cache=False)
-        tables.append(data._read())
+        tables.append(set_up(data).table)
     for other in tables[1:]:
         pd.testing.assert_frame_equal(tables[0], other)
     assert len(tables[0]) == 18

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import train
 
-from reid_lightning.experiments.checkpoint import override
+from reid_lightning.experiments.checkpoint_overrides import override
 from reid_lightning.experiments.evaluate import evaluate
 from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.run import run_job

@@ -3,7 +3,7 @@
 import pytest
 
 from reid_lightning.errors import InputError
-from reid_lightning.experiments.checkpoint import override
+from reid_lightning.experiments.checkpoint_overrides import override
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ from helpers import command
 from lightning.pytorch.utilities import rank_zero_only
 from untrained import write_small_checkpoint
 
+import reid_lightning
 from reid_lightning.engine.collected import CollectedRows, require_collecting
 from reid_lightning.errors import InputError
 from reid_lightning.experiments import shared_evaluation
 from reid_lightning.experiments.compose import compose
-from reid_lightning.experiments.evaluate import Evaluation, evaluate
+from reid_lightning.experiments.evaluate import Evaluation, EvaluationSettings, evaluate
 from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.experiments.shared_evaluation import CollectedPieces, evaluate_part
 from reid_lightning.systems.task import Task
@@ -54,16 +55,36 @@ def assert_same(one, other):
 
 def test_three_parts_are_the_digits_of_one_evaluation(checkpoint, tmp_path):
     whole = evaluate(checkpoint, tmp_path / "whole", embeddings=tmp_path / "whole.npz")
-    shared = tmp_path / "shared"
-    assert evaluate_part(checkpoint, shared, "2/3", embeddings=tmp_path / "shared.npz") is None
-    assert evaluate_part(checkpoint, shared, "1/3", embeddings=tmp_path / "shared.npz") is None
+    shared, kept = tmp_path / "shared", EvaluationSettings(embeddings=tmp_path / "shared.npz")
+    assert evaluate_part(checkpoint, shared, "2/3", kept) is None
+    assert evaluate_part(checkpoint, shared, "1/3", kept) is None
     assert not (shared / "metrics.json").exists()
-    joined = evaluate_part(checkpoint, shared, "3/3", embeddings=tmp_path / "shared.npz")
+    joined = evaluate_part(checkpoint, shared, "3/3", kept)
     assert joined.test == whole.test
     assert_same(shared, tmp_path / "whole")
     assert (tmp_path / "shared.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
     assert not (tmp_path / "shared.parts").exists()
     assert "attributes" in numbers(shared)
+
+
+def test_parts_normalize_by_the_cameras_of_all_images(checkpoint, tmp_path):
+    by_camera = EvaluationSettings(overrides=["evaluation.camera_statistics=6"])
+    evaluate(checkpoint, tmp_path / "whole", by_camera.overrides)
+    assert evaluate_part(checkpoint, tmp_path / "shared", "2/2", by_camera) is None
+    evaluate_part(checkpoint, tmp_path / "shared", "1/2", by_camera)
+    assert_same(tmp_path / "shared", tmp_path / "whole")
+    evaluate(checkpoint, tmp_path / "plain")
+    assert (tmp_path / "plain" / "rankings.csv").read_bytes() != (
+        tmp_path / "whole" / "rankings.csv"
+    ).read_bytes()
+    assert "evaluated images of each camera" in str(numbers(tmp_path / "whole")["protocol"])
+
+
+def test_a_loaded_model_says_that_it_leaves_the_cameras_out(checkpoint, caplog):
+    model = reid_lightning.load(checkpoint, overrides=["evaluation.camera_statistics=6"])
+    assert "its vectors here are normalized as in the training" in caplog.text
+    assert model.protocol.camera_statistics is None
+    assert model.protocol == reid_lightning.load(checkpoint).protocol
 
 
 def test_a_part_that_was_killed_goes_on_where_it_was(checkpoint, tmp_path, monkeypatch):
@@ -108,9 +129,9 @@ def test_another_evaluation_and_damaged_pieces_are_refused(checkpoint, tmp_path)
     with pytest.raises(
         InputError, match="of an unfinished command with another protocol, precision or other"
     ):
-        evaluate_part(checkpoint, shared, "2/2", ["evaluation.flip=true"])
+        evaluate_part(checkpoint, shared, "2/2", EvaluationSettings(["evaluation.flip=true"]))
     with pytest.raises(InputError, match="with another batch size"):
-        evaluate_part(checkpoint, shared, "2/2", ["data.batch_size=8"])
+        evaluate_part(checkpoint, shared, "2/2", EvaluationSettings(["data.batch_size=8"]))
     other = write_small_checkpoint(tmp_path / "other.ckpt", *PEOPLE, "attributes=market12", seed=1)
     with pytest.raises(InputError, match="with another model"):
         evaluate_part(other, shared, "2/2")

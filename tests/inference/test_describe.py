@@ -54,7 +54,7 @@ def test_every_attribute_is_the_most_probable_class_with_its_probability(compose
     paths = sorted(map(str, images.iterdir()))
     found = model.describe(paths)
     with torch.no_grad():
-        logits = model.module(next(model._batches(paths))[0]).extra["attributes"]
+        logits = model.module(torch.stack([model.pixels(path) for path in paths])).extra["attributes"]
     for place, block in enumerate(logits.split(list(MARKET12.sizes), dim=1)):
         torch.testing.assert_close(found.confidence[:, place], block.softmax(dim=1).amax(dim=1))
         assert torch.equal(found.classes[:, place], block.argmax(dim=1))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +12,12 @@ from helpers import command
 import reid_lightning
 from reid_lightning.data.pedestrians.dataset import read_pedestrians
 from reid_lightning.errors import InputError
-from reid_lightning.inference.load import READY
+from reid_lightning.experiments import matrix
+from reid_lightning.experiments.checks import check_weights
+from reid_lightning.experiments.data_sets import take_apart
+from reid_lightning.experiments.feeding import feed_of_config, with_start
+from reid_lightning.experiments.matrix import evaluate_all
+from reid_lightning.experiments.model_places import READY
 
 SMALL = READY / "small"
 
@@ -50,6 +56,31 @@ def test_a_file_of_its_name_comes_first(tmp_path, monkeypatch, crops):
     (tmp_path / "small" / "config.json").write_text(json.dumps(config | {"format": "another"}))
     with pytest.raises(InputError, match=r"small/config\.json"):
         reid_lightning.load("small")
+
+
+def test_it_is_evaluated_by_its_name_and_its_results_lie_outside_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr(matrix, "evaluate_as", lambda model, folder, settings: asked.append((model, folder)))
+    evaluate_all(Path("small"), ["evaluation.flip=true"])
+    evaluate_all(Path("own.ckpt"), [])
+    model, folder = asked[0]
+    assert model == SMALL
+    assert folder.parent == Path("outputs/small")
+    assert asked[1] == (Path("own.ckpt"), Path("own/evaluation"))
+    checkpoints, _, others = take_apart("own.ckpt", ["small", "evaluation.flip=true"])
+    assert checkpoints == [Path("own.ckpt"), SMALL]
+    assert others == ["evaluation.flip=true"]
+
+
+def test_a_training_starts_from_it_and_is_fed_as_it_was(compose):
+    config = compose("backbone=resnet10_light", "data.image_size=[96,48]", "start_from=small")
+    fed = feed_of_config(config)
+    stated = reid_lightning.load("small").feed
+    assert [*fed.mean, *fed.std, fed.interpolation] == [*stated["mean"], *stated["std"], stated["interpolation"]]
+    check_weights(with_start(config))
+    with pytest.raises(InputError, match="holds another network"):
+        check_weights(with_start(compose("backbone=resnet10", "start_from=small")))
 
 
 @pytest.mark.parametrize("name", ["", "..", "small/", "small/../small", "nothing", "small\n"])

@@ -7,7 +7,6 @@ from reid_lightning.data.attributes import MARKET12, attribute_schema
 from reid_lightning.errors import InputError
 from reid_lightning.systems.attributes.search import (
     attribute_agreement,
-    describe_person,
     explain_match,
     filter_gallery,
     parse_attributes,
@@ -97,7 +96,3 @@ def test_a_match_is_explained_by_what_agrees_and_what_does_not():
         ("coat", "red", "black", False),
     ]
     assert [line.confidence for line in lines] == pytest.approx([0.72, 0.56])
-    assert describe_person(GALLERY[1], SCHEMA) == [
-        ("hat", "no", pytest.approx(0.9)),
-        ("coat", "red", pytest.approx(0.8)),
-    ]

@@ -146,6 +146,7 @@ def test_camera_proxies_are_the_parts_of_clusters():
         ({"proxies": "person"}, "proxies must be one of cluster, camera"),
         ({"update": "mean"}, "update must be one of all, hardest"),
         ({"temperature": 0}, "temperature must be > 0"),
+        ({"camera_statistics": 1}, "camera_statistics must be >= 2, or null"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, said):
@@ -265,6 +266,7 @@ def test_two_processes_train_as_one(tiny, tmp_path):
     for processes in (1, 2):
         run_forked(
             "train.py", *overrides(tiny), "trainer.precision=64-true", "augmentation=none", "trainer=ddp_cpu",
+            "tasks.clusters.camera_statistics=6", "tasks.clusters.center_cameras=true", "evaluation.camera_statistics=6",
             f"trainer.devices={processes}", f"hydra.run.dir={tmp_path / str(processes)}",
         )  # fmt: skip
     one, two = (pd.read_csv(tmp_path / name / "metrics.csv") for name in ("1", "2"))
@@ -272,6 +274,8 @@ def test_two_processes_train_as_one(tiny, tmp_path):
         np.testing.assert_allclose(one[name].dropna(), two[name].dropna(), rtol=1e-5, atol=1e-6)
     groups = [state_of(tmp_path / n)["reid_lightning_training"]["clusters"]["groups"] for n in ("1", "2")]
     assert torch.equal(*groups)
+    tests = [json.loads((tmp_path / n / "metrics.json").read_text())["test"] for n in ("1", "2")]
+    assert tests[0] == pytest.approx(tests[1], abs=1e-6)
 
 
 def a_run(network, vectors):

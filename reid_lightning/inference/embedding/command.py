@@ -12,13 +12,14 @@ from reid_lightning import __version__
 from reid_lightning.data.cells import identifiers
 from reid_lightning.distributed.launched import local_rank, part_of
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.model_places import local_path
 from reid_lightning.experiments.quiet import quiet
 from reid_lightning.files import require_output
 from reid_lightning.inference.embed import list_images
 from reid_lightning.inference.embedding.parts import Parts, digest_of
 from reid_lightning.inference.embedding.workers import Share, work, work_in_processes
 from reid_lightning.inference.embedding.writers import WRITERS, to_arrow
-from reid_lightning.inference.load import load, local_path
+from reid_lightning.inference.load import load
 from reid_lightning.inference.model import Model
 from reid_lightning.inference.options import require_choice, require_option
 from reid_lightning.reporting.cells import write_csv

@@ -10,7 +10,7 @@ from reid_lightning.arguments import as_path
 from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery.folder_store import FolderStore
 from reid_lightning.inference.gallery.manifest import MANIFEST, Manifest
-from reid_lightning.inference.gallery.store import Store
+from reid_lightning.inference.gallery.store import Store, already_there
 
 LITE = ".db"
 NAME = "gallery"  # of the collection in a file of Milvus Lite
@@ -88,7 +88,7 @@ def require_free(address: Path | MilvusAddress) -> None:
         taken = MilvusStore.is_there(address)
     if taken:
         shown = address if isinstance(address, Path) else address.shown
-        raise InputError(f"{shown} is a gallery already; add to it with `reid gallery add`.")
+        raise already_there(shown)
 
 
 def opened(address: Path | MilvusAddress) -> Store:

@@ -16,7 +16,7 @@ from reid_lightning.arguments import as_number, as_text
 from reid_lightning.data.attributes import Attribute, AttributeSchema
 from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery.columns import PROBABILITIES
-from reid_lightning.inference.gallery.conditions import Mask
+from reid_lightning.inference.gallery.conditions import All, Condition, Mask
 from reid_lightning.retrieval.neighbours import Neighbours
 from reid_lightning.systems.attributes.search import (
     attribute_agreement,
@@ -76,6 +76,12 @@ class Wish:
             return np.ones(len(table), bool)
         found = filter_gallery(self._probabilities(table), self.wanted, self.schema, self.least)
         return np.asarray(found.numpy(), bool)
+
+    def among(self, condition: Condition | None) -> Condition | None:
+        """Return the condition of the images that may be found: a given one, and `least`."""
+        if self.least is None:
+            return condition
+        return self if condition is None else All((condition, self))
 
     def lacks(self, probabilities: Tensor) -> Tensor:
         """Return (N,) from 0 (has all wanted for certain) to 1: one less the geometric mean of their probabilities.

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from reid_lightning.inference.gallery.index import without
 from reid_lightning.inference.gallery.manifest import Manifest, SegmentEntry
 from reid_lightning.inference.gallery.segments import file_digest, write_array
 from reid_lightning.inference.gallery.snapshot import Snapshot
-from reid_lightning.inference.gallery.store import Removal
+from reid_lightning.inference.gallery.store import Removal, require_all
 
 Vectors = Tensor | NDArray[Any] | Sequence[Sequence[float]]
 
@@ -92,22 +91,18 @@ def _named(folder: Path, snapshot: Snapshot, column: str, wanted: list[Any]) -> 
     values = snapshot.table[column].to_pandas().astype(object)  # its own type refuses what is not Unicode
     found = values.isin(wanted).to_numpy(bool)
     there = set(values[found & snapshot.alive])
-    if absent := [value for value in wanted if value not in there]:
-        more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
-        raise InputError(f"{folder} holds no image with the {column} {absent[0]}{more}.")
+    require_all(folder, column, wanted, there)
     return found
 
 
-def removed(
-    folder: Path, snapshot: Snapshot, mask: NDArray[np.bool_], rule: dict[str, Any]
-) -> dict[str, Any]:
+def removed(folder: Path, snapshot: Snapshot, mask: NDArray[np.bool_], removal: Removal) -> dict[str, Any]:
     """Write the files and the line of the log that mark positions as removed.
 
     Args:
         folder: The gallery, which the caller holds for changes.
         snapshot: Its state.
         mask: The positions.
-        rule: Why, for the log.
+        removal: Why, for the log.
 
     Returns:
         The values of the manifest that change. Nothing is removed until it is written.
@@ -121,10 +116,7 @@ def removed(
         segments.append(_marked(folder, entry, gone, segment.alive, change) if gone.any() else entry)
     rows = snapshot.table.filter(pa.array(mask))
     index = without(folder, manifest.index, rows["id"].to_numpy(), change)
-    entry_of_log = {
-        "change": change,
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rule": rule,
+    entry_of_log = removal.entry(change) | {
         "images": len(rows),
         "ids": rows["id"].to_pylist(),
         "paths": rows["path"].to_pylist(),

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from numpy.typing import NDArray
 from reid_lightning.errors import InputError
 from reid_lightning.files import file_lock, require_writable
 from reid_lightning.inference.gallery import removal_log
-from reid_lightning.inference.gallery.attributes import Wish, require_probabilities
+from reid_lightning.inference.gallery.attributes import Wish
 from reid_lightning.inference.gallery.changes import chosen, removed
-from reid_lightning.inference.gallery.columns import FIXED, PROBABILITIES, to_arrow
 from reid_lightning.inference.gallery.compact import compacted, has_many_small, tail
 from reid_lightning.inference.gallery.conditions import Condition
 from reid_lightning.inference.gallery.index import IndexChoice, described, write_index
@@ -25,10 +23,17 @@ from reid_lightning.inference.gallery.manifest import LOCK, MANIFEST, Manifest, 
 from reid_lightning.inference.gallery.search import Hits, Search, search_by_attributes, search_snapshot
 from reid_lightning.inference.gallery.segments import changed_files, write_segment
 from reid_lightning.inference.gallery.snapshot import Snapshot
-from reid_lightning.inference.gallery.store import Removal
+from reid_lightning.inference.gallery.store import (
+    Removal,
+    Store,
+    already_there,
+    numbered,
+    require_all,
+    rows_to_add,
+)
 
 
-class FolderStore:
+class FolderStore(Store):
     """A gallery in a folder, as it was when it was opened, last changed or refreshed.
 
     Vectors lie in files that are mapped into memory, in segments that are never changed; the manifest `gallery.json` names
@@ -57,7 +62,7 @@ class FolderStore:
         require_writable(folder)
         with file_lock(folder / LOCK):
             if (folder / MANIFEST).exists():
-                raise InputError(f"{folder} is a gallery already; add to it with `reid gallery add`.")
+                raise already_there(folder)
             if others := [name for name in os.listdir(folder) if not name.startswith(".")]:
                 raise InputError(
                     f"{folder} is not empty (it holds {sorted(others)[0]}); choose another folder."
@@ -105,23 +110,17 @@ class FolderStore:
 
     def add(self, vectors: NDArray[np.float32], table: pd.DataFrame) -> NDArray[np.int64]:
         """Add images as one segment, all of them or, on an error or a kill, none; see `Gallery.add`."""
-        rows = vectors
         with self.changing():
             manifest = self.manifest
-            if manifest.attributes is not None and PROBABILITIES in table.columns:
-                require_probabilities(table[PROBABILITIES], manifest.attributes.num_outputs)
-            arrow, new = to_arrow(table, manifest.kinds, "The table of images")
+            rows, new = rows_to_add(table, manifest)
             ids = np.arange(manifest.next_id, manifest.next_id + len(rows))
-            now = pa.array([datetime.now(UTC)] * len(rows), pa.timestamp("us", tz="UTC"))
-            arrow = arrow.append_column("id", pa.array(ids)).append_column("added", now)
-            entry = write_segment(self.folder, manifest, manifest.next_segment, [rows], len(rows), arrow)
-            columns = (manifest.columns or {}) | {
-                name: kind for name, kind in new.items() if name not in FIXED
-            }
+            entry = write_segment(
+                self.folder, manifest, manifest.next_segment, [vectors], len(rows), numbered(rows, ids)
+            )
             self.commit(
                 next_id=manifest.next_id + len(rows),
                 next_segment=manifest.next_segment + 1,
-                columns=columns,
+                columns=(manifest.columns or {}) | new,
                 segments=(*manifest.segments, entry),
             )
         return ids
@@ -132,7 +131,7 @@ class FolderStore:
             mask = chosen(self.folder, self._snapshot, removal)
             count = int(mask.sum())
             if count:
-                self.commit(**removed(self.folder, self._snapshot, mask, removal.rule))
+                self.commit(**removed(self.folder, self._snapshot, mask, removal))
             if compact:
                 self._compact()
         return count
@@ -193,8 +192,7 @@ class FolderStore:
             InputError: An id is not in the gallery.
         """
         positions = self._snapshot.positions_of(ids)
-        if (positions < 0).any():
-            raise InputError(f"{self.folder} holds no image with the id {ids[positions < 0][0]}.")
+        require_all(self.address, "id", ids[positions < 0].tolist(), ())
         return self._snapshot.table.take(pa.array(positions))
 
     def where(self, condition: Condition | None, columns: Sequence[str] | None = None) -> pa.Table:

@@ -14,7 +14,7 @@ from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery.address import MilvusAddress
 from reid_lightning.inference.gallery.attributes import SAMPLED, Wish, pushed_back, settled_after
 from reid_lightning.inference.gallery.columns import PROBABILITIES
-from reid_lightning.inference.gallery.conditions import All, Condition
+from reid_lightning.inference.gallery.conditions import Condition
 from reid_lightning.inference.gallery.index import LEAST_PROBED, PROBED, TITLES
 from reid_lightning.inference.gallery.manifest import Manifest
 from reid_lightning.inference.gallery.milvus_client import LOOKS, VECTOR, asked
@@ -68,9 +68,8 @@ class MilvusSearch:
             InputError: There is no index, or no exact search, or more images are wanted than Milvus returns.
         """
         self._check(top, search)
-        if wish is not None and wish.least is not None:
-            condition = wish if condition is None else All((condition, wish))
-        test, params = expression(condition), self._params(search == "exact", max(top, RERANKED))
+        test = expression(condition if wish is None else wish.among(condition))
+        params = self._params(search == "exact", max(top, RERANKED))
         asked_for = torch.from_numpy(queries)
         is_exact = self.kind == "none" or search == "exact"
         how = "exact" if is_exact else TITLES.get(self.kind, self.kind)
@@ -101,14 +100,17 @@ class MilvusSearch:
             InputError: More images are wanted than Milvus returns.
         """
         self._check(top, "auto")
-        if wish.least is not None:
-            condition = wish if condition is None else All((condition, wish))
         query = np.zeros((1, wish.schema.num_outputs), np.float32)
         for name, code in wish.wanted.items():
             place = wish.schema.slices[wish.schema.names.index(name)].start + code
             query[0, place] = 1 / len(wish.wanted)
         found = self._found(
-            LOOKS, query, top, expression(condition), {}, lambda score: 1 - math.exp(min(score, 0.0))
+            LOOKS,
+            query,
+            top,
+            expression(wish.among(condition)),
+            {},
+            lambda score: 1 - math.exp(min(score, 0.0)),
         )
         return Hits(*_padded(found, top), "attributes")
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 from reid_lightning.data.cells import is_unicode
 from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery.address import MilvusAddress
-from reid_lightning.inference.gallery.attributes import Wish, require_probabilities
-from reid_lightning.inference.gallery.columns import FIXED, PROBABILITIES, full, to_arrow
+from reid_lightning.inference.gallery.attributes import Wish
+from reid_lightning.inference.gallery.columns import FIXED, PROBABILITIES, full
 from reid_lightning.inference.gallery.conditions import All, Condition, OneOf
 from reid_lightning.inference.gallery.index import EXACT_UP_TO, TITLES, IndexChoice
 from reid_lightning.inference.gallery.manifest import Manifest
@@ -23,7 +22,14 @@ from reid_lightning.inference.gallery.milvus_filters import expression, key
 from reid_lightning.inference.gallery.milvus_ledger import Ledger
 from reid_lightning.inference.gallery.milvus_search import MilvusSearch, lists_of
 from reid_lightning.inference.gallery.search import Hits, Search
-from reid_lightning.inference.gallery.store import Removal
+from reid_lightning.inference.gallery.store import (
+    Removal,
+    Store,
+    already_there,
+    numbered,
+    require_all,
+    rows_to_add,
+)
 
 SENT = 16 << 20  # bytes of vectors in one request; servers take up to 64 MB
 PAGE = 8192  # ids that one request reads; servers answer up to 16,384 rows
@@ -32,7 +38,7 @@ INDEXES = {"none": "FLAT", "ivf_flat": "IVF_FLAT", "hnsw": "HNSW"}
 LINKS, EXPLORED = 32, 200
 
 
-class MilvusStore:
+class MilvusStore(Store):
     """A gallery in Milvus, as it is now: collections `NAME` for vectors and `NAME_ledger` for what belongs to all of them.
 
     An addition is not one change: readers may see a part of it meanwhile, and one that is killed leaves a part behind, which
@@ -75,7 +81,7 @@ class MilvusStore:
         own = client(address)
         ledger = Ledger(own, address)
         if ledger.is_there:
-            raise InputError(f"{address.shown} is a gallery already; add to it with `reid gallery add`.")
+            raise already_there(address.shown)
         with asked(address):
             if own.has_collection(address.name):
                 raise InputError(f"{address.shown} is a collection of another program; choose another name.")
@@ -116,15 +122,14 @@ class MilvusStore:
 
     def add(self, vectors: NDArray[np.float32], table: pd.DataFrame) -> NDArray[np.int64]:
         """Add images; on an error those that were sent are taken away again. See `Gallery.add`."""
-        arrow = self._with_columns(table)
+        known = self._with_columns(table)
         schema = self._manifest.attributes
         ids = self._ledger.claimed(len(vectors))
-        now = pa.array([datetime.now(UTC)] * len(vectors), pa.timestamp("us", tz="UTC"))
-        arrow = arrow.append_column("id", pa.array(ids)).append_column("added", now)
+        known = numbered(known, ids)
         step = max(1, SENT // (4 * vectors.shape[1]))
         try:
             for start in range(0, len(vectors), step):
-                some = arrow.slice(start, step)
+                some = known.slice(start, step)
                 rows = as_rows(
                     vectors[start : start + step], some, None if schema is None else schema.num_outputs
                 )
@@ -144,11 +149,7 @@ class MilvusStore:
             conditions.append(OneOf(column, tuple(values)))
         found = self.where(All(tuple(conditions)), ["id", "path"])
         ids, paths = found["id"].to_numpy(), found["path"].to_pylist()
-        entry = {
-            "change": self._manifest.change,
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "rule": removal.rule,
-        }
+        entry = removal.entry(self._manifest.change)
         for start in range(0, len(ids), NAMED):
             some = slice(start, start + NAMED)
             self._delete(ids[some])
@@ -219,8 +220,7 @@ class MilvusStore:
             InputError: An id is not in the gallery.
         """
         found = {row["id"]: row for row in self._named(ids, self._fields(None))}
-        if missing := [number for number in ids.tolist() if number not in found]:
-            raise InputError(f"{self.address} holds no image with the id {missing[0]}.")
+        require_all(self.address, "id", ids.tolist(), found)
         return as_table(
             [found[number] for number in ids.tolist()], self._manifest.kinds, list(self._manifest.kinds)
         )
@@ -245,26 +245,20 @@ class MilvusStore:
         """Return a table in the gallery's types; columns that are new become the gallery's, for all writers."""
         while True:
             self.refresh()
-            schema = self._manifest.attributes
-            if schema is not None and PROBABILITIES in table.columns:
-                require_probabilities(table[PROBABILITIES], schema.num_outputs)
-            arrow, new = to_arrow(table, self._manifest.kinds, "The table of images")
-            fresh = {name: kind for name, kind in new.items() if name not in FIXED}
-            if not fresh:
-                return arrow
-            columns = (self._manifest.columns or {}) | fresh
+            rows, new = rows_to_add(table, self._manifest)
+            if not new:
+                return rows
+            columns = (self._manifest.columns or {}) | new
             self._ledger.write_manifest(self._manifest.changed(columns=columns))
 
     def _require(self, column: str, values: Sequence[Any]) -> None:
         """Refuse values that no image has."""
         there: set[Any] = set()
-        asked_for, values = values, [v for v in values if not isinstance(v, str) or is_unicode(v)]
-        for start in range(0, len(values), NAMED):
-            some = OneOf(column, tuple(values[start : start + NAMED]))
+        possible = [value for value in values if not isinstance(value, str) or is_unicode(value)]
+        for start in range(0, len(possible), NAMED):
+            some = OneOf(column, tuple(possible[start : start + NAMED]))
             there |= set(self.where(some, [column])[column].to_pylist())
-        if absent := [value for value in asked_for if value not in there]:
-            more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
-            raise InputError(f"{self.address} holds no image with the {column} {absent[0]}{more}.")
+        require_all(self.address, column, values, there)
 
     def _pages(
         self, condition: Condition | None, columns: Sequence[str] | None

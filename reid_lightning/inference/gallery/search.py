@@ -13,7 +13,7 @@ from torch import Tensor
 from reid_lightning.distances import Distance, pairwise_distances
 from reid_lightning.errors import InputError
 from reid_lightning.inference.gallery.attributes import Wish, pushed_back, reordered
-from reid_lightning.inference.gallery.conditions import All, Condition
+from reid_lightning.inference.gallery.conditions import Condition
 from reid_lightning.inference.gallery.index import TITLES, candidates, read_index
 from reid_lightning.inference.gallery.snapshot import Snapshot
 from reid_lightning.retrieval.blocks import Block, nearest_in_blocks, squared_lengths
@@ -58,8 +58,7 @@ def search_snapshot(
     entry = snapshot.manifest.index
     if search == "index" and entry is None:
         raise InputError(f"{folder} has no index; build one with `reid gallery index`, or search exactly.")
-    if wish is not None and wish.least is not None:
-        condition = wish if condition is None else All((condition, wish))
+    condition = condition if wish is None else wish.among(condition)
     asked = torch.from_numpy(queries)
     by_index = entry is not None and (search == "index" or (search == "auto" and condition is None))
     index = _index(folder, snapshot, required=search == "index") if by_index else None
@@ -92,10 +91,7 @@ def search_by_attributes(snapshot: Snapshot, top: int, condition: Condition | No
 
     Distances run from 0 (certain) to 1: one less the geometric mean of the probabilities.
     """
-    allowed = snapshot.matching(condition)
-    if wish.least is not None:
-        allowed = allowed & wish.mask(snapshot.table)
-    positions = np.flatnonzero(allowed)
+    positions = np.flatnonzero(snapshot.matching(wish.among(condition)))
     lacks = wish.lacks(snapshot.probabilities)[torch.from_numpy(positions)]
     order = lacks.argsort(stable=True)[:top]
     ids, distances = np.full((1, top), -1), np.full((1, top), np.inf, np.float32)

@@ -1,6 +1,6 @@
-"""What a gallery asks of the place where its vectors lie: a folder of this machine, or a vector database."""
+"""What a gallery asks of the place where its vectors lie, a folder or a vector database, and what both do alike."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -11,7 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from reid_lightning.errors import InputError
-from reid_lightning.inference.gallery.attributes import Wish
+from reid_lightning.inference.gallery.attributes import Wish, require_probabilities
+from reid_lightning.inference.gallery.columns import FIXED, PROBABILITIES, to_arrow
 from reid_lightning.inference.gallery.conditions import Condition, older_than
 from reid_lightning.inference.gallery.index import IndexChoice
 from reid_lightning.inference.gallery.manifest import Manifest
@@ -64,9 +65,20 @@ class Removal:
         }
         return {column: list(values) for column, values in given.items() if values is not None}
 
+    def entry(self, change: int) -> dict[str, Any]:
+        """Return the line of the log, without the images."""
+        return {
+            "change": change,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "rule": self.rule,
+        }
+
 
 class Store(Protocol):
-    """Where a gallery's vectors lie. `Gallery` checks what it is given before a store sees it."""
+    """Where a gallery's vectors lie. `Gallery` checks what it is given before a store sees it.
+
+    Stores inherit from it, so that mypy names what one of them lacks.
+    """
 
     address: str
     """As messages name it."""
@@ -131,3 +143,44 @@ class Store(Protocol):
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the (n, D) vectors of images that are there."""
+
+
+def already_there(address: object) -> InputError:
+    """Return the error of a new gallery where one lies already."""
+    return InputError(f"{address} is a gallery already; add to it with `reid gallery add`.")
+
+
+def require_all(address: object, column: str, wanted: Sequence[Any], there: Container[Any]) -> None:
+    """Refuse values that no image of a gallery has.
+
+    Args:
+        address: Of the gallery.
+        column: Of the values.
+        wanted: The values.
+        there: Those that images have.
+
+    Raises:
+        InputError: One is not there.
+    """
+    if absent := [value for value in wanted if value not in there]:
+        more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
+        raise InputError(f"{address} holds no image with the {column} {absent[0]}{more}.")
+
+
+def rows_to_add(table: pd.DataFrame, manifest: Manifest) -> tuple[pa.Table, dict[str, str]]:
+    """Return a table of images in a gallery's types, and the kinds of the columns that are new to it.
+
+    Raises:
+        InputError: A cell cannot be used.
+    """
+    schema = manifest.attributes
+    if schema is not None and PROBABILITIES in table.columns:
+        require_probabilities(table[PROBABILITIES], schema.num_outputs)
+    rows, new = to_arrow(table, manifest.kinds, "The table of images")
+    return rows, {name: kind for name, kind in new.items() if name not in FIXED}
+
+
+def numbered(rows: pa.Table, ids: NDArray[np.int64]) -> pa.Table:
+    """Return rows with the columns that a gallery gives itself: their ids, and when they were added."""
+    now = pa.array([datetime.now(UTC)] * len(ids), pa.timestamp("us", tz="UTC"))
+    return rows.append_column("id", pa.array(ids)).append_column("added", now)

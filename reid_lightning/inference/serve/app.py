@@ -1,7 +1,6 @@
 """The application of a server: its routes, and every error as one sentence of JSON."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,8 +18,6 @@ from reid_lightning.inference.serve.gate import Gate
 from reid_lightning.inference.serve.problems import Problem
 from reid_lightning.inference.serve.routes import asking, changing, reading
 from reid_lightning.inference.serve.service import Service
-
-log = logging.getLogger("reid_lightning")
 
 _SENTENCES = {
     404: "There is no such address: /openapi.json lists what there is.",

@@ -204,12 +204,3 @@ def explain_match(query: Tensor, gallery: Tensor, schema: AttributeSchema) -> li
             )
         )
     return sorted(lines, key=lambda line: -line.confidence)
-
-
-def describe_person(probabilities: Tensor, schema: AttributeSchema) -> list[tuple[str, str, float]]:
-    """Return title, most probable class and its probability of each attribute of (C,) probabilities."""
-    found = []
-    for attribute, place in zip(schema, schema.slices, strict=True):
-        probability, code = probabilities[place].max(dim=0)
-        found.append((attribute.title, attribute.classes[int(code)], float(probability)))
-    return found

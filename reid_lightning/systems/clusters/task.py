@@ -46,6 +46,8 @@ class ClustersTask(Task):
         k1: Neighbors in which two images must find each other.
         k2: Nearest images over which a neighborhood is averaged.
         center_cameras: Whether images are compared without the mean of their camera.
+        camera_statistics: Images of each camera by whose mean and variance its images are normalized before they are
+            compared, where a network of people begins; None: as in the training.
         keep_alone: Whether images in no cluster are clusters of their own; they are left out otherwise.
         proxies: "cluster": one vector a cluster; "camera": one for each camera that has seen it (Wang et al. 2021).
         across: Of camera proxies, weight of the term across cameras.
@@ -73,6 +75,7 @@ class ClustersTask(Task):
         k1: int = 30,
         k2: int = 6,
         center_cameras: bool = False,
+        camera_statistics: int | None = None,
         keep_alone: bool = False,
         proxies: Proxies = "cluster",
         across: float = 0.5,
@@ -89,6 +92,13 @@ class ClustersTask(Task):
         require(across >= 0, "across", ">= 0", across)
         require(0 <= momentum < 1, "momentum", "in [0, 1)", momentum)
         require(temperature > 0, "temperature", "> 0", temperature)
+        require(
+            camera_statistics is None or camera_statistics >= 2,
+            "camera_statistics",
+            ">= 2, or null",
+            camera_statistics,
+        )
+        self.camera_statistics = camera_statistics
         self.forming = Forming(eps, least, k1, k2, center_cameras, keep_alone)
         self.proxies, self.across, self.update_by = proxies, across, update
         self.momentum, self.temperature, self.balance, self.feature = momentum, temperature, balance, feature
@@ -153,7 +163,7 @@ class ClustersTask(Task):
             log.info(
                 "the neck is new: its batch normalization starts from the mean and variance of its images"
             )
-        vectors = embed_training_set(run)
+        vectors = embed_training_set(run, self.camera_statistics)
         before = self._groups
         groups = self._cluster(run, vectors, cameras)
         if groups.max(initial=-1) < 1:

@@ -1,6 +1,5 @@
 """When the multi-depth descriptor's filters are explored: before every validation, on the weights that it judges."""
 
-import logging
 from collections.abc import Iterator
 from itertools import islice
 
@@ -11,8 +10,6 @@ from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.errors import InputError, require
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.systems.multi_depth.descriptor import MultiDepthDescriptor
-
-log = logging.getLogger("reid_lightning")
 
 
 class ExploreFilters(Callback):

@@ -16,7 +16,7 @@ from reid_lightning.engine.module import CHECKPOINT_KEY
 from reid_lightning.errors import InputError
 from reid_lightning.experiments.factory import build_module
 from reid_lightning.inference.gallery import attributes
-from reid_lightning.inference.gallery import folder_store as gallery_module
+from reid_lightning.inference.gallery import store as gallery_module
 from reid_lightning.inference.gallery.columns import PROBABILITIES
 
 SCHEMA = AttributeSchema(
