@@ -9,7 +9,7 @@ test:    ## the fast suite
 	uv run pytest
 slow:    ## the tests that train
 	OMP_NUM_THREADS=1 uv run pytest -m slow -n auto --dist loadfile
-lint:    ## format check, lint and floors
+lint:    ## format check, lint and import layers
 	uv run --group dev ruff format --check . && uv run --group dev ruff check . && uv run --group dev lint-imports
 types:   ## mypy
 	uv run --group dev mypy && uv run --group dev mypy benchmarks

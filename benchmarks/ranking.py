@@ -24,8 +24,8 @@ SIZES = {  # queries, gallery, distractors among it, identities
     "100k": (3368, 100_000, 86_885, 750),
     "market500k": (3368, 515_913, 502_798, 750),
 }
-NOISE = {"realistic": 2.3, "hopeless": 50.0}  # of the vectors around their person's
-BARS = {("realistic", 512): 1.4, ("realistic", 2048): 1.25, ("hopeless", 512): 1.3, ("hopeless", 2048): 1.8}
+NOISE = {"realistic": 2.3, "random": 50.0}  # of the vectors around their person's
+BARS = {("realistic", 512): 1.4, ("realistic", 2048): 1.25, ("random", 512): 1.3, ("random", 2048): 1.8}
 
 
 def problem(noise: float, size: str = "market", width: int = 512) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""Where derived files live and how they are written: whole or not at all.
+"""Where derived files are stored, and how they are written atomically.
 
 Locks are those of POSIX (`flock`), which the operating system frees when a process dies.
 """
@@ -229,7 +229,7 @@ def read_own(path: str | Path, most: int = 64_000_000) -> bytes:
 
 
 def require_regular(path: str | Path) -> None:
-    """Refuse what is not a file before another library opens it: opening a pipe waits for whoever writes to it.
+    """Refuse what is not a file before another library opens it: opening a pipe waits for a writer.
 
     Raises:
         OSError: It is not there, or no file.

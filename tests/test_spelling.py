@@ -31,6 +31,11 @@ BANNED = (  # what readers have stumbled over, each with what is written instead
     ("knows chance from gain", "marks significant differences"),
     ("asks the network for nothing", "works without a network connection"),
     ("turns the direction round", "reverses the direction"),
+    ("whole or not at all", "atomically"),
+    ("as near are", "are as near"),
+    ("by the clock", "wall time"),
+    ("told apart", "distinguished"),
+    ("does not serve", "has no effect on"),
 )
 
 

@@ -19,7 +19,7 @@ Trust = Annotated[
     list[str] | None,
     typer.Option(
         metavar="PACKAGE",
-        help="Package of your own that the checkpoint's config names; its code is run. May be repeated.",
+        help="Your own package that the checkpoint's config names; its code is run. May be repeated.",
     ),
 ]
 Override = Annotated[  # as earlier versions took settings where images may be several
@@ -28,10 +28,10 @@ Override = Annotated[  # as earlier versions took settings where images may be s
 ConfigDir = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Folder with options of your own, laid out like conf/: DIR/data/mine.yaml."
+        metavar="DIR", help="Folder with your own options, with the layout of conf/: DIR/data/mine.yaml."
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a model that the folder holds.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a model in the folder.")]
 
 _SETTING = re.compile(r"(\+{1,2}|~)?[A-Za-z_][\w./@-]*=.*", re.DOTALL)
 

@@ -59,17 +59,17 @@ def people(
 def scene(
     folder: Annotated[Path, typer.Argument(help="New folder, with a sequence per camera.")],
     cameras: Annotated[int, typer.Option(help="Cameras.")] = 2,
-    frames: Annotated[int, typer.Option(help="Frames of each camera; there are 10 a second.")] = 300,
+    frames: Annotated[int, typer.Option(help="Frames of each camera; 10 per second.")] = 300,
     people: Annotated[int, typer.Option(help="People who walk through the scene.")] = 24,
     seed: Annotated[int, typer.Option(help="Seed of people, walks, cameras and detections.")] = 0,
     missed: Annotated[
-        float, typer.Option(help="Share of the people in full sight whom the detector misses.")
+        float, typer.Option(help="Share of the fully visible people that the detector misses.")
     ] = 0.06,
     jitter: Annotated[
         float,
         typer.Option(help="Standard deviation of a detection's edges, as a fraction of the box."),
     ] = 0.03,
-    false_boxes: Annotated[float, typer.Option(help="Mean number of detections a frame of nobody.")] = 0.2,
+    false_boxes: Annotated[float, typer.Option(help="Mean number of false detections per frame.")] = 0.2,
 ) -> None:
     """Draw a street with walking people, seen by several cameras: frames, who is where, and noisy detections."""
     from reid_lightning.data.pedestrians.street.plan import SceneSettings

@@ -27,13 +27,14 @@ Images = Annotated[
 Checkpoint = Annotated[
     Path, typer.Option("--model", help="checkpoints/best.ckpt of a run, or a saved model.")
 ]
-People = Annotated[bool, typer.Option("--people", help="The folders in a folder name their people.")]
-Batch = Annotated[int, typer.Option(help="Images that are added at once: what a kill can lose.")]
+People = Annotated[bool, typer.Option("--people", help="The names of subfolders are the names of people.")]
+Batch = Annotated[int, typer.Option(help="Images per write; a kill loses at most this many.")]
 Quality = Annotated[
-    bool, typer.Option("--quality", help="Say how good each image is, from 0 to 1, in a column quality.")
+    bool,
+    typer.Option("--quality", help="Write the quality of each image, from 0 to 1, into a column quality."),
 ]
 MinQuality = Annotated[
-    float | None, typer.Option(help="Least quality of an image; the others are left out and named.")
+    float | None, typer.Option(help="Minimum quality of an image; the others are left out and listed.")
 ]
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(h|d|w|y)?", re.IGNORECASE)
 _DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "y": 365.25}
@@ -110,7 +111,7 @@ def _days(age: str) -> float:
 def info(
     gallery: Address,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Compare every file with what was written.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare every file with its digest.")] = False,
 ) -> None:
     """Show what a gallery is and holds."""
     from reid_lightning.inference.gallery.commands import info as show_info
@@ -122,7 +123,7 @@ def rebuild(
     gallery: Address,
     model: Checkpoint,
     drop_missing: Annotated[
-        bool, typer.Option("--drop-missing", help="Remove images whose files are gone.")
+        bool, typer.Option("--drop-missing", help="Remove images whose files no longer exist.")
     ] = False,
     batch: Batch = 4096,
     overrides: ModelOverrides = None,
@@ -165,30 +166,33 @@ def search(
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option("--model", help="The model that the gallery was built with; --like alone needs none."),
+        typer.Option(
+            "--model", help="The model that the gallery was built with; not needed for --like without images."
+        ),
     ] = None,
-    top: Annotated[int, typer.Option(help="Length of each list.")] = 20,
+    top: Annotated[int, typer.Option(help="Number of results for each image.")] = 20,
     where: Annotated[
         str | None, typer.Option(help='Condition on the gallery\'s images, such as "camera != c3".')
     ] = None,
     search: Annotated[str, typer.Option("--search", help="auto, exact, or index (approximate).")] = "auto",
-    rerank: Annotated[bool, typer.Option("--rerank", help="Order by k-reciprocal neighbors.")] = False,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank by k-reciprocal neighbors.")] = False,
     like: Annotated[
         str | None,
-        typer.Option(help='What people are to look like, such as "female, red upper body, no hat".'),
+        typer.Option(help='Attributes to search for, such as "female, red upper body, no hat".'),
     ] = None,
     like_weight: Annotated[
-        float, typer.Option(help="How far who does not is pushed back, in deviations of the distances.")
+        float,
+        typer.Option(help="How much other images are ranked lower, in standard deviations of the distances."),
     ] = 1.0,
     like_least: Annotated[
         float | None, typer.Option(help="Smallest probability of each attribute; others are left out.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="File for the answers: .csv, or JSON lines; default: printed.")
+        Path | None, typer.Option(help="File for the results: .csv, or JSON lines; default: printed.")
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="CSV file for a row per answer.")] = None,
-    json: Annotated[Path | None, typer.Option(help="File for a line of JSON per image.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Picture of the first images and their answers.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="CSV file with a row per result.")] = None,
+    json: Annotated[Path | None, typer.Option(help="File with a line of JSON per image.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Picture of the first images and their results.")] = None,
     override: Override = None,
     trust: Trust = None,
 ) -> None:

@@ -27,9 +27,9 @@ def label(
             help="New folder for the questions; with --apply, the table (.csv; default: people.csv)."
         ),
     ] = None,
-    answers: Annotated[int, typer.Option(help="Pairs to ask about at most.")] = 100,
+    answers: Annotated[int, typer.Option(help="Maximum number of pairs to ask about.")] = 100,
     after: Annotated[
-        Path | None, typer.Option(help="Folder of the round before, whose answers count on.")
+        Path | None, typer.Option(help="Folder of the round before, whose answers stay valid.")
     ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Make a table of people from the answers.")] = False,
     filled: Annotated[
@@ -37,7 +37,9 @@ def label(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Largest mean distance of two groups that join; default: as reid cluster."),
+        typer.Option(
+            help="Largest mean distance of two groups that are joined; default: as in reid cluster."
+        ),
     ] = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="Compare neighborhoods, not vectors.")] = False,
     cameras: Annotated[
@@ -47,9 +49,10 @@ def label(
         ),
     ] = None,
     least: Annotated[
-        int, typer.Option(help="With --apply, images that make a person; smaller groups get no name.")
+        int,
+        typer.Option(help="With --apply, minimum number of images of a person; smaller groups get no name."),
     ] = 2,
-    seed: Annotated[int, typer.Option(help="Decides between questions of equal weight.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for the order of questions with equal weight.")] = 0,
     trust: Trust = None,
 ) -> None:
     """Ask whether pairs of images show one person, the most informative pairs first, and name people by the answers."""

@@ -15,7 +15,7 @@ from reid_lightning.streams import own_streams, require_current_folder
 DOCUMENTATION = (
     "The documentation begins with docs/guide.md; docs/troubleshooting.md explains error messages."
 )
-HELP = "Train person re-identification models, evaluate them, and put them to work."
+HELP = "Train, evaluate and use person re-identification models."
 OWN_HELP = {"ignore_unknown_options": True, "help_option_names": []}  # Hydra's
 
 

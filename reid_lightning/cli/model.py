@@ -29,7 +29,7 @@ def evaluate(
         ),
     ] = None,
     embeddings: Annotated[
-        Path | None, typer.Option(help="File (.npz) for the vectors of the test set, with who is who.")
+        Path | None, typer.Option(help="File (.npz) for the vectors of the test set, with their people.")
     ] = None,
     rankings: Annotated[
         int | None,
@@ -41,7 +41,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="K/N",
-            help="Only the K-th of N parts, for several machines; the last one ranks them. auto: as torchrun or SLURM says.",
+            help="Only the K-th of N parts, for several machines; the last one ranks them. auto: from torchrun or SLURM.",
         ),
     ] = None,
     trust: Trust = None,
@@ -61,7 +61,7 @@ def import_model(
     project: Annotated[
         str, typer.Option("--from", help="torchreid, fastreid, bot, transreid, solider or clip_reid.")
     ],
-    name: Annotated[str, typer.Option(help="The network as the project calls it, such as osnet_x1_0.")],
+    name: Annotated[str, typer.Option(help="Name of the network in that project, such as osnet_x1_0.")],
 ) -> None:
     """Make a checkpoint of another project's trained model, with its preprocessing and its evaluation."""
     from reid_lightning.experiments.imports.write import import_file
@@ -77,18 +77,18 @@ def embed(
     ],
     overrides: ModelOverrides = None,
     processes: Annotated[
-        int, typer.Option(help="Processes, each with its share of the threads, or a GPU of its own.")
+        int, typer.Option(help="Processes; each gets a part of the threads, or its own GPU.")
     ] = 1,
     part: Annotated[
         str | None,
         typer.Option(
             metavar="K/N",
-            help="Only the K-th of N parts, for several machines; the last one joins them. auto: as torchrun or SLURM says.",
+            help="Only the K-th of N parts, for several machines; the last one joins them. auto: from torchrun or SLURM.",
         ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, or float16 for half the space.")] = "float32",
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, and name them.")
+        bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, and list them.")
     ] = False,
     trust: Trust = None,
 ) -> None:
@@ -110,20 +110,23 @@ def embed(
 
 def fuse(
     body: Annotated[Path, typer.Argument(help="Vectors of a test set, by `reid evaluate --embeddings`.")],
-    face: Annotated[Path, typer.Argument(help="Vectors of faces; an image that is not in it has none.")],
-    weight: Annotated[float, typer.Option(help="Of the face, from 0 to 1.")] = 0.5,
+    face: Annotated[
+        Path, typer.Argument(help="Vectors of faces; an image that is not in this file has no face.")
+    ],
+    weight: Annotated[float, typer.Option(help="Weight of the face, from 0 to 1.")] = 0.5,
     normalisation: Annotated[
         str, typer.Option("--normalization", "--normalisation", help="z_score or min_max.")
     ] = "z_score",
     rule: Annotated[str, typer.Option(help="sum, or product (with min_max).")] = "sum",
     key: Annotated[
-        str, typer.Option(help="What joins images: stem of the file's name, name or path.")
+        str,
+        typer.Option(help="How images of body and face are matched: by stem of the file name, name or path."),
     ] = "stem",
     camera_policy: Annotated[str, typer.Option(help="exclude_same_camera or allow.")] = "exclude_same_camera",
     min_quality: Annotated[
         float | None,
         typer.Option(
-            help="Least quality of a face's image, from 0 to 1; without a face, the body counts alone."
+            help="Minimum quality of a face's image, from 0 to 1; without a face, only the body is compared."
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file for the scores.")] = None,
@@ -176,9 +179,9 @@ def save(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
     folder: Annotated[Path, typer.Argument(help="Folder for model.safetensors, config.json and README.md.")],
     license: Annotated[
-        str | None, typer.Option(help="For the card, such as cc-by-nc-4.0; default: not stated.")
+        str | None, typer.Option(help="License for the card, such as cc-by-nc-4.0; default: not stated.")
     ] = None,
-    labels: Annotated[bool, typer.Option(help="Keep the names of the people of the training.")] = True,
+    labels: Annotated[bool, typer.Option(help="Keep the names of the training people.")] = True,
     overwrite: Overwrite = False,
     trust: Trust = None,
 ) -> None:
@@ -192,33 +195,37 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoints/best.ckpt of a run, or a saved model.")],
     output: Annotated[
         Path,
-        typer.Argument(help="The file: .onnx, .xml (OpenVINO) or .pt2 (torch.export); JSON comes beside it."),
+        typer.Argument(
+            help="The file: .onnx, .xml (OpenVINO) or .pt2 (torch.export); a JSON file is written beside it."
+        ),
     ],
     overrides: ModelOverrides = None,
     format: Annotated[
-        str | None, typer.Option(help="onnx, openvino or torch_export; default: by the ending.")
+        str | None, typer.Option(help="onnx, openvino or torch_export; default: by the extension.")
     ] = None,
     int8: Annotated[
         Path | None,
-        typer.Option(metavar="IMAGES", help="8 bits; typical images give the ranges (a folder, or a table)."),
+        typer.Option(
+            metavar="IMAGES", help="8 bits; typical images to measure the ranges (a folder, or a table)."
+        ),
     ] = None,
     preprocess: Annotated[
         str,
         typer.Option(
-            help="inside: the file takes uint8 RGB; outside: float32 normalized by ImageNet's numbers, as trackers give it."
+            help="inside: the file takes uint8 RGB; outside: float32 normalized with ImageNet's values, as in trackers."
         ),
     ] = "inside",
     attributes: Annotated[
-        bool, typer.Option("--attributes", help="Attributes and traits are outputs as well.")
+        bool, typer.Option("--attributes", help="Also output attributes and traits.")
     ] = False,
     images: Annotated[
         Path | None,
-        typer.Option(help="What the file and the model are compared on; default: generated people."),
+        typer.Option(help="Images for the comparison of file and model; default: generated people."),
     ] = None,
     verify: Annotated[
-        bool, typer.Option(help="Compare the file with the model, and refuse one that is off.")
+        bool, typer.Option(help="Compare the file with the model, and reject a file that differs.")
     ] = True,
-    labels: Annotated[bool, typer.Option(help="Keep the names of the training's people in the file.")] = True,
+    labels: Annotated[bool, typer.Option(help="Keep the names of the training people in the file.")] = True,
     trust: Trust = None,
 ) -> None:
     """Write a model as ONNX, for OpenVINO or for torch.export, with its preprocessing inside, and compare it with itself."""
@@ -241,9 +248,9 @@ def export(
 
 def push(
     folder: Annotated[Path, typer.Argument(help="Folder of a saved model, see `reid save`.")],
-    repo: Annotated[str, typer.Argument(help="OWNER/NAME on Hugging Face; made where it is not there.")],
+    repo: Annotated[str, typer.Argument(help="OWNER/NAME on Hugging Face; created if it does not exist.")],
     private: Annotated[
-        bool, typer.Option("--private/--public", help="Who may read a new repository.")
+        bool, typer.Option("--private/--public", help="Visibility of a new repository.")
     ] = True,
     revision: Annotated[str | None, typer.Option(help="Branch; default: main.")] = None,
     message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,

@@ -13,12 +13,12 @@ def enrol(
     images: Annotated[
         Path, typer.Argument(help="Folder with a folder per person, or a table (path, person_id).")
     ],
-    people: Annotated[Path, typer.Argument(help="File of enrolled people (.npz); made, or added to.")],
+    people: Annotated[Path, typer.Argument(help="File of enrolled people (.npz); created, or extended.")],
     overrides: ModelOverrides = None,
-    name: Annotated[str | None, typer.Option(help="Whom all images show.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the person in all images.")] = None,
     min_quality: Annotated[
         float | None,
-        typer.Option(help="Least quality of an image, from 0 to 1; the others are left out and named."),
+        typer.Option(help="Minimum quality of an image, from 0 to 1; the others are left out and listed."),
     ] = None,
     trust: Trust = None,
 ) -> None:
@@ -30,7 +30,7 @@ def enrol(
 
 def forget(
     people: Annotated[Path, typer.Argument(help="File of enrolled people (.npz).")],
-    name: Annotated[str, typer.Argument(help="Who is removed.")],
+    name: Annotated[str, typer.Argument(help="Name of the person to remove.")],
 ) -> None:
     """Remove a person from a file of enrolled people."""
     from reid_lightning.inference.enrol import forget as forget_person
@@ -45,12 +45,12 @@ def identify(
     overrides: ModelOverrides = None,
     k: Annotated[int, typer.Option(help="Nearest enrolled images that vote.")] = 5,
     threshold: Annotated[
-        float | None, typer.Option(help="Largest distance at which a person is known.")
+        float | None, typer.Option(help="Largest distance at which a person is accepted.")
     ] = None,
     false_accepts: Annotated[
         float | None,
         typer.Option(
-            help="Share of strangers who may be taken for somebody, instead of --threshold; default: 0.01 where the "
+            help="Share of unknown people who are accepted, instead of --threshold; default: 0.01 where the "
             "checkpoint is calibrated, and 1 (everybody is named) otherwise."
         ),
     ] = None,
@@ -59,7 +59,7 @@ def identify(
     ] = "all",
     search: Annotated[str, typer.Option(help="exact, faiss, faiss_hnsw or faiss_ivf.")] = "exact",
     output: Annotated[
-        Path | None, typer.Option(help="File for the answers: .csv, or JSON lines; default: printed.")
+        Path | None, typer.Option(help="File for the results: .csv, or JSON lines; default: printed.")
     ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="PNG file of the first images and their candidates.")
@@ -87,19 +87,19 @@ def identify(
 
 def compare(
     first: Annotated[Path, typer.Argument(help="An image, a folder, or a table with a column path.")],
-    second: Annotated[Path, typer.Argument(help="Likewise; each is compared with each.")],
+    second: Annotated[Path, typer.Argument(help="The same; each image is compared with each.")],
     model: Annotated[Path, typer.Option(help="checkpoints/best.ckpt of a run, or a saved model.")],
     overrides: ModelOverrides = None,
     false_accepts: Annotated[
         float | None,
-        typer.Option(help="Share of pairs of two people that may be taken for one person; default: 0.01."),
+        typer.Option(
+            help="Share of pairs of different people that are accepted as one person; default: 0.01."
+        ),
     ] = None,
-    threshold: Annotated[float | None, typer.Option(help="A largest distance of your own instead.")] = None,
-    prior: Annotated[
-        float, typer.Option(help="Share of pairs that show one person before anybody looks.")
-    ] = 0.5,
+    threshold: Annotated[float | None, typer.Option(help="A fixed largest distance instead.")] = None,
+    prior: Annotated[float, typer.Option(help="Prior: share of all pairs that show one person.")] = 0.5,
     output: Annotated[
-        Path | None, typer.Option(help="File for the answers: .csv, or JSON lines; default: printed.")
+        Path | None, typer.Option(help="File for the results: .csv, or JSON lines; default: printed.")
     ] = None,
     table: Annotated[bool, typer.Option("--table", help="Print a table instead.")] = False,
     trust: Trust = None,
@@ -120,18 +120,18 @@ def cluster(
     false_accepts: Annotated[
         float | None,
         typer.Option(
-            help="Share of pairs of two people within the largest distance; default: estimated from the images."
+            help="Share of pairs of different people within the largest distance; default: estimated from the images."
         ),
     ] = None,
-    threshold: Annotated[float | None, typer.Option(help="A largest distance of your own instead.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="A fixed largest distance instead.")] = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="Compare neighborhoods, not vectors.")] = False,
     output: Annotated[
-        Path | None, typer.Option(help="File for the answers: .csv, or JSON lines; default: printed.")
+        Path | None, typer.Option(help="File for the results: .csv, or JSON lines; default: printed.")
     ] = None,
     folders: Annotated[
         Path | None, typer.Option(help="New folder, with a folder of copies for each group.")
     ] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Picture of the largest groups, a row each.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Picture of the largest groups, one per row.")] = None,
     trust: Trust = None,
 ) -> None:
     """Group images by the person whom they show, when nobody is named and the number of people is not known."""
@@ -164,11 +164,11 @@ def describe(
     ] = None,
     table: Annotated[bool, typer.Option("--table", help="Print a table instead.")] = False,
     sheet: Annotated[
-        Path | None, typer.Option(help="Picture of the first images, with what is said of each.")
+        Path | None, typer.Option(help="Picture of the first images, with their descriptions.")
     ] = None,
     trust: Trust = None,
 ) -> None:
-    """Say what people look like: every attribute with its confidence, and every trait that is a number."""
+    """Predict the attributes of people with their confidence, and their numeric traits."""
     from reid_lightning.inference.describe import describe as describe_images
 
     describe_images(images, model, overrides or [], output, table, sheet, trust or [])

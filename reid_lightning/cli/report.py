@@ -11,10 +11,14 @@ from reid_lightning.cli.arguments import Overrides, Trust
 def embedding_map(
     embeddings: Annotated[Path, typer.Argument(help="Vectors, by `reid evaluate --embeddings`.")],
     output: Annotated[Path, typer.Argument(help="PNG file to write.")],
-    people: Annotated[int, typer.Option(help="People named, those with the most images.")] = 12,
-    images: Annotated[int, typer.Option(help="Images laid out, of others than these at random.")] = 2000,
-    perplexity: Annotated[float, typer.Option(help="About how many neighbors each point minds.")] = 30.0,
-    seed: Annotated[int, typer.Option(help="The same gives the same map.")] = 0,
+    people: Annotated[
+        int, typer.Option(help="Number of people with a color, those with the most images.")
+    ] = 12,
+    images: Annotated[int, typer.Option(help="Number of images; of other people a random selection.")] = 2000,
+    perplexity: Annotated[
+        float, typer.Option(help="Perplexity: about the number of neighbors of each point.")
+    ] = 30.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same map.")] = 0,
     thumbnails: Annotated[bool, typer.Option(help="Draw the images on the map.")] = False,
 ) -> None:
     """Draw vectors as a map (t-SNE), colored by person."""
@@ -39,7 +43,7 @@ def run(
 
 def compare(
     first: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    second: Annotated[Path, typer.Argument(help="Folder of another, tested on the same data.")],
+    second: Annotated[Path, typer.Argument(help="Folder of another run, tested on the same data.")],
     output: Annotated[
         Path, typer.Option(help="Folder to write; an earlier comparison in it is replaced.")
     ] = Path("comparison"),
@@ -55,8 +59,8 @@ def compare(
 
 def wandb(
     project: Annotated[str, typer.Option(help="W&B project.")] = "reid-lightning",
-    entity: Annotated[str | None, typer.Option(help="Team or user; default: whoever is logged in.")] = None,
-    name: Annotated[str, typer.Option(help="What the view is called.")] = "Re-identification",
+    entity: Annotated[str | None, typer.Option(help="Team or user; default: the logged-in user.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the view.")] = "Re-identification",
     output: Annotated[Path | None, typer.Option(help="JSON file to write instead; needs no login.")] = None,
 ) -> None:
     """Save a ready W&B workspace: scores over epochs by choice, choices against scores, costs, tables of the test."""
@@ -66,12 +70,10 @@ def wandb(
 
 
 def sweep(
-    folder: Annotated[Path, typer.Argument(help="Folder of a --multirun, or one that holds several.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a --multirun, or a folder with several of them.")],
     baseline: Annotated[
         str | None,
-        typer.Option(
-            help="Compare all with this option (or the part of its name that no other has); default: the best."
-        ),
+        typer.Option(help="Compare all with this option (or a unique part of its name); default: the best."),
     ] = None,
 ) -> None:
     """Summarize a sweep over its seeds and say what is better than what; --multirun does the same at its end."""

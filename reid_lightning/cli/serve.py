@@ -13,26 +13,31 @@ def serve(
     gallery: Address,
     model: Checkpoint,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; any but this machine's own needs a token.")
+        str,
+        typer.Option(help="Address to listen at; an address that other machines can reach needs a token."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at; 0: any free one.")] = 8000,
+    port: Annotated[int, typer.Option(help="Port to listen at; 0: a free port.")] = 8000,
     token_file: Annotated[
-        Path | None, typer.Option(help="File with the token that requests must bring; default: $REID_TOKEN.")
+        Path | None, typer.Option(help="File with the token that requests must send; default: $REID_TOKEN.")
     ] = None,
     proxy: Annotated[
         str | None, typer.Option(help="Address of a reverse proxy, whose X-Forwarded-For names the client.")
     ] = None,
-    max_megabytes: Annotated[float, typer.Option(help="Size of a request.")] = 20,
-    max_megapixels: Annotated[float, typer.Option(help="Size of a picture, read before it is decoded.")] = 25,
-    per_minute: Annotated[int, typer.Option(help="Requests a minute of one client; 0: any number.")] = 1200,
-    queue: Annotated[int, typer.Option(help="Pictures at work or waiting; more are refused for now.")] = 128,
+    max_megabytes: Annotated[float, typer.Option(help="Maximum size of a request.")] = 20,
+    max_megapixels: Annotated[
+        float, typer.Option(help="Maximum size of a picture, checked before it is decoded.")
+    ] = 25,
+    per_minute: Annotated[int, typer.Option(help="Requests per minute of one client; 0: no limit.")] = 1200,
+    queue: Annotated[
+        int, typer.Option(help="Pictures in progress or waiting; further ones are rejected.")
+    ] = 128,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 30,
-    batch: Annotated[int, typer.Option(help="Pictures that the model sees at once.")] = 32,
+    batch: Annotated[int, typer.Option(help="Pictures in a batch of the model.")] = 32,
     wait: Annotated[float, typer.Option(help="Milliseconds that a picture waits for others.")] = 5,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Nobody may enrol or forget people.")
+        bool, typer.Option("--read-only", help="Do not allow to enrol or forget people.")
     ] = False,
-    thumbnails: Annotated[bool, typer.Option(help="Show the gallery's images, small.")] = True,
+    thumbnails: Annotated[bool, typer.Option(help="Show thumbnails of the gallery's images.")] = True,
     keep_pictures: Annotated[
         bool,
         typer.Option(help="Keep enrolled pictures in GALLERY/pictures; `reid gallery rebuild` needs them."),

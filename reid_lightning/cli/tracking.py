@@ -24,13 +24,13 @@ def track(
             "det/det.txt in each folder."
         ),
     ] = None,
-    no_reid: Annotated[bool, typer.Option("--no-reid", help="Motion alone, without a model.")] = False,
+    no_reid: Annotated[bool, typer.Option("--no-reid", help="Only motion, without a model.")] = False,
     threshold: Annotated[
         float | None,
         typer.Option(help="Largest distance of one person; default: by the model's calibration."),
     ] = None,
-    min_confidence: Annotated[float, typer.Option(help="Least confidence of a detection.")] = 0.4,
-    memory: Annotated[float, typer.Option(help="Seconds for which somebody lost is remembered.")] = 60.0,
+    min_confidence: Annotated[float, typer.Option(help="Minimum confidence of a detection.")] = 0.4,
+    memory: Annotated[float, typer.Option(help="Seconds for which a lost person is remembered.")] = 60.0,
     video: Annotated[bool, typer.Option(help="Write videos with boxes and ids.")] = True,
     override: Annotated[
         list[str] | None,
@@ -43,7 +43,7 @@ def track(
     from reid_lightning.inference.tracking.command import track as track_videos
 
     if (model is None) != no_reid:
-        raise InputError("Give either --model, or --no-reid for motion alone.")
+        raise InputError("Give either --model, or --no-reid for tracking by motion only.")
     track_videos(
         videos,
         model,

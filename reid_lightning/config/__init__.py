@@ -1,1 +1,1 @@
-"""Composed configs: resolve, check, suggest."""
+"""Configs: compose, resolve, check, suggest corrections."""

@@ -86,7 +86,7 @@ def matching(pattern: str) -> list[Option]:
 
 
 def sentence_of(file: Path) -> str:
-    """Return the first sentence of the comment that a YAML file begins with; empty where there is none."""
+    """Return the first sentence of the comment that a YAML file begins with; empty if there is none."""
     lines = []
     for line in file.read_text(encoding="utf-8").splitlines():
         if line.startswith("# @package"):

@@ -1,4 +1,4 @@
-"""What a JSON or YAML file of a run's folder holds, whoever has written it: plain values with an end."""
+"""What a JSON or YAML file of a run's folder holds, from any source: plain values with an end."""
 
 import json
 from pathlib import Path

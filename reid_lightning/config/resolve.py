@@ -87,7 +87,7 @@ def plain_unresolved(config: Any) -> dict[str, Any]:
 
 
 def instantiate(node: Any, key: str = "", /, **arguments: Any) -> Any:
-    """Build what a config node names; what it refuses is told with the config's key in front.
+    """Build what a config node names; what it refuses is reported with the config's key in front.
 
     Args:
         node: A config node with `_target_` (or containing such nodes), or None.
@@ -139,7 +139,7 @@ def _place(node: Any, written: str) -> str:
 
 
 class Keyed(partial[Any]):
-    """A partial of a config, which is completed later; what is refused then is told with the config's key in front."""
+    """A partial of a config, which is completed later; what is refused then is reported with the config's key in front."""
 
     key: str
 

@@ -1,4 +1,4 @@
-"""Lists of settings for whoever needs one, all of them from the one table in `keys.py`."""
+"""Lists of settings, all from the table in `keys.py`."""
 
 import copy
 from collections.abc import Iterable, Mapping

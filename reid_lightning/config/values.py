@@ -1,4 +1,4 @@
-"""What a setting may be: kinds and ranges, for the rows of `schema.py`, and how a wrong value is told."""
+"""What a setting may be: kinds and ranges, for the rows of `schema.py`, and how a wrong value is reported."""
 
 import math
 import re

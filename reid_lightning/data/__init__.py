@@ -1,1 +1,1 @@
-"""Images on disk become one table, and the table becomes batches."""
+"""Images on disk become a table, and the table becomes batches."""

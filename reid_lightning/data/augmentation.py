@@ -55,7 +55,7 @@ class RandomErasing(A.ImageOnlyTransform):
     """Paint a random rectangle in one color (Zhong et al., "Random Erasing Data Augmentation", Alg. 1).
 
     The area is uniform within `area` and the ratio of height to width within (`ratio`, 1 / `ratio`); a
-    rectangle that does not fit is drawn anew, at most 100 times. `albumentations.Erasing` instead shrinks the
+    rectangle that does not fit is drawn again, at most 100 times. `albumentations.Erasing` instead shrinks the
     largest area until every ratio fits, to 15 % of a 256 x 128 image.
 
     Args:

@@ -33,7 +33,7 @@ def check_names(table: pd.DataFrame, origin: str, setting: str | None = None) ->
     Args:
         table: The table.
         origin: What error messages call it.
-        setting: Setting that says what a column is called, by the table's name for it; None where there is none.
+        setting: Setting that says what a column is called, by the table's name for it; None if there is none.
 
     Raises:
         InputError: Two columns have one name, a column has a name that means another that is absent (`camid`,

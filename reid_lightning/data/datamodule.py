@@ -298,7 +298,7 @@ class ReIDDataModule(LightningDataModule):
         return found
 
     def training_batch(self, items: Sequence[tuple[int, int]], augmented: bool = True) -> dict[str, Tensor]:
-        """Return images of the training as the network is given them; whoever trains at the same time is not disturbed.
+        """Return images of the training as the network is given them; a training at the same time is not affected.
 
         Args:
             items: Rows of the table, and the seeds of their augmentation.
@@ -338,7 +338,7 @@ class ReIDDataModule(LightningDataModule):
         return self._evaluation_loader(batches)
 
     def share(self, joined: pd.DataFrame) -> None:
-        """Take the table of the sources from whoever has joined it before (`concatenate_tables`); it is not changed."""
+        """Take the table of the sources from the job that has joined it before (`concatenate_tables`); it is not changed."""
         self._sources.share(joined)
 
     def _held_out(self) -> pd.DataFrame:

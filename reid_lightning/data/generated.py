@@ -1,4 +1,4 @@
-"""A folder of generated files: made once for its parameters, whole or not at all, and made again if it was changed."""
+"""A folder of generated files: made once for its parameters, written atomically, and made again if it was changed."""
 
 import hashlib
 import json

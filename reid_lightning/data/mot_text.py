@@ -96,7 +96,7 @@ def write_boxes(
     """Write boxes as MOTChallenge does: as ground truth of pedestrians (class 1) where visibility is given, or as results.
 
     Args:
-        path: File to write, whole or not at all.
+        path: File to write atomically.
         frames: Frame of each box, (N,), from 1.
         ids: Whose box it is, (N,); -1: unknown, as in a file of detections.
         boxes: Corners x1, y1, x2, y2 in pixels from 0, (N, 4).

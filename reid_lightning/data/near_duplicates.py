@@ -69,7 +69,7 @@ def _spread(rows: np.ndarray) -> np.ndarray:
 
 
 def _closest(hashes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return place and distance in bits of the closest of the others, (N,) each; 65 bits where there is none."""
+    """Return place and distance in bits of the closest of the others, (N,) each; 65 bits if there is none."""
     best, distance = np.zeros(len(hashes), np.int64), np.full(len(hashes), 65, np.int64)
     if not len(others):
         return best, distance

@@ -158,7 +158,7 @@ class ShuffleSampler(EpochSampler):
         self.batch_size = batch_size
         self._rows = np.asarray(rows)
         if not 0 < batch_size <= len(rows):
-            raise ValueError(f"batch_size must lie between 1 and the {len(rows)} images, got {batch_size}")
+            raise ValueError(f"batch_size must be between 1 and the {len(rows)} images, got {batch_size}")
         check_divisible("batch_size", batch_size)
 
     def __len__(self) -> int:

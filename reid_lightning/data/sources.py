@@ -58,7 +58,7 @@ class Sources:
         self._images: CachedImages | DecodedImages | None = None
 
     def share(self, joined: pd.DataFrame) -> None:
-        """Take the table from whoever has joined it before; it is not changed."""
+        """Take the table from the job that has joined it before; it is not changed."""
         self._table = joined
 
     def table(self) -> pd.DataFrame:

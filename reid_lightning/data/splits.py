@@ -70,7 +70,7 @@ def draw_queries(count: int, rows: int, seed: int) -> np.ndarray:
     """
     if not 0 < count < rows:
         raise InputError(
-            f"data.validation_queries={count} must lie between 1 and {rows - 1}, because the validation "
+            f"data.validation_queries={count} must be between 1 and {rows - 1}, because the validation "
             f"identities have {rows} images and some of them form the gallery."
         )
     is_query = np.zeros(rows, dtype=bool)

@@ -1,1 +1,1 @@
-"""Several processes on one job."""
+"""The processes of one job."""

@@ -195,7 +195,7 @@ def require_fitting(devices: int, nodes: int, environment: Mapping[str, str] = o
     if (
         job.by == "srun" and job.processes > 1 and "SLURM_NTASKS_PER_NODE" not in environment
     ):  # Lightning needs it
-        raise InputError(f"start srun with --ntasks-per-node={devices} in place of --ntasks or -n")
+        raise InputError(f"start srun with --ntasks-per-node={devices} instead of --ntasks or -n")
 
 
 def why_lost(error: BaseException, environment: Mapping[str, str] = os.environ) -> str | None:

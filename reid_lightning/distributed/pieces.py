@@ -1,7 +1,7 @@
-"""A work in numbered pieces, each a file that is there whole or not at all: what a killed command continues with.
+"""Work in numbered pieces, each a file that is written atomically, so that a killed command can continue.
 
-Several processes, on one machine or on several with one file system, do different pieces of one work, and whoever ends last
-joins them. A piece never depends on what has run before, so that the joined result is the same whoever did which piece.
+Several processes, on one machine or on several with one file system, do different pieces of one work, and the process
+that ends last joins them. A piece never depends on what has run before, so the joined result is the same for any division.
 """
 
 import json
@@ -53,10 +53,10 @@ class Pieces:
             own: What this process works on, in words.
 
         Raises:
-            InputError: Another process is at work on this part.
+            InputError: Another process is working on this part.
         """
         lock = f".{this}-of-{of}.lock"
-        refusing = f"another process is at work on {own}; wait for it, or give another output"
+        refusing = f"another process is working on {own}; wait for it, or give another output"
         with file_lock(self.folder / lock, refusing=refusing):
             try:
                 yield
@@ -93,7 +93,7 @@ class Pieces:
             other = next((name for name in work if before.get(name) != work[name]), "format")
             raise InputError(
                 f"{self.folder} holds {self.holds} of an unfinished command with another {self.called.get(other, other)}; "
-                "repeat that command to finish it, or remove the folder to start anew."
+                "repeat that command to finish it, or remove the folder to start again."
             )
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(work, indent=1) + "\n")
@@ -121,9 +121,7 @@ class Pieces:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-        return InputError(
-            f"{damaged} was damaged and is removed; run the same command again to make it anew."
-        )
+        return InputError(f"{damaged} was damaged and is removed; run the same command to make it again.")
 
     def remove(self) -> None:
         """Remove the folder."""

@@ -1,1 +1,1 @@
-"""The training with Lightning: module, objective, metrics, optimizers, loggers."""
+"""Training with Lightning: module, objective, metrics, loggers."""

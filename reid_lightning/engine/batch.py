@@ -1,4 +1,4 @@
-"""What a loader gives, whoever has written it."""
+"""The batches that any loader returns."""
 
 from collections.abc import Mapping
 from typing import Any

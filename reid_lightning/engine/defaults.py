@@ -1,4 +1,4 @@
-"""What a module trains with unless it is told otherwise: the defaults of `conf/config.yaml`."""
+"""What a module trains with by default: the defaults of `conf/config.yaml`."""
 
 from torch import nn
 

@@ -106,7 +106,7 @@ class Objective(nn.Module):
         ]
         if own:
             log.info(
-                "the miner does not serve %s, which forms its own pairs from the whole batch",
+                "the miner has no effect on %s, which forms its own pairs from the whole batch",
                 " and ".join(own),
             )
 
@@ -118,10 +118,10 @@ class Objective(nn.Module):
         able = [name for name, loss in self.losses.items() if can_use_memory(loss, self.miners[name])]
         if not able:
             raise InputError(
-                "memory.size has no loss to serve: choose loss=contrastive, or one of triplets with miner=batch_hard"
+                "no loss can use memory.size: choose loss=contrastive, or one of triplets with miner=batch_hard"
             )
         if others := [name for name in self.losses if name not in able]:
-            log.info("the memory does not serve %s", " and ".join(others))
+            log.info("the memory has no effect on %s", " and ".join(others))
 
     def forward(
         self,

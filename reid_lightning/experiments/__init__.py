@@ -1,1 +1,1 @@
-"""One run: from a config to results, and back from a checkpoint."""
+"""One run: from a config or a checkpoint to results."""

@@ -10,7 +10,7 @@ _TAKEN = ("feature", "normalize", "flip", "scales", "distance", "tracklets")
 
 
 def calibration_for(entry: Mapping[str, Any], config: Mapping[str, Any]) -> Calibration | None:
-    """Return what a checkpoint says of its distances; None where it says nothing, or of vectors taken otherwise.
+    """Return the calibration in a checkpoint; None without one, or if it is for vectors of other settings.
 
     Args:
         entry: Its entry of ours.

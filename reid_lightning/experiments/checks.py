@@ -357,6 +357,7 @@ def _check_triplets(
         )
     if losses and miner and "images_per_identity" not in sampler and "triplets" not in sampler:
         log.warning(
-            "metric losses need several images of an identity in a batch, which sampler=%s does not see to; use sampler=pk",
+            "metric losses need several images of an identity in a batch, which sampler=%s does not guarantee; "
+            "use sampler=pk",
             sampler["_target_"].rsplit(".", 1)[-1],
         )

@@ -168,7 +168,7 @@ def protocol_of_images(config: Mapping[str, Any]) -> EvaluationProtocol:
 
 
 def _optimizer(node: Mapping[str, Any]) -> Any:
-    """Return the optimizer's factory; what torch's optimizer refuses when it is made is told with its own key."""
+    """Return the optimizer's factory; what torch's optimizer refuses when it is made is reported with its own key."""
     inside = instantiate(node["optimizer"], "optimizer.optimizer")
     return instantiate(
         {name: value for name, value in node.items() if name != "optimizer"}, "optimizer", optimizer=inside

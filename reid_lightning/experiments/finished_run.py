@@ -1,4 +1,4 @@
-"""What a folder must hold to be looked at as a finished run: told before anything that takes seconds to import."""
+"""What a folder must hold to be looked at as a finished run: checked before slow imports."""
 
 import os
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ def keep_freed_memory() -> None:
     """Let the process keep the memory that it frees, for the next step to use.
 
     glibc gives large blocks back to the system as soon as they are free, and every step asks for the same blocks again:
-    the system clears each of their pages anew, which takes up to half of a step's time. Does nothing with another C
+    the system clears each of their pages again, which takes up to half of a step's time. Does nothing with another C
     library, and where a `MALLOC_...` variable of the environment says how memory is to be handled.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):

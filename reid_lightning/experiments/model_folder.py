@@ -84,7 +84,7 @@ def require_no_model(folder: Path, overwrite: bool) -> None:
 def write_model_folder(
     folder: Path, state: Mapping[str, Tensor], entry: Mapping[str, Any], card: str, facts: Mapping[str, Any]
 ) -> None:
-    """Write a model into a folder, each file whole or not at all.
+    """Write a model into a folder, each file atomically.
 
     Args:
         folder: Made if it is not there; other files in it stay.

@@ -1,4 +1,4 @@
-"""Where a run continues: its last whole checkpoint, and what is said about it."""
+"""Where a run resumes: its last complete checkpoint, and the message about it."""
 
 import logging
 import re

@@ -87,7 +87,7 @@ def run_job(
 
     Args:
         config: Plain containers; `output_dir` receives everything that the run leaves.
-        tables: What the jobs of a process have read in common; None reads anew.
+        tables: What the jobs of a process have read in common; None reads again.
         locked: Whether the caller holds the lock of `output_dir` already.
 
     Returns:

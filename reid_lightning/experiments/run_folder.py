@@ -21,12 +21,12 @@ def alone_in(folder: Path, locked: bool = False) -> Iterator[None]:
         locked: Whether the caller holds its lock already.
 
     Raises:
-        InputError: Another run is at work there, or the folder cannot be written to.
+        InputError: Another run is active there, or the folder cannot be written to.
     """
     if not is_first_process():
         yield
     elif not locked:
-        refusal = f"another run is at work in {folder}: wait for its end, or choose another hydra.run.dir"
+        refusal = f"another run is active in {folder}: wait for its end, or choose another hydra.run.dir"
         require_writable(folder)
         with file_lock(folder / LOCK, refusing=refusal), alone_in(folder, locked=True):
             yield

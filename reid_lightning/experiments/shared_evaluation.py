@@ -1,4 +1,4 @@
-"""An evaluation that several processes share: each collects its part, and whoever ends last ranks all of it."""
+"""An evaluation that several processes share: each collects its part, and the process that ends last ranks all of it."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,7 +79,7 @@ class CollectedPieces(Pieces):
         """Return the rows of all pieces, read one piece at a time into the tensors that are ranked.
 
         Raises:
-            InputError: A file is damaged; it is removed, so that the same command makes it anew.
+            InputError: A file is damaged; it is removed, so that the same command makes it again.
         """
         shapes = [shape for _, shape in self._read(lambda opened, name: opened.get_slice(name).get_shape())]
         found, filled = CollectedRows(), dict.fromkeys(shapes[0], 0)
@@ -136,7 +136,7 @@ def evaluate_part(
     """Do a part of an evaluation; the process that ends last ranks the test set and writes what `evaluate` writes.
 
     Batches are those of an evaluation in one process, so that the numbers are the same to the digit with as many threads.
-    What has been collected lies in `OUTPUT_DIR.parts` until it is joined; a part that was killed goes on there.
+    What has been collected lies in `OUTPUT_DIR.parts` until it is joined; a part that was killed continues there.
 
     Args:
         path: A checkpoint file written by a run, or the folder of a saved model.

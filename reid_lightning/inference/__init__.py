@@ -1,1 +1,1 @@
-"""A trained model at work."""
+"""Use of a trained model: embed, search, identify, export, serve."""

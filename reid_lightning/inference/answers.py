@@ -51,7 +51,7 @@ def require_answers(output: Path) -> None:
 
 
 def write_answers(answers: Sequence[Mapping[str, Any]], output: Path | None) -> None:
-    """Write answers whole or not at all.
+    """Write answers atomically.
 
     Args:
         answers: All with the same keys; for CSV no value is a list or a mapping.

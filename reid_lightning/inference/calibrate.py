@@ -77,7 +77,7 @@ def calibrate(
     off = "" if found.error is None else f", off by {100 * found.error:.1f} % on average"
     say(
         f"{folder}: probabilities from {found.same_pairs:,} pairs of one person and {found.different_pairs:,} of two, of "
-        f"{found.people:,} people{off}; use the folder in place of the checkpoint"
+        f"{found.people:,} people{off}; use the folder instead of the checkpoint"
     )
     return found
 

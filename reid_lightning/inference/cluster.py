@@ -58,7 +58,7 @@ def cluster_images(
         rerank: Whether neighborhoods are compared (k-reciprocal, Jaccard distance) instead of vectors.
         output: A `.csv` file, or any other for JSON lines; None prints JSON lines.
         folders: A new folder, which gets a folder of copies for each group.
-        sheet: Picture of the largest groups, a row each.
+        sheet: Picture of the largest groups, one per row.
         trust: Packages of your own that the checkpoint's config may name; their code is run.
 
     Returns:

@@ -38,7 +38,7 @@ class Comparison:
         threshold: The largest distance that is taken for one person; None where it is not known.
         same: Whether a pair is; None where there is no threshold.
         false_accepts: Share of pairs of two people that the threshold accepts; None for a threshold of one's own.
-        prior: Share of pairs that show one person before anybody looks.
+        prior: Share of all pairs that show one person.
     """
 
     distance: NDArray[np.float64]
@@ -77,7 +77,7 @@ def compare_vectors(
         false_accepts: Share of pairs of two people that may be taken for one person; None: `FALSE_ACCEPTS` where it is
             calibrated.
         threshold: A largest distance of one's own instead.
-        prior: Share of pairs that show one person before anybody looks.
+        prior: Share of all pairs that show one person.
 
     Raises:
         InputError: A value is out of range, both kinds of threshold are given, or the rate needs a calibration.
@@ -87,7 +87,7 @@ def compare_vectors(
     if threshold is not None and not as_number(threshold, "A threshold") >= 0:  # NaN as well
         raise InputError(f"A threshold must be a distance from 0 on, got {threshold}.")
     if not 0 < as_number(prior, "The prior") < 1:
-        raise InputError(f"The prior must lie between 0 and 1, got {prior}.")
+        raise InputError(f"The prior must be between 0 and 1, got {prior}.")
     if false_accepts is not None and as_number(false_accepts, "A false accept rate") and calibration is None:
         raise InputError(f"A false accept rate needs a calibration, and {UNCALIBRATED}; give a threshold.")
     far = pairwise_distances(first.double(), second.double(), distance).numpy()
@@ -126,7 +126,7 @@ def compare(
         overrides: Hydra overrides of the checkpoint's config.
         false_accepts: As of `compare_vectors`, like the next two.
         threshold: A largest distance of one's own.
-        prior: Share of pairs that show one person before anybody looks.
+        prior: Share of all pairs that show one person.
         output: A `.csv` file, or any other for JSON lines; None prints JSON lines.
         as_page: Whether a table is printed instead.
         trust: Packages of your own that the checkpoint's config may name; their code is run.
@@ -135,7 +135,7 @@ def compare(
         InputError: There are no images, an option is out of range, or the output cannot be written.
     """
     check_rates(false_accepts, threshold)
-    require_option("--prior", 0 < prior < 1, "lie between 0 and 1", prior)
+    require_option("--prior", 0 < prior < 1, "be between 0 and 1", prior)
     quiet()
     if output is not None:
         require_answers(output)
@@ -189,7 +189,7 @@ def check_rates(false_accepts: float | None, threshold: float | None) -> None:
     fits = threshold is None or (threshold >= 0 and math.isfinite(threshold))
     require_option("--threshold", fits, "be a number from 0 on", threshold)
     fits = false_accepts is None or 0 < false_accepts <= 1
-    require_option("--false-accepts", fits, "lie above 0 and up to 1", false_accepts)
+    require_option("--false-accepts", fits, "be above 0 and up to 1", false_accepts)
     if false_accepts is not None and threshold is not None:
         raise InputError("Give --false-accepts or --threshold, not both.")
 
@@ -210,7 +210,7 @@ def _said(found: Comparison, calibration: Calibration | None) -> str:
     if found.threshold is not None:
         rate = found.false_accepts
         given = (
-            "as given" if rate is None else f"as near are {100 * rate:g} % of the pairs of different people"
+            "as given" if rate is None else f"{100 * rate:g} % of the pairs of different people are as near"
         )
         parts.append(f"one person: a distance of at most {found.threshold:.4g} ({given})")
     if calibration is None:

@@ -104,12 +104,12 @@ def describe_batches(engine: Backend, batches: Iterable[Tensor]) -> Description:
         batches: (B, 3, H, W) each, on the model's device.
 
     Raises:
-        InputError: The model answers neither attributes nor traits.
+        InputError: The model predicts neither attributes nor traits.
     """
     schema = engine.schema
     if schema is None and not engine.traits:
         raise InputError(
-            "The model answers neither attributes nor traits: train one with attributes=market12, or with task=traits"
+            "The model predicts neither attributes nor traits: train one with attributes=market12, or with task=traits"
             + ("." if engine.name == "torch" else ", and export it with --attributes.")
         )
     codes, confident, values = [], [], []
@@ -144,11 +144,11 @@ def describe(
         output: A `.csv` file in the columns and the coding of the annotations that were trained on, followed by the
             traits and each attribute's `confidence_NAME`; any other for JSON lines; None prints JSON lines.
         as_page: Whether a table is printed instead.
-        sheet: Picture of the first images, with what is said of each.
+        sheet: Picture of the first images, with their descriptions.
         trust: Packages of your own that the checkpoint's config may name; their code is run.
 
     Raises:
-        InputError: There are no images, the model answers neither attributes nor traits, or the output cannot be written.
+        InputError: There are no images, the model predicts neither attributes nor traits, or the output cannot be written.
     """
     quiet()
     if output is not None:
@@ -178,7 +178,7 @@ def describe(
 
 
 def _lines(row: Mapping[str, Any], titles: Mapping[str, str]) -> tuple[CardLine, ...]:
-    """Return what is said of an image, a line for each attribute and trait."""
+    """Return the description of an image, a line for each attribute and trait."""
     said = [
         CardLine(titles.get(name, name), each["class"], each["confidence"])
         for name, each in row["attributes"].items()

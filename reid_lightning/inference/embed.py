@@ -120,7 +120,7 @@ def _folder_of(path: str, root: Path) -> str:
     parts = Path(path).relative_to(root).parts
     if len(parts) < 2:
         raise InputError(
-            f"{path} lies in no person's folder: move it into one, or give --name for all images."
+            f"{path} is not in a person's folder: move it into one, or give --name for all images."
         )
     if parts[0] == UNKNOWN:
         raise InputError(

@@ -112,8 +112,8 @@ def check_model(enrolment: Enrolment, embedder: Embedder, people: Path) -> None:
     """
     if enrolment.model != embedder.mark:
         raise InputError(
-            f"{people} was written with another checkpoint, or with vectors taken otherwise (evaluation.feature, flip, "
-            "data.image_size); use the same, or enrol the people again into a new file."
+            f"{people} was written with another checkpoint, or with vectors computed with other settings "
+            "(evaluation.feature, flip, data.image_size); use the same, or enrol the people again into a new file."
         )
     if enrolment.distance != embedder.protocol.distance:
         raise InputError(

@@ -69,7 +69,7 @@ def fuse_files(
         body_file: Embeddings of the test set, as `reid evaluate --embeddings` writes them. It says who is who, from which
             camera, and what is a query.
         face_file: Embeddings of faces; an image of the body's file that it lacks has no face.
-        weight: Of the face, from 0 to 1.
+        weight: Weight of the face, from 0 to 1.
         normalisation: "z_score" or "min_max".
         rule: "sum" or "product".
         key: What an image of one file has in common with its face in the other: the "stem" of its name (without
@@ -84,7 +84,7 @@ def fuse_files(
         InputError: A file or choice cannot be used, no image of one file is in the other, no face is good enough, or the
             image of one cannot be read.
     """
-    require_option("--weight", 0 <= weight <= 1, "lie between 0 and 1", weight)
+    require_option("--weight", 0 <= weight <= 1, "be between 0 and 1", weight)
     require_quality(min_quality)
     for option, value, known in (
         ("--normalization", normalisation, Normalisation),

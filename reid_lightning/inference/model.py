@@ -208,7 +208,7 @@ class Model:
             channels: Order of the channels of arrays and tensors.
 
         Raises:
-            InputError: The model answers neither attributes nor traits, or a file is missing or cannot be decoded.
+            InputError: The model predicts neither attributes nor traits, or a file is missing or cannot be decoded.
             ValueError: As of `embed`.
         """
         from reid_lightning.inference.describe import describe_batches
@@ -240,10 +240,10 @@ class Model:
 
         Args:
             a: One image or several, as of `embed`.
-            b: Likewise; each is compared with each.
+            b: The same; each image is compared with each.
             false_accepts: Share of pairs of two people that may be taken for one person; None: 0.01 where the model is
                 calibrated.
-            prior: Share of pairs that show one person before anybody looks.
+            prior: Share of all pairs that show one person.
             boxes_a: Of people in the frame `a`.
             boxes_b: Of people in the frame `b`.
             channels: Order of the channels of arrays and tensors.

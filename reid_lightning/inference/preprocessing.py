@@ -16,7 +16,7 @@ class Preprocessing:
         mean: Subtracted from pixels in [0, 1], one number per channel, red first.
         std: Divided by afterwards.
         interpolation: How an image is resized, one of `reid_lightning.data.decoding.FILTERS`.
-        transform: Config of a transform of one's own between the two, plain containers; None where there is none.
+        transform: Config of a custom transform between the two, plain containers; None if there is none.
         channels: Order of the network's channels.
 
     Examples:

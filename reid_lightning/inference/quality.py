@@ -32,7 +32,7 @@ def require_quality(minimum: float | None) -> None:
         InputError: It is not.
     """
     fits = minimum is None or 0 <= minimum <= 1
-    require_option("--min-quality", fits, "lie between 0 and 1", minimum)
+    require_option("--min-quality", fits, "be between 0 and 1", minimum)
 
 
 def measured(paths: Sequence[str], minimum: float, crop: Crop = "body") -> Measured:

@@ -36,4 +36,4 @@ def save(
     with folder_for(folder):
         model = load(checkpoint, device="cpu", trust=trust)
         model.save_pretrained(folder, license, with_labels)
-    say(f"{folder}: {WEIGHTS}, {CONFIG} and {CARD}; use the folder in place of the checkpoint")
+    say(f"{folder}: {WEIGHTS}, {CONFIG} and {CARD}; use the folder instead of the checkpoint")

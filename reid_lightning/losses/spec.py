@@ -15,7 +15,7 @@ from reid_lightning.models.features import Features
 
 @dataclass(frozen=True)
 class LossSpec:
-    """What whoever calls a loss has to know of it.
+    """What the caller of a loss must know about it.
 
     Attributes:
         reads: Fields of `Features.extra` that the loss reads. With any, it takes whole `Features` in place of embeddings.

@@ -1,1 +1,1 @@
-"""Miners: which triplets of a batch to train on."""
+"""Miners select the triplets of a batch to train on."""

@@ -44,7 +44,7 @@ class OfflineHardMiner(OfflineMiner):
 
     The first round trains on random triplets. Then, and again every few epochs, the whole training set is embedded and
     each image's nearest neighbors are found. Those that show somebody else are the wrong neighbors of its
-    person, from which a share of the negatives is drawn until they are found anew.
+    person, from which a share of the negatives is drawn until they are found again.
 
     Args:
         first_round: Fraction of the run's epochs that train on random triplets, at least one epoch.

@@ -20,7 +20,7 @@ from reid_lightning.models.weights import download
 
 
 def _as_torchvision(weights: str | None, name: str = "vgg16") -> Feed:
-    """Return how torchvision evaluates a model of its own; from scratch nothing is said."""
+    """Return how torchvision evaluates a model of its own; from scratch it returns nothing."""
     return PLAIN if weights is None else of_torchvision(_imagenet(name))
 
 

@@ -28,7 +28,7 @@ from reid_lightning.models.weights import download, reach
 
 
 def as_timm(name: str, weights: str | None) -> Feed:
-    """Return how timm, or the package that the weights come from, evaluates a model; from scratch nothing is said."""
+    """Return how timm, or the package that the weights come from, evaluates a model; from scratch it returns nothing."""
     if weights is None:
         return PLAIN
     if weights == IMAGENET and installed_file(name) is not None:

@@ -235,7 +235,7 @@ def _is_of_solider(content: Mapping[str, Any]) -> bool:
 def _read(path: Path, key: str) -> Any:
     if not path.is_file():
         raise InputError(
-            f"{key}={path} is no file; give the path of a file with weights, null, or for a backbone imagenet"
+            f"{key}={path} is not a file; give the path of a file with weights, null, or for a backbone imagenet"
         )
     if is_compressed(path):
         raise InputError(

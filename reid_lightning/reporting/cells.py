@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def write_csv(table: pd.DataFrame, path: str | Path) -> None:
-    r"""Write a table whole or not at all, text so that no spreadsheet takes it for a formula.
+    r"""Write a table atomically, text so that no spreadsheet takes it for a formula.
 
     A cell or heading that begins with `=`, `+`, `-`, `@`, a tab or a line break gets an apostrophe in front, which
     spreadsheets do not show; numbers are left as they are, also where they are text. `read_cell` takes it away again.

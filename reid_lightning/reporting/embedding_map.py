@@ -32,7 +32,7 @@ def tsne(vectors: NDArray[np.floating], perplexity: float = 30.0, seed: int = 0)
     Args:
         vectors: (N, D).
         perplexity: About how many neighbors each point minds; at most a third of the points.
-        seed: The same gives the same map.
+        seed: The same seed gives the same map.
 
     Returns:
         (N, 2) positions.

@@ -33,7 +33,7 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def save(figure: "Figure", path: str | Path) -> None:
-    """Write the figure whole or not at all; the file's ending chooses the format.
+    """Write the figure atomically; the file's ending chooses the format.
 
     Raises:
         InputError: The file extension is not an image format.

@@ -59,7 +59,7 @@ def write_report(
         header: Lines below the title.
         intervals: 95 % interval of the mAP by stage.
         sections: Charts and tables (`results.browsing.sections.Sections`); None for none.
-        data: Name of the folder beside the page that holds every query; None: there is none.
+        data: Name of the folder beside the page that holds every query; None if there is none.
         mark: What the data in that folder are known by: a page shows no others.
         brief: What the page says in place of the queries where there are none.
         links: Files beside the page, and what they are called.

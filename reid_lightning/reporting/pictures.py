@@ -118,7 +118,7 @@ def require_picture(path: str | Path) -> None:
 
 
 def write_picture(picture: Picture, path: str | Path, *settings: int) -> None:
-    """Write (H, W, 3) uint8 pixels, red first, whole or not at all; `settings` are those of `cv2.imencode`.
+    """Write (H, W, 3) uint8 pixels, red first, atomically; `settings` are those of `cv2.imencode`.
 
     Raises:
         InputError: The ending is not that of an image, or the file cannot be written.

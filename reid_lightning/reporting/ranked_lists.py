@@ -38,7 +38,7 @@ class RankedList:
     """None where words were asked."""
     caption: str
     average_precision: float | None
-    """None where there is none to tell."""
+    """None if there is none to tell."""
     images: tuple[RankedImage, ...]
     label: str = ""
     """Why it is shown: "worst", "typical"."""

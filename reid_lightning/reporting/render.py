@@ -1,4 +1,4 @@
-"""Pages from templates: every value is escaped, the file is written whole or not at all."""
+"""Pages from templates: every value is escaped, the file is written atomically."""
 
 from functools import cache
 from importlib.resources import files
@@ -60,7 +60,7 @@ def _inline(name: str) -> "Markup":
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """Return a fraction as percent, empty where there is none.
+    """Return a fraction as percent, empty if there is none.
 
     Examples:
         >>> percent(0.12345), percent(None)

@@ -88,7 +88,7 @@ class Sheet:
         self._pen.rectangle((x, y, x + max(1, _pixels(width)) - 1, y + _pixels(height) - 1), fill=color)
 
     def save(self, path: str | Path) -> None:
-        """Write the picture, whole or not at all."""
+        """Write the picture atomically."""
         require_sheet(path)
         with atomic_path(path) as temporary:
             self._image.save(temporary, dpi=(DPI, DPI), compress_level=1)  # of a PNG: a quarter of the time

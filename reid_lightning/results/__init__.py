@@ -1,1 +1,1 @@
-"""What a run leaves: numbers, tables, the console's lines, the page."""
+"""Output of a run: numbers, tables, console lines, the page."""

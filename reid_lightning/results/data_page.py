@@ -44,7 +44,7 @@ class Validation:
     """What validation will be.
 
     Attributes:
-        sentence: In words, the reason where there is none.
+        sentence: The result as a sentence, or the reason if there is none.
         people: Their `source/person_id`.
         numbers: What is counted, by its name.
     """

@@ -51,10 +51,10 @@ def _told_cameras(data: ReIDDataModule, *splits: str) -> str:
     seen = numbers[data.table["split"].isin(splits).to_numpy()] if len(numbers) else numbers
     told = float((seen >= 0).mean()) if len(seen) else 0.0
     if told == 1:
-        return "the network is told each image's camera"
+        return "the network uses each image's camera"
     if told == 0:
         return "the network knows none of the cameras"
-    return f"the network is told the camera of {100 * told:.0f} % of the images"
+    return f"the network uses the camera of {100 * told:.0f} % of the images"
 
 
 @rank_zero_only

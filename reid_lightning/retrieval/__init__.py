@@ -1,1 +1,1 @@
-"""Rankings of a gallery and what is measured on them."""
+"""Rankings of a gallery and the metrics computed from them."""

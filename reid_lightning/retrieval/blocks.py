@@ -68,7 +68,7 @@ def nearest_in_blocks(
     Args:
         query: (Q, D).
         blocks: The vectors, all of the width D.
-        k: Length of each list.
+        k: Number of results for each image.
         distance: "cosine", "euclidean" or "sqeuclidean".
 
     Returns:

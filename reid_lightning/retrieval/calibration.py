@@ -144,7 +144,7 @@ class Calibration:
 
         Args:
             distances: Of any shape.
-            prior: Share of pairs that show one person before anybody looks.
+            prior: Share of all pairs that show one person.
 
         Raises:
             InputError: The prior is not between 0 and 1, or the distances are not numbers.
@@ -247,7 +247,7 @@ class Calibration:
                 )
         if held["error"] is not None and not _is_share(held["error"]):
             raise InputError(
-                f"the error of a calibration must lie between 0 and 1, got {_short(held['error'])}"
+                f"the error of a calibration must be between 0 and 1, got {_short(held['error'])}"
             )
         rates, thresholds, accepted = (held[name] for name in ("rates", "thresholds", "true_accepts"))
         if not (

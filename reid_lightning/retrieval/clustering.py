@@ -156,7 +156,7 @@ def _dbscan(pairs: Comparison, count: int, threshold: float, least: int) -> Inte
 
 
 def by_size(labels: Integers) -> Integers:
-    """Number groups anew from 0 on, larger ones first, and of equal ones that with the earlier image; (N,) as given."""
+    """Renumber groups from 0 on, larger ones first, and of equal ones that with the earlier image; (N,) as given."""
     _, first, group, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     order = np.lexsort((first, -sizes))
     number = np.empty(len(order), np.int64)

@@ -196,7 +196,7 @@ def at_prior(probabilities: Floats, prior: float) -> Floats:
     from scipy.special import expit, logit
 
     if not 0 < as_number(prior, "The prior") < 1:
-        raise InputError(f"The prior must lie between 0 and 1, got {prior}.")
+        raise InputError(f"The prior must be between 0 and 1, got {prior}.")
     moved: Floats = expit(logit(probabilities) + logit(prior))
     return moved
 

@@ -62,7 +62,7 @@ class Embeddings:
     distance: Distance = "cosine"
 
     def save(self, path: str | Path) -> None:
-        """Write one `.npz` file, whole or not at all."""
+        """Write one `.npz` file atomically."""
         with atomic_path(path) as temporary, temporary.open("wb") as handle:
             np.savez(
                 handle,
@@ -82,7 +82,7 @@ class Embeddings:
         if distance not in get_args(Distance):
             raise InputError(
                 f"{path} compares by the distance {distance}, which is not one of {', '.join(get_args(Distance))}; write it "
-                "anew with `reid evaluate --embeddings FILE`."
+                "again with `reid evaluate --embeddings FILE`."
             )
         return cls(vectors, distance=distance, **found)  # type: ignore[arg-type]
 
@@ -160,7 +160,7 @@ def read_arrays(
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             row = int(np.argwhere(~np.isfinite(array))[0][0])
             raise InputError(
-                f"{path}: row {row} of its {name} is not finite; write it anew with `{command}`."
+                f"{path}: row {row} of its {name} is not finite; write it again with `{command}`."
             )
     return arrays
 

@@ -173,7 +173,7 @@ def nearest_rows(
 
     Args:
         rows: What was ranked.
-        k: Length of each list.
+        k: Number of results for each image.
         protocol: How it was compared.
         positions: (n,) positions of the queries among all queries; None for all.
     """

@@ -87,7 +87,7 @@ def fuse(
         face: (Q, G); what stands where a face is missing is not read.
         query_faces: (Q,) bool, which queries have a face.
         gallery_faces: (G,) bool.
-        weight: Of the face, from 0 to 1.
+        weight: Weight of the face, from 0 to 1.
         normalisation: "z_score" (mean 0, standard deviation 1) or "min_max" (0 to 1), each over all pairs of its kind.
         rule: "sum" or "product".
         scales: Of body and face where they are known, as for a part of the queries; None measures these scores.
@@ -125,7 +125,7 @@ def check_choices(weight: float, normalisation: str, rule: str) -> None:
                 f"The {name} '{value}' is unknown; choose one of {', '.join(get_args(choices))}."
             )
     if not 0 <= weight <= 1:
-        raise InputError(f"The face's weight {weight} is no share between 0 and 1.")
+        raise InputError(f"The face's weight {weight} is not a number between 0 and 1.")
     if rule == "product" and normalisation != "min_max":
         raise InputError(
             "The product rule needs scores that are not negative; choose the normalization min_max."

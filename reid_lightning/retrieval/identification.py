@@ -223,7 +223,7 @@ class Enrolment:
         return known_within(self.calibration, people, images, false_accepts, per_person)
 
     def save(self, path: str | Path) -> None:
-        """Write everything to one `.npz` file, whole or not at all."""
+        """Write everything to one `.npz` file atomically."""
         write_people(
             as_path(path, "The file of enrolled people"),
             PeopleFile(self.vectors, self.names, self.images, self.distance, self.model, self.calibration),

@@ -160,7 +160,7 @@ def dbscan(
 
 
 def by_size(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number groups anew, larger ones first, of equal ones that with the earlier image; -1 stays.
+    """Renumber groups, larger ones first, of equal ones that with the earlier image; -1 stays.
 
     Examples:
         >>> by_size(np.array([3, -1, 0, 0])).tolist()

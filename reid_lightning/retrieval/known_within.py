@@ -32,7 +32,7 @@ def known_within(
             knows no means.
     """
     if false_accepts is not None and not 0 < as_number(false_accepts, "A false accept rate") <= 1:
-        raise InputError(f"A false accept rate must lie above 0 and up to 1, got {false_accepts}.")
+        raise InputError(f"A false accept rate must be above 0 and up to 1, got {false_accepts}.")
     strangers = None if calibration is None else calibration.strangers
     if false_accepts == 1 or (false_accepts is None and strangers is None):
         return None, True

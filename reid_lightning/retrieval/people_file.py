@@ -36,7 +36,7 @@ class PeopleFile(NamedTuple):
 
 
 def write_people(path: str | Path, people: PeopleFile) -> None:
-    """Write everything to one `.npz` file, whole or not at all; the calibration is JSON."""
+    """Write everything to one `.npz` file atomically; the calibration is JSON."""
     calibration = "" if people.calibration is None else json.dumps(people.calibration.as_dict())
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         np.savez(

@@ -13,7 +13,7 @@ from reid_lightning.retrieval.curves import Curve, Floats, LogisticCurve
 from reid_lightning.retrieval.similarities import Similarities
 
 MOST_PAIRS = 1_000_000
-LEAST = 1e-9  # prior that is told from 0
+LEAST = 1e-9  # smallest prior that differs from 0
 _MOST_ODDS = 50.0  # logarithm; expit(50) is 1 in float64
 
 

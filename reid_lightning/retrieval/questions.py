@@ -67,7 +67,7 @@ def choose_questions(
         links: The answers so far: what follows from them, and what was asked, is not asked again.
         count: Questions at most.
         slope: Of the log odds against the distance, above 0; None: `steepness`.
-        seed: Decides between questions of equal weight.
+        seed: Seed for the order of questions with equal weight.
 
     Returns:
         The weightiest first; fewer than `count` where there are no more.

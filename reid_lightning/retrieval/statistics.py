@@ -1,7 +1,7 @@
 """Which differences of retrieval scores are real: a bootstrap over people and the spread over seeds, together.
 
 A score varies with the training seed and with the people in the test set. All runs of a comparison rank the same
-queries, so seeds and people are crossed, not nested: people are drawn once for all runs. Resampling them anew in every
+queries, so seeds and people are crossed, not nested: people are drawn once for all runs. Resampling them again in every
 seed (Saravanan et al. 2020, for nested data) would count them once a seed and find differences that are none. Three
 seeds are too few to resample: the bootstrap of their mean is narrower than the truth by sqrt((n - 1) / n), and its
 percentiles are those of a normal where those of Student's t with n - 1 degrees are due (Davison and Hinkley 1997,

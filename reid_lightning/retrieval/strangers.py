@@ -22,7 +22,7 @@ from reid_lightning.retrieval.similarities import Similarities
 Floats = NDArray[np.float64]
 RATES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
 IMAGES = (1, 2, 4, 8)  # enrolled of a person
-MOST = 2**53  # whole numbers above are not told apart in float64
+MOST = 2**53  # larger whole numbers are not distinct in float64
 
 
 def nearest_people(
@@ -85,7 +85,7 @@ def stranger_thresholds(
     A threshold just below the (j + 1)-th of n distances lets j of these n strangers through, but of others (j + 1) / (n + 1)
     in the mean, whatever the distribution (order statistics). Therefore one stranger more than was seen is taken to come
     through: at a rate r, the share r - 1 / (n + 1) does. Images of one stranger look alike and count as one stranger; each
-    counts as often as people can be chosen anew.
+    counts as often as people can be chosen again.
 
     Args:
         nearest: (Q, P) as of `nearest_people`.
@@ -194,7 +194,7 @@ class StrangerTable:
         """
         if not 0 < rate <= 1 or people < 1:
             raise InputError(
-                f"A false accept rate must lie between 0 and 1, got {rate}, among one person or more."
+                f"A false accept rate must be between 0 and 1, got {rate}, among one person or more."
             )
         if rate == 1:
             return np.inf, True

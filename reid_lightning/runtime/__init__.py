@@ -1,6 +1,7 @@
-"""An exported model at work without torch: it needs onnxruntime (or OpenVINO), numpy and OpenCV, and pyarrow for a gallery.
+"""Use of exported models without torch.
 
-`load` opens the file, and `VectorGallery` searches what `reid gallery build` has made.
+It needs onnxruntime (or OpenVINO), numpy and OpenCV, and pyarrow for a gallery. `load` opens the file. `VectorGallery`
+searches a gallery that `reid gallery build` has written.
 """
 
 from reid_lightning.runtime.gallery import VectorGallery

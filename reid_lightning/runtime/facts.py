@@ -34,7 +34,7 @@ class ExportFacts:
         mean: Of the network's own normalization of pixels in [0, 1], red first.
         std: Its deviation.
         interpolation: How an image is resized to `image_size`: "area", or a filter of Pillow.
-        transform: Config of a transform of one's own before that; None where there is none.
+        transform: Config of a custom transform before that; None if there is none.
         outputs: Width of each output: "embedding", and where asked for "attributes" and "traits".
         distance: How vectors are compared.
         protocol: How they are taken, in one line.

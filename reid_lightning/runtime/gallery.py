@@ -88,7 +88,7 @@ class VectorGallery:
 
         Args:
             queries: (Q, D) vectors, or one (D,).
-            top: Length of each list.
+            top: Number of results for each image.
             where: An expression of pyarrow about the columns, such as `pc.field("camera_id") == "2"`; None: all images.
 
         Raises:

@@ -32,7 +32,7 @@ class RuntimeModel:
         facts: What the file says of itself.
 
     Raises:
-        InputError: The file asks for a transform of one's own, which needs more than numpy.
+        InputError: The file asks for a custom transform, which needs more than numpy.
 
     Examples:
         model = reid_lightning.runtime.load("model.onnx")

@@ -1,1 +1,1 @@
-"""Many runs: jobs, folders, launchers, leaderboard, significance."""
+"""Many runs: jobs, launchers, leaderboard, significance."""

@@ -6,7 +6,7 @@ the keys that `config/keys.py` says change the machine (a batch is that of all p
 place (the data count by what they hold), and `resume` from the job's own last checkpoint.
 
 `trainer.precision`, `compile` and the like change the arithmetic and count. A left-out setting that a sweep *varies*
-counts in that sweep: whoever compares `trainer.devices=1,2` wants both.
+counts in that sweep: a comparison of `trainer.devices=1,2` needs both.
 
 **Data** are the tables (see `source_tables.fingerprint`). **Code** is the package's version and its source files, and
 those of further modules that the config names by `_target_`. The versions of torch and other libraries do not count.

@@ -100,7 +100,7 @@ def _continued(folder: Path) -> str | None:
             (folder / "metrics.json").unlink(missing_ok=True)  # its results had not all been written
         return "last"
     if is_first_process():
-        log.info("%s: begun before its first checkpoint, started anew", folder)
+        log.info("%s: begun before its first checkpoint, started again", folder)
         for path in folder.iterdir():
             if path.is_dir() and path.name in ("checkpoints", "refit"):
                 shutil.rmtree(path)

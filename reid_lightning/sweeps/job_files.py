@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep lie: told before anything that takes seconds to import."""
+"""Find the jobs of a sweep, without slow imports."""
 
 from pathlib import Path
 

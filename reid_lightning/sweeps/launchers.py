@@ -18,7 +18,7 @@ from reid_lightning.sweeps import gpu_lease  # noqa: F401  the options' resolver
 class OwnGroup(dict[str, Any]):
     """Registered options of a group, among which the names of our files find no place.
 
-    Hydra finds the plug-ins anew in every process of a launcher, and each registers its options again. A group travels to
+    Hydra finds the plug-ins again in every process of a launcher, and each registers its options again. A group travels to
     these processes with all that is registered.
     """
 

@@ -54,7 +54,7 @@ class ContinueSearch(Callback):
         atexit.register(partial(report_without_result, study, config.hydra.sweep.dir))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Hand the sweeper None for a failed job: a NaN ends it, with None it notes a failed trial and goes on."""
+        """Hand the sweeper None for a failed job: a NaN ends it; with None it records a failed trial and continues."""
         value = job_return._return_value
         if isinstance(value, float) and math.isnan(value):
             job_return.return_value = None

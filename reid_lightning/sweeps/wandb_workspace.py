@@ -33,7 +33,7 @@ def workspace(entity: str, project: str, name: str) -> Any:
     Args:
         entity: Team or user of W&B.
         project: W&B project.
-        name: What the view is called.
+        name: Name of the view.
 
     Raises:
         InputError: The package wandb-workspaces is missing.
@@ -135,8 +135,8 @@ def report_wandb(project: str, entity: str | None, name: str, output: Path | Non
 
     Args:
         project: W&B project.
-        entity: Team or user; None is that of whoever is logged in.
-        name: What the view is called.
+        entity: Team or user; None is that of the logged-in user.
+        name: Name of the view.
         output: JSON file; None saves it in W&B.
 
     Raises:

@@ -1,1 +1,1 @@
-"""What papers add to a run, a folder each."""
+"""Code of the papers, one folder each."""

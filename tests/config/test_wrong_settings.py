@@ -79,7 +79,7 @@ def test_the_message_begins_with_the_key(compose, choices):
     [
         (["sampler.identities=4"], r"^sampler\.identities must be at most the 3 training identities, got 4"),
         (["sampler.identities=0"], r"^sampler\.identities must be a whole number >= 1, got 0"),
-        (["sampler=shuffle", "sampler.batch_size=9"], r"^sampler\.batch_size must lie between 1 and the 6"),
+        (["sampler=shuffle", "sampler.batch_size=9"], r"^sampler\.batch_size must be between 1 and the 6"),
         (["sampler=triplets", "sampler.anchors=2"], r"^sampler\.anchors must be a fraction"),
     ],
 )

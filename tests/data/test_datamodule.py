@@ -263,7 +263,7 @@ def test_data_that_cannot_be_used_is_named(make, tmp_path):
         make(validation="nine")
     with pytest.raises(ValueError, match=r"^image_size must be a height and a width .* got \[16\]"):
         make(image_size=[16])
-    with pytest.raises(InputError, match="validation_queries=8 must lie between 1 and 7"):
+    with pytest.raises(InputError, match="validation_queries=8 must be between 1 and 7"):
         set_up(make(validation_queries=8))
     with pytest.raises(ValueError, match=r"^identities must be at most the 4 training identities, got 9"):
         set_up(make(sampler=partial(PKSampler, 9, 2))).train_dataloader()

@@ -52,7 +52,7 @@ def test_split_folders_are_taken_as_they_are(tmp_path):
 
 
 def test_bad_folders_are_named(tmp_path):
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         read_identity_folder(tmp_path / "nowhere")
     with pytest.raises(InputError, match="holds no images below a folder for each person"):
         read_identity_folder(tmp_path)
@@ -61,12 +61,12 @@ def test_bad_folders_are_named(tmp_path):
         read_identity_folder(tmp_path, test_fraction=1.5)
     with pytest.raises(InputError, match="no group named camera"):
         read_identity_folder(tmp_path, camera_pattern=r"(c\d)")
-    with pytest.raises(InputError, match="no regular expression"):
+    with pytest.raises(InputError, match="not a regular expression"):
         read_identity_folder(tmp_path, camera_pattern="(")
     with pytest.raises(InputError, match=r"person0/c1/a.jpg does not match camera_pattern=.*c9"):
         read_identity_folder(tmp_path, camera_pattern="(?P<camera>c9)")
     tree(tmp_path, "stray.jpg")
-    with pytest.raises(InputError, match=r"stray.jpg lies in no person's folder"):
+    with pytest.raises(InputError, match=r"stray.jpg is not in a person's folder"):
         read_identity_folder(tmp_path)
     tree(tmp_path, "train/ann/1.jpg")
     with pytest.raises(InputError, match="holds the folder person0 beside train"):

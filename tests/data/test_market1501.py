@@ -59,7 +59,7 @@ def test_wrong_level_names_the_right_folder(tree):
 
 
 def test_missing_folders_are_named(tree, tmp_path):
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         read_market1501(tmp_path / "nowhere")
     shutil.rmtree(tree / "query")
     with pytest.raises(InputError, match=r"lacks query: looked for bounding_box_train, query, .*v15.09.15"):

@@ -184,7 +184,7 @@ def test_impossible_sizes_are_named(ranks):
         sampler([4] * 3, 4, 2)
     with pytest.raises(ValueError, match=r"^images_per_identity must be a whole number >= 1, got 0"):
         sampler([4] * 3, 2, 0)
-    with pytest.raises(ValueError, match=r"^batch_size must lie between 1 and the 22 images, got 23"):
+    with pytest.raises(ValueError, match=r"^batch_size must be between 1 and the 22 images, got 23"):
         shuffled(22, 23)
     ranks(0, 2)
     with pytest.raises(ValueError, match=r"^identities must be a multiple of the 2 processes .* got 3"):

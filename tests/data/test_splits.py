@@ -62,7 +62,7 @@ def test_the_seed_chooses_the_image():
 
 def test_random_queries():
     assert draw_queries(100, 150, seed=0).sum() == 100
-    with pytest.raises(InputError, match="validation_queries=150 must lie between 1 and 149"):
+    with pytest.raises(InputError, match="validation_queries=150 must be between 1 and 149"):
         draw_queries(150, 150, seed=0)
 
 

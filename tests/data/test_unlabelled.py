@@ -108,7 +108,7 @@ def test_a_folder_of_crops_tells_cameras_and_tracklets(tmp_path):
 @pytest.mark.parametrize(
     ("patterns", "said"),
     [
-        ({"camera_pattern": "("}, "is no regular expression"),
+        ({"camera_pattern": "("}, "is not a regular expression"),
         ({"camera_pattern": "c"}, "has no group named camera"),
         ({"tracklet_pattern": "(?P<tracklet>z)"}, "does not match tracklet_pattern"),
     ],
@@ -120,7 +120,7 @@ def test_patterns_that_do_not_fit_are_refused(tmp_path, patterns, said):
 
 
 def test_a_missing_and_an_empty_folder_are_refused(tmp_path):
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         read_crops(tmp_path / "none")
     with pytest.raises(InputError, match="holds no images"):
         read_crops(tmp_path)

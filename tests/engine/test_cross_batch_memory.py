@@ -146,7 +146,7 @@ def test_a_batch_larger_than_the_memory_leaves_its_end():
     ("loss", "miner"), [(TripletLoss(), SemiHardMiner()), (TripletLoss(), None), (CircleLoss(), None)]
 )
 def test_losses_and_miners_that_cannot_are_refused(loss, miner):
-    with pytest.raises(InputError, match=r"memory\.size has no loss to serve"):
+    with pytest.raises(InputError, match=r"no loss can use memory\.size"):
         objective(loss, miner)
 
 

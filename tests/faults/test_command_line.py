@@ -305,7 +305,7 @@ def test_what_does_not_fit_the_data(train, seen, overrides, says):
 @pytest.mark.parametrize("command", ["train.py", "reid data check"])
 def test_a_path_is_taken_as_it_is_written(commands, seen, command, path):
     sentence = commands.run(*command.split(), "data=market1501", f"data.root={path}").sentence
-    assert sentence.startswith(f"data.root={path} is no folder")
+    assert sentence.startswith(f"data.root={path} is not a folder")
     seen(sentence)
 
 

@@ -101,7 +101,7 @@ def test_levels_off_are_refused(tmp_path, trees, sentence, seen):
 @pytest.mark.parametrize("file", ["x.jpg", "x.TIF", "train/x.webp"])
 def test_images_of_nobody_are_refused(tmp_path, file, seen):
     splits(tmp_path, "train", "query", "gallery") if "/" in file else people(tmp_path, "ann", "bob")
-    with pytest.raises(InputError, match="lies in no person's folder") as error:
+    with pytest.raises(InputError, match="is not in a person's folder") as error:
         read_identity_folder(fill(tmp_path, file))
     seen(str(error.value).replace(str(tmp_path), "DIR"))
 

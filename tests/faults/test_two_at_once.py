@@ -31,7 +31,7 @@ def test_the_second_run_in_a_folder_is_refused(commands, whole, tmp_path, more, 
     first.signal(signal.SIGSTOP)  # it must not end meanwhile
     sentence = commands.run(*command, *more, REID_LIGHTNING_CACHE=str(cache)).sentence
     first.signal(signal.SIGCONT)
-    assert "another run is at work in" in sentence
+    assert "another run is active in" in sentence
     assert first.wait().code == 0
     assert numbers(run) == numbers(expected)
     ended_whole(run)
@@ -47,7 +47,7 @@ def test_one_of_two_runs_trains(commands, whole, tmp_path, seen):
     ended = sorted((started.wait() for started in both), key=lambda one: one.code)
     assert ended[0].code == 0, ended[0].err
     sentence = ended[1].sentence
-    assert re.search("another run is at work in|already holds a run", sentence)
+    assert re.search("another run is active in|already holds a run", sentence)
     assert numbers(run) == numbers(expected)
     ended_whole(run)
     seen(sentence.replace(str(run), "DIR"))

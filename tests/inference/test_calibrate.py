@@ -93,7 +93,7 @@ def test_what_cannot_be_calibrated_is_refused(trained, people, tmp_path):
     pd.DataFrame({"path": sorted(map(str, people.rglob("*.png")))}).to_csv(nobody, index=False)
     for arguments, said in (
         ((nobody, tmp_path / "out"), "does not say whom its images show"),
-        ((few / "p0", tmp_path / "out"), "lies in no person's folder"),
+        ((few / "p0", tmp_path / "out"), "is not in a person's folder"),
         ((people, tmp_path / "out", "data.image_size=[8,8]"), "would not be saved"),
         ((people, tmp_path / "out", "--override", "data.image_size=[8,8]"), "would not be saved"),
         ((people, tmp_path / "out", "evaluation.tracklets=pool"), "tracklets"),

@@ -74,7 +74,7 @@ def test_the_command_writes_a_line_for_each_pair(trained, images, tmp_path):
     assert answer["second"] == str(other)
     assert answer["same"] is True
     assert answer["distance"] < 0.01 < answer["probability"]
-    assert "as near are 1 % of the pairs of different people" in " ".join(shown.stderr.split())
+    assert "1 % of the pairs of different people are as near" in " ".join(shown.stderr.split())
     assert (
         "50 % of all pairs show one person (--prior), and were measured on 14 validation people"
         in " ".join(shown.stderr.split())
@@ -122,9 +122,9 @@ def test_the_command_writes_a_line_for_each_pair(trained, images, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--prior", 1), r"--prior must lie between 0 and 1, got 1\.0"),
+        (("--prior", 1), r"--prior must be between 0 and 1, got 1\.0"),
         (("--threshold", -1), r"--threshold must be a number from 0 on, got -1\.0"),
-        (("--false-accepts", 0), r"--false-accepts must lie above 0 and up to 1, got 0\.0"),
+        (("--false-accepts", 0), r"--false-accepts must be above 0 and up to 1, got 0\.0"),
         (("--false-accepts", 0.1, "--threshold", 0.1), "Give --false-accepts or --threshold, not both"),
         (("--false-accepts", 1e-9), "A false accept rate of 1e-09 was not measured"),
     ],

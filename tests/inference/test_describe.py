@@ -92,7 +92,7 @@ def test_every_attribute_is_the_most_probable_class_with_its_probability(compose
 
 
 def test_a_model_without_answers_is_refused(trained, images):
-    with pytest.raises(InputError, match="The model answers neither attributes nor traits"):
+    with pytest.raises(InputError, match="The model predicts neither attributes nor traits"):
         command("describe", images, "--model", trained)
 
 

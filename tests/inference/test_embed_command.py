@@ -241,7 +241,7 @@ def test_two_commands_do_not_write_one_output(checkpoint, table, tmp_path):
     output = tmp_path / "v.npz"
     with (
         file_lock(tmp_path / "v.npz.parts" / ".1-of-1.lock"),
-        pytest.raises(InputError, match=r"another process is at work on .*v.npz"),
+        pytest.raises(InputError, match=r"another process is working on .*v.npz"),
     ):
         embed(checkpoint, table, output)
 

@@ -215,7 +215,7 @@ def test_images_of_too_little_quality_are_left_out_and_named(checkpoint, folder,
         InputError, match=r"No image of .* has a quality of 1 or more, the best has 0\.00; give a small"
     ):
         enrol(checkpoint, gone, people, name="x", min_quality=1)
-    with pytest.raises(InputError, match=r"--min-quality must lie between 0 and 1, got 1\.5"):
+    with pytest.raises(InputError, match=r"--min-quality must be between 0 and 1, got 1\.5"):
         command("enrol", checkpoint, folder / "later", people, "--min-quality", 1.5)
     with pytest.raises(InputError, match="--per-person median is unknown; choose one of all, mean"):
         command("identify", checkpoint, people, folder / "asked", "--per-person", "median")
@@ -230,7 +230,7 @@ def test_a_false_accept_rate_needs_a_calibration(checkpoint, folder):
     for options, said in (
         ({"false_accepts": 0.1}, "--false-accepts needs a calibration"),
         ({"false_accepts": 0.1, "threshold": 0.1}, "--false-accepts or --threshold, not both"),
-        ({"false_accepts": 2}, "--false-accepts must lie above 0 and up to 1, got 2"),
+        ({"false_accepts": 2}, "--false-accepts must be above 0 and up to 1, got 2"),
     ):
         with pytest.raises(InputError, match=said):
             identify(checkpoint, people, folder / "asked", **options)
@@ -266,7 +266,7 @@ def test_images_are_listed_with_their_people(tmp_path):
     for where, message in (
         ("nowhere", "There is no .*nowhere"),
         ("empty", "empty holds no images"),
-        ("flat", "1.jpg lies in no person's folder"),
+        ("flat", "1.jpg is not in a person's folder"),
         ("gap.csv", "gap.csv, row 2 .*: person_id is empty"),
         ("unknown.csv", "unknown.csv, row 2 .*: person_id is empty"),
         ("junk", "1.jpg lies in the folder -1, which means unknown people"),

@@ -134,7 +134,7 @@ def test_faces_of_too_little_quality_count_as_missing(tmp_path):
         InputError, match=r"No face of .*blank\.npz has a quality of 0\.5 or more, the best has 0\.00"
     ):
         fuse_files(both[0], tmp_path / "blank.npz", min_quality=0.5)
-    with pytest.raises(InputError, match="--min-quality must lie between 0 and 1, got -1"):
+    with pytest.raises(InputError, match="--min-quality must be between 0 and 1, got -1"):
         command("fuse", *both, "--min-quality", -1)
     face.save(tmp_path / "face.npz")
     with pytest.raises(InputError, match=r"\.png cannot be read"):

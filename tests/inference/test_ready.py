@@ -77,7 +77,11 @@ def test_a_training_starts_from_it_and_is_fed_as_it_was(compose):
     config = compose("backbone=resnet10_light", "data.image_size=[96,48]", "start_from=small")
     fed = feed_of_config(config)
     stated = reid_lightning.load("small").feed
-    assert [*fed.mean, *fed.std, fed.interpolation] == [*stated["mean"], *stated["std"], stated["interpolation"]]
+    assert [*fed.mean, *fed.std, fed.interpolation] == [
+        *stated["mean"],
+        *stated["std"],
+        stated["interpolation"],
+    ]
     check_weights(with_start(config))
     with pytest.raises(InputError, match="holds another network"):
         check_weights(with_start(compose("backbone=resnet10", "start_from=small")))

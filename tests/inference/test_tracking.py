@@ -244,7 +244,7 @@ def test_no_output_replaces_what_is_read(scene, stub, tmp_path):
     "option", [{"memory": float("inf")}, {"memory": -1}, {"min_confidence": float("nan")}]
 )
 def test_options_that_are_out_of_range(scene, tmp_path, option):
-    with pytest.raises(InputError, match=r"--memory must lie|--min-confidence must be a finite number"):
+    with pytest.raises(InputError, match=r"--memory must be|--min-confidence must be a finite number"):
         command.track([scene], None, tmp_path / "out", **option)
     assert not (tmp_path / "out").exists()
 

@@ -82,7 +82,7 @@ def test_a_prior_is_bayes_rule():
     moved = at_prior(np.array([half]), prior)[0]
     assert moved == pytest.approx(same * prior / (same * prior + different * (1 - prior)))
     for wrong in (0, 1, -0.1, math.nan):
-        with pytest.raises(InputError, match="prior must lie between 0 and 1"):
+        with pytest.raises(InputError, match="prior must be between 0 and 1"):
             at_prior(np.array([0.5]), wrong)
 
 
@@ -214,7 +214,7 @@ def test_more_people_or_a_smaller_rate_narrow_the_threshold():
     assert not table.threshold(1e-4, 39)[1]
     assert not table.threshold(0.01, 10_000)[1]
     for wrong in ((0, 5), (1.5, 5), (math.nan, 5), (0.1, 0)):
-        with pytest.raises(InputError, match="must lie between 0 and 1"):
+        with pytest.raises(InputError, match="must be between 0 and 1"):
             table.threshold(*wrong)
 
 

@@ -363,7 +363,7 @@ def test_bad_input_is_named_and_changes_nothing(tmp_path):
         enrolment.identify(torch.eye(2), weighting="votes")
     with pytest.raises(InputError, match="per_person median is unknown; choose one of all, mean"):
         enrolment.identify(torch.eye(2), per_person="median")
-    with pytest.raises(InputError, match="A false accept rate must lie above 0 and up to 1, got 0"):
+    with pytest.raises(InputError, match="A false accept rate must be above 0 and up to 1, got 0"):
         enrolment.identify(torch.eye(2), false_accepts=0)
     with pytest.raises(InputError, match="Give a false accept rate or a threshold, not both"):
         enrolment.identify(torch.eye(2), threshold=0.1, false_accepts=0.1)

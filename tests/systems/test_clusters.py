@@ -138,8 +138,8 @@ def test_camera_proxies_are_the_parts_of_clusters():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"eps": 1.0}, "eps must lie above 0 and below 1"),
-        ({"eps": []}, "eps must lie above 0 and below 1"),
+        ({"eps": 1.0}, "eps must be above 0 and below 1"),
+        ({"eps": []}, "eps must be above 0 and below 1"),
         ({"k2": 40}, "k2 must be <= k1"),
         ({"least": 0}, "least must be a whole number >= 1"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\)"),

@@ -159,7 +159,7 @@ def test_a_value_that_is_no_number_is_named_with_its_image():
 @pytest.mark.parametrize(
     ("trait", "words"),
     [
-        ("weight", "names weight, which is no column of pedestrians"),
+        ("weight", "names weight, which is not a column of pedestrians"),
         ("age", "names age, which is an attribute"),
     ],
 )

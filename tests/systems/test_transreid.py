@@ -198,7 +198,7 @@ def test_a_run_in_pieces_learns_its_cameras_as_a_whole_one_and_its_checkpoint_na
     train(*overrides, "resume=last", folder=tmp_path / "parts")
     whole, parts = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "parts"))
     assert whole["test"]["mAP"] == parts["test"]["mAP"] > 0
-    assert "the network is told each image's camera" in whole["protocol"]
+    assert "the network uses each image's camera" in whole["protocol"]
     module, config = load_module(tmp_path / "parts" / "checkpoints" / "best.ckpt")
     names = config["backbone"]["cameras"]
     assert len(names) > 1

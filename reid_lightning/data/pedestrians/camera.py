@@ -74,7 +74,7 @@ def make_camera(seed: int, index: int, cameras: int) -> Camera:
 
 @cache
 def _grain() -> np.ndarray:
-    """Film to cut each shot's grain from: drawing it anew would take a tenth of the time of a shot."""
+    """Film to cut each shot's grain from: drawing it again would take a tenth of the time of a shot."""
     return np.random.default_rng(21).standard_normal(1_000_003, dtype=np.float32)
 
 

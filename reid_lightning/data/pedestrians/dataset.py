@@ -1,4 +1,4 @@
-"""The tree of generated people: written once, whole or not at all, and read as a Market-1501."""
+"""The tree of generated people: written once atomically, and read as a Market-1501."""
 
 import logging
 import os

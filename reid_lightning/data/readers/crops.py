@@ -27,7 +27,7 @@ def read_crops(
     """
     folder = Path(root).expanduser()
     if not folder.is_dir():
-        raise InputError(f"data.root={folder} is no folder; it should hold the images to train on.")
+        raise InputError(f"data.root={folder} is not a folder; it should hold the images to train on.")
     patterns = {
         "camera": _compiled(camera_pattern, "camera"),
         "tracklet": _compiled(tracklet_pattern, "tracklet"),
@@ -51,7 +51,7 @@ def _compiled(pattern: str | None, group: str) -> re.Pattern[str] | None:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise InputError(f"{group}_pattern={pattern} is no regular expression: {error}.") from None
+        raise InputError(f"{group}_pattern={pattern} is not a regular expression: {error}.") from None
     if group not in compiled.groupindex:
         raise InputError(
             f"{group}_pattern={pattern} has no group named {group}, as in (?P<{group}>c\\d+): add one."

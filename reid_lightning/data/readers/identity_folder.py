@@ -52,7 +52,7 @@ def read_identity_folder(
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise InputError(f"data.root={root} is no folder; it should hold a folder for each person.")
+        raise InputError(f"data.root={root} is not a folder; it should hold a folder for each person.")
     pattern = _compile(camera_pattern)
     files = ImageFiles(root)
     folders = files.folders(root)
@@ -99,7 +99,7 @@ def _read_persons(
 ) -> list[dict[str, str | None]]:
     stray = next(iter(files.images(folder, count=False)), None)
     if stray is not None:
-        raise InputError(f"{folder / stray} lies in no person's folder: move it into one.")
+        raise InputError(f"{folder / stray} is not in a person's folder: move it into one.")
     rows: list[dict[str, str | None]] = []
     empty: list[str] = []
     for person in files.folders(folder):
@@ -134,7 +134,7 @@ def _compile(camera_pattern: str | None) -> re.Pattern[str] | None:
     try:
         pattern = re.compile(camera_pattern)
     except re.error as error:
-        raise InputError(f"camera_pattern={camera_pattern} is no regular expression: {error}.") from None
+        raise InputError(f"camera_pattern={camera_pattern} is not a regular expression: {error}.") from None
     if "camera" not in pattern.groupindex:
         raise InputError(
             f"camera_pattern={camera_pattern} has no group named camera, as in (?P<camera>c\\d+): add one."
@@ -152,7 +152,7 @@ def _camera(pattern: re.Pattern[str], path: str, below: int) -> str:
 
 def _hold_out(table: pd.DataFrame, test_fraction: float, seed: int) -> pd.DataFrame:
     if not 0 <= test_fraction <= 1:
-        raise InputError(f"test_fraction={test_fraction} is no share between 0 and 1.")
+        raise InputError(f"test_fraction={test_fraction} is not a number between 0 and 1.")
     held_out = table["person_id"].isin(choose_identities(table["person_id"], test_fraction, seed)).to_numpy()
     test = table[held_out]
     identities = pd.factorize(test["person_id"], sort=True)[0]

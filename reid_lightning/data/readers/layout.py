@@ -32,7 +32,7 @@ def find_folder(root: str | Path, holds: Sequence[str], inner: Sequence[str] = (
             return folder
     wanted = ", ".join(holds)
     if not root.is_dir():
-        raise InputError(f"data.root={root} is no folder; it should hold {wanted}.")
+        raise InputError(f"data.root={root} is not a folder; it should hold {wanted}.")
     below = [
         folder for child in sorted(root.iterdir()) for folder in (child, *(child / name for name in inner))
     ]

@@ -96,7 +96,7 @@ def _find(root: Path, tracks: str) -> list[tuple[str, SequenceFolder]]:
     """Return the sequences that have tracks, each with its half: train, test, or "" where no folder says so."""
     if not root.is_dir():
         raise InputError(
-            f"data.root={root} is no folder; it should hold sequences, each with img1 and {tracks}."
+            f"data.root={root} is not a folder; it should hold sequences, each with img1 and {tracks}."
         )
     if is_sequence(root):
         halves = {"": [root]}

@@ -15,7 +15,7 @@ from reid_lightning.data.sequences import SequenceFolder
 from reid_lightning.errors import InputError, require
 from reid_lightning.files import atomic_path, cache_dir, file_lock
 
-_VERSION = 1  # another one cuts everything anew
+_VERSION = 1  # another one cuts everything again
 _LIST = "crops.csv"
 _PEDESTRIAN = (1, -1)  # class of MOTChallenge, and no class
 _QUALITY = 95  # of the JPEG
@@ -46,8 +46,8 @@ class Cut:
 def cut_crops(sequence: SequenceFolder, settings: Cut) -> pd.DataFrame:
     """Return the crops of a sequence, which are cut first unless the cache has them.
 
-    The cache knows them by the tracks, the sizes and times of the frames, and `settings`. A sequence is written whole or not
-    at all, so that a killed run continues with the next one.
+    The cache knows them by the tracks, the sizes and times of the frames, and `settings`. A sequence is written
+    atomically, so that a killed run continues with the next one.
 
     Returns:
         A row per crop by frame and id: `path`, `person` (id in the sequence), `frame_id`, `visibility`.

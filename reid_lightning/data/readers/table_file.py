@@ -34,7 +34,7 @@ def read_table_file(root: str | Path, columns: Mapping[str, str] | None = None) 
     """
     path = Path(root).expanduser()
     if not path.is_file():
-        raise InputError(f"data.root={path} is no file; data=table reads a .csv, .tsv or .parquet file.")
+        raise InputError(f"data.root={path} is not a file; data=table reads a .csv, .tsv or .parquet file.")
     table = _rename(read_columns(path), columns or {}, path)
     check_names(table, str(path), "data.sources.table.columns")
     others = [str(name) for name in table.columns if name not in _KNOWN]

@@ -1,4 +1,4 @@
-"""The second round of offline mining: search the training set between epochs, while training goes on."""
+"""The second round of offline mining: search the training set between epochs, while training continues."""
 
 import logging
 from typing import Any

@@ -77,7 +77,7 @@ def wandb_logger(
     Args:
         output_dir: The run's folder; `wandb_id` in it holds the run's identity, so that a resumed run continues.
         project: W&B project.
-        entity: Team or user; None is the default of whoever is logged in.
+        entity: Team or user; None is the default of the logged-in user.
         group: Groups runs of one comparison; None is the sweep that the run belongs to.
         name: Run name; None is what was chosen on the command line, in a sweep what it varies ("lossless resnet18 seed=2");
             W&B's own where nothing was.
@@ -116,7 +116,7 @@ def wandb_logger(
 
 
 def _identity(file: Path) -> str | None:
-    """Return the identity in a run's folder; None where there is none that W&B takes, such as in an empty file."""
+    """Return the identity in a run's folder; None if there is none that W&B takes, such as in an empty file."""
     try:
         text = read_own(file, 1000).decode("ascii").strip()
     except (OSError, ValueError):

@@ -75,7 +75,7 @@ def embed(
         table["camera_id"] = identifiers(table, "camera_id", str(images))
     parts = Parts(output, len(table))
     if part is not None and output.exists() and not parts.folder.is_dir():
-        raise InputError(f"{output} is there already, with all parts; remove it to embed the images anew.")
+        raise InputError(f"{output} is there already, with all parts; remove it to embed the images again.")
     place = local_path(checkpoint)
     model = load(place, _own_gpu() if part == "auto" else None, trust, overrides)
     own = f"part {this} of {of} of {output}" if part else f"{output}"
@@ -165,7 +165,7 @@ def _join(
         if damaged and not skip_damaged:
             raise InputError(
                 f"{next(iter(damaged.values())).rstrip('.')}; {len(damaged):,} images were left out before: repeat the "
-                f"command with --skip-damaged, or remove {parts.folder} to start anew."
+                f"command with --skip-damaged, or remove {parts.folder} to start again."
             )
         if len(damaged) == len(table):
             parts.remove()

@@ -1,7 +1,7 @@
 """Vectors so far, in files beside the output: what a killed command continues with, and what several share.
 
-Images are cut into chunks of `CHUNK`. A chunk's vectors are one file, written whole or not at all, so that a chunk is done
-or not. A chunk never depends on what has run before; the joined file is then the same whoever did which chunk and when.
+Images are cut into chunks of `CHUNK`. A chunk's vectors are one file, written atomically, so that a chunk is done
+or not. A chunk never depends on what has run before, so the joined file is the same for any division and order of chunks.
 """
 
 import json
@@ -82,7 +82,7 @@ class Parts(Pieces):
         """Return the reason for each row that was left out.
 
         Raises:
-            InputError: A file is damaged; its chunk is removed, so that the same command makes it anew.
+            InputError: A file is damaged; its chunk is removed, so that the same command makes it again.
         """
         found: dict[int, str] = {}
         for chunk in range(len(self)):
@@ -110,7 +110,7 @@ class Parts(Pieces):
             dtype: Their type.
 
         Raises:
-            InputError: A file is damaged; it is removed, so that the same command makes it anew.
+            InputError: A file is damaged; it is removed, so that the same command makes it again.
         """
         for chunk in range(len(self)):
             path, rows = self.file(chunk), self.rows(chunk)

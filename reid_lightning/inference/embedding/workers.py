@@ -127,7 +127,7 @@ def _heard(started: Sequence[tuple[Any, Connection]]) -> Iterator[int]:
             at_work.remove((process, pipe))
             if process.exitcode:
                 raise InputError(
-                    f"a process has ended with status {process.exitcode}, as happens where memory is short; run the same "
+                    f"a process has ended with status {process.exitcode}, which happens if memory is full; run the same "
                     "command again to continue, with fewer --processes"
                 )
         time.sleep(LOOK)

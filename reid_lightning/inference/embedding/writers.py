@@ -26,7 +26,7 @@ Writer = Callable[[Path, pd.DataFrame, Chunks, int, str, Mapping[str, Any]], Non
 def write_npz(
     output: Path, table: pd.DataFrame, chunks: Chunks, size: int, dtype: str, facts: Mapping[str, Any]
 ) -> None:
-    """Write the `.npz` file that `Embeddings.load` reads, whole or not at all; the same rows give the same bytes.
+    """Write the `.npz` file that `Embeddings.load` reads atomically; the same rows give the same bytes.
 
     Args:
         output: The file.
@@ -83,7 +83,7 @@ def _write_texts(archive: ZipFile, name: str, values: pd.Series | None, count: i
 def write_parquet(
     output: Path, table: pd.DataFrame, chunks: Chunks, size: int, dtype: str, facts: Mapping[str, Any]
 ) -> None:
-    """Write a Parquet file, whole or not at all: all columns of the table and `vector`, a list of `size` numbers.
+    """Write a Parquet file atomically: all columns of the table and `vector`, a list of `size` numbers.
 
     Args:
         output: The file.

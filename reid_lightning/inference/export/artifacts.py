@@ -70,7 +70,7 @@ class Artifact(Protocol):
     """The graph of a model in the form of a format."""
 
     def write(self, target: Path, facts: ExportFacts) -> None:
-        """Write the file, with its metadata, whole or not at all."""
+        """Write the file with its metadata atomically."""
 
     def opened(self, tried: Path, facts: ExportFacts, model: Model) -> Model:
         """Return what the file will compute.
@@ -161,7 +161,7 @@ class ProgramArtifact:
 
 
 class _ProgramSession:
-    """A program of torch.export at work."""
+    """A loaded program of torch.export."""
 
     name = "torch_export"
 

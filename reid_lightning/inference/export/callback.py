@@ -19,7 +19,7 @@ log = logging.getLogger("reid_lightning")
 class Export(Callback):
     """Exports the checkpoint that was tested, beside it, when the test is over.
 
-    The file is compared with the model on generated people; one that is off is not written, and the run goes on. A run
+    The file is compared with the model on generated people; one that is off is not written, and the run continues. A run
     without a test exports nothing: `reid export` does.
 
     Args:
@@ -56,7 +56,7 @@ class Export(Callback):
 
 
 def _tested(trainer: Trainer) -> Path | None:
-    """Return the best checkpoint, or the last where nothing chose one; None where there is none."""
+    """Return the best checkpoint, or the last where nothing chose one; None if there is none."""
     saving = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
     paths = [one.best_model_path for one in sorted(saving, key=lambda one: one.monitor is None)]
     return next((Path(path) for path in paths if path and Path(path).is_file()), None)

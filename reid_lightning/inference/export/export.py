@@ -112,11 +112,11 @@ def export(
     given = LEAST if looked_at.calibrating is None else len(looked_at.calibrating)
     if given < LEAST:
         raise InputError(
-            f"--int8 needs {LEAST} images to calibrate with, better some hundred, and {int8} gives {given}"
+            f"--int8 needs {LEAST} images to calibrate with, preferably some hundred, and {int8} gives {given}"
         )
     model = load(checkpoint, device="cpu", trust=trust, overrides=overrides)
     if attributes and model.schema is None and not model.engine.traits:
-        raise InputError(f"--attributes: {checkpoint} answers neither attributes nor traits; leave it out")
+        raise InputError(f"--attributes: {checkpoint} predicts neither attributes nor traits; leave it out")
     facts = facts_of(model, kind, int8 is not None, preprocess, attributes, checkpoint, with_labels)
     found = _write(model, facts, Path(output), looked_at, verify)
     shown = (
@@ -146,7 +146,7 @@ def _format(output: Path, format: str | None, int8: Path | None) -> str:
         known = ", ".join(f"{endings[0]} ({name})" for name, endings in ENDINGS.items())
         raise InputError(f"{output} must end in {known}, or give --format")
     if output.suffix != ending:
-        raise InputError(f"{output} must end in {ending}, in small letters: rename it")
+        raise InputError(f"{output} must end in {ending}, in lower case: rename it")
     if int8 is not None and kind == "torch_export":
         raise InputError("--int8 is for onnx and openvino; leave it out, or choose one of these formats")
     return kind

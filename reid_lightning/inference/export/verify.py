@@ -115,7 +115,7 @@ def check_parity(parity: Parity, int8: bool) -> None:
         )
     elif not int8 and parity.answers is not None and not parity.answers <= LARGEST_ANSWER:
         raise InputError(
-            f"the exported answers are off by {parity.answers:.1e}: report it with the config; {keep}"
+            f"the exported outputs differ by {parity.answers:.1e}: report it with the config; {keep}"
         )
 
 

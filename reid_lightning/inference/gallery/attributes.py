@@ -64,7 +64,7 @@ class Wish:
             raise InputError(f"The weight of attributes must be a number from 0 on, got {weight}.")
         if least is not None and not 0 < as_number(least, "The least probability of attributes") <= 1:
             raise InputError(
-                f"The least probability of attributes must lie above 0 and up to 1, got {least}."
+                f"The minimum probability of attributes must be above 0 and up to 1, got {least}."
             )
         return cls(
             parse_attributes(as_text(words, "What people are to look like"), schema), schema, weight, least
@@ -193,7 +193,7 @@ def pushed_back(found: Neighbours, lacks: Tensor, distance: Tensor, top: int) ->
         found: Of Q queries.
         lacks: (N,) of every position, from 0 to 1.
         distance: (Q,) how far an image moves that lacks all.
-        top: Length of each list.
+        top: Number of results for each image.
     """
     pushed = distance[:, None] * lacks[found.indices.clamp(min=0)]
     moved = torch.where(found.indices >= 0, found.distances + pushed, torch.inf)
@@ -217,7 +217,7 @@ def reordered(
         lacks: (N,) of every position, from 0 to 1.
         positions: That may be found.
         weight: An image that lacks all moves back by this many standard deviations of the query's distances.
-        top: Length of each list.
+        top: Number of results for each image.
         distances_to: The (Q, n) distances of the queries to some positions.
         search: The nearest k positions of each query.
     """
@@ -241,7 +241,7 @@ def settled_after(
 
     Args:
         push: Returns the best `top` of what was found.
-        top: Length of each list.
+        top: Number of results for each image.
         count: Images that may be found.
         search: The nearest k of each query.
         most: Images that are looked at at most.

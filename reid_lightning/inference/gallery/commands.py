@@ -1,4 +1,4 @@
-"""What `reid gallery` does: build a gallery from images, add to it, remove from it, look at it and embed it anew."""
+"""What `reid gallery` does: build a gallery from images, add to it, remove from it, look at it and embed it again."""
 
 import json
 import sys
@@ -151,7 +151,7 @@ def info(address: Path | str, as_json: bool = False, check: bool = False) -> dic
     Args:
         address: The gallery.
         as_json: Print JSON.
-        check: Compare every file with what was written.
+        check: Compare every file with its digest.
 
     Raises:
         InputError: It is not a gallery, or damaged.

@@ -1,4 +1,4 @@
-"""Segments written anew without removed vectors, small ones joined."""
+"""Segments written again without removed vectors, small ones joined."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -158,7 +158,7 @@ class FolderStore(Store):
         return None if entry is None else entry.kind
 
     def check(self) -> None:
-        """Compare every file with what was written.
+        """Compare every file with its digest.
 
         Raises:
             InputError: A file has been changed.

@@ -84,11 +84,11 @@ class Gallery:
         """The folder that it lies in.
 
         Raises:
-            InputError: It lies in Milvus.
+            InputError: It is in Milvus.
         """
         if isinstance(self.store, FolderStore):
             return self.store.folder
-        raise InputError(f"{self.address} lies in Milvus and has no folder on this machine.")
+        raise InputError(f"{self.address} is in Milvus and has no folder on this machine.")
 
     @classmethod
     def create(
@@ -149,7 +149,7 @@ class Gallery:
 
         if not isinstance(model, Model):
             raise InputError(
-                f"A gallery is made for a model, as of `reid_lightning.load`, got {shown(model)}."
+                f"A gallery is made for a model, as returned by `reid_lightning.load`, got {shown(model)}."
             )
         return cls.create(
             address,
@@ -216,7 +216,7 @@ class Gallery:
                 shown = [value[:12] if name == "model" else value for value in (own, theirs)]
                 raise InputError(
                     f"{self.address} holds vectors of another {name} ({shown[0] or 'unknown'}, not {shown[1]}); use that "
-                    "one, or embed its images anew with `reid gallery rebuild`."
+                    "one, or embed its images again with `reid gallery rebuild`."
                 )
 
     def add(self, vectors: Vectors, table: pd.DataFrame | None = None) -> NDArray[np.int64]:
@@ -332,12 +332,12 @@ class Gallery:
 
         Args:
             vectors: (Q, D) of the queries; None: the attributes alone are searched for.
-            top: Length of each list.
+            top: Number of results for each image.
             where: A condition on the images, see `filters.parse_condition`.
             search: "exact", "index" (approximate, by the index) or "auto": the index where there is one, and exact
                 otherwise and with `where`.
             rerank: Order the nearest images of each query by their k-reciprocal neighbors among themselves.
-            like: What people are to look like, such as "red upper body, backpack": who does not is pushed back. A `Wish`
+            like: Attributes to search for, such as "red upper body, backpack": other images are ranked lower. A `Wish`
                 says how far, or leaves them out.
 
         Raises:
@@ -403,7 +403,7 @@ class Gallery:
         return None if where is None else parse_condition(as_text(where, "where"), self.manifest.asked)
 
     def check(self) -> None:
-        """Compare every file with what was written.
+        """Compare every file with its digest.
 
         Raises:
             InputError: A file has been changed.

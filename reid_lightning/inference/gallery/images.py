@@ -26,9 +26,9 @@ class Adding:
     Attributes:
         checkpoint: A checkpoint file written by a run, or the folder of a saved model; the one that the gallery has.
         people: Whether the folders in a folder name their people.
-        batch: Images that are added at once: what a kill can lose.
+        batch: Images per write; a kill loses at most this many.
         quality: Whether the column `quality` says how good each image is, from 0 to 1, see `data.quality`.
-        min_quality: Least quality of an image; the others are left out and named. It implies `quality`.
+        min_quality: Minimum quality of an image; the others are left out and listed. It implies `quality`.
         overrides: Hydra overrides of the checkpoint's config.
         trust: Packages of your own that the checkpoint's config may name; their code is run.
 
@@ -99,5 +99,5 @@ def image_rows(
 def _folder_of(path: str, root: Path, otherwise: str) -> str:
     parts = Path(path).relative_to(root).parts
     if len(parts) < 2:
-        raise InputError(f"{path} lies in no person's folder: move it into one, or {otherwise}.")
+        raise InputError(f"{path} is not in a person's folder: move it into one, or {otherwise}.")
     return parts[0]

@@ -21,7 +21,7 @@ from reid_lightning.retrieval.neighbour_index import EXPLORED, LINKS, TRAINED_ON
 IndexChoice = Literal["auto", "ivf_pq", "ivf_flat", "hnsw", "none"]
 
 EXACT_UP_TO = 200_000  # vectors: a query is then compared with all of them in some hundredths of a second
-STALE = 0.2  # share of vectors that are not in the index, from which on it is built anew
+STALE = 0.2  # share of vectors that are not in the index, from which on it is built again
 MOST_LISTS = 1024
 PROBED, LEAST_PROBED = 0.25, 32  # lists that are searched: a share of them, and how many at least
 CODE_WIDTH = 8  # dimensions that share a byte of a code
@@ -118,12 +118,12 @@ def read_index(folder: Path, entry: IndexEntry) -> Any:
     except RuntimeError as error:
         reason = " ".join(str(error).split())
     raise InputError(
-        f"{path} cannot be used ({reason}); build it anew with `reid gallery index`, or search with --search exact."
+        f"{path} cannot be used ({reason}); build it again with `reid gallery index`, or search with --search exact."
     )
 
 
 def candidates(index: Any, snapshot: Snapshot, queries: Tensor, count: int) -> NDArray[np.int64]:
-    """Return the (Q, count) positions that an index takes for the nearest, -1 where there is none."""
+    """Return the (Q, count) positions that an index takes for the nearest, -1 if there is none."""
     rows = _as_compared(snapshot, queries).numpy()
     if hasattr(index, "index"):  # a graph, wrapped for ids
         load_faiss("The index").downcast_index(index.index).hnsw.efSearch = max(EXPLORED, 2 * count)

@@ -143,7 +143,7 @@ class Manifest:
         return json.dumps(content, indent=1) + "\n"
 
     def write(self, folder: Path) -> None:
-        """Replace the gallery's manifest, whole or not at all."""
+        """Replace the gallery's manifest atomically."""
         with atomic_path(folder / MANIFEST) as temporary:
             temporary.write_text(self.text)
 
@@ -170,7 +170,7 @@ class Manifest:
 
     @classmethod
     def of_text(cls, text: str | bytes, origin: str) -> "Manifest":
-        """Return the manifest that a text holds, whoever has written it.
+        """Return the manifest that a text holds, from any source.
 
         Args:
             text: JSON.

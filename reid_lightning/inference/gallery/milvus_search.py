@@ -123,8 +123,8 @@ class MilvusSearch:
             )
         if search == "exact" and self.kind not in ("none", "ivf_flat"):
             raise InputError(
-                f"{self._address.shown} has a graph, by which Milvus searches approximately alone; build --kind ivf_flat or "
-                "none for an exact search."
+                f"{self._address.shown} has a graph, with which Milvus can only search approximately; build --kind ivf_flat "
+                "or none for an exact search."
             )
 
     def _params(self, exact: bool, wanted: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A gallery embedded anew with another model, in place: until the last moment it stays as it was."""
+"""A gallery embedded again with another model, in place: until the last moment it stays as it was."""
 
 import os
 import shutil
@@ -57,7 +57,7 @@ def rebuild(
     store = gallery.store
     if not isinstance(store, FolderStore):
         raise InputError(
-            f"{gallery.address} lies in Milvus and is not embedded anew in place: build a new gallery from its images."
+            f"{gallery.address} is in Milvus and is not embedded again in place: build a new gallery from its images."
         )
     folder = store.folder
     missing = _without_file(gallery.table())
@@ -92,7 +92,7 @@ def rebuild(
             attributes=model.schema,
         )
         shutil.rmtree(folder / WORK, ignore_errors=True)
-    say(f"{folder}: embedded {len(gallery):,} images anew")
+    say(f"{folder}: embedded {len(gallery):,} images again")
     return gallery
 
 

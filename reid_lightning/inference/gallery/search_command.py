@@ -53,7 +53,7 @@ def search(
         address: The gallery.
         images: Images, folders and tables, see `images.image_rows`; none: the attributes of `like` alone are searched for.
         checkpoint: The model that the gallery was built with; None where there are no images.
-        top: Length of each list.
+        top: Number of results for each image.
         where: A condition on the gallery's images, see `filters.parse_condition`.
         how: As in `Gallery.search`.
         rerank: As in `Gallery.search`.
@@ -62,8 +62,8 @@ def search(
         like_least: As in `Gallery.wish`.
         output: File for the answers: as `csv` where it ends in `.csv`, else as `json`.
         csv: File for a row per answer.
-        json: File for a line of JSON per image.
-        sheet: Picture of the first images and their answers.
+        json: File with a line of JSON per image.
+        sheet: Picture of the first images and their results.
         overrides: Hydra overrides of the checkpoint's config.
         trust: Packages of your own that the checkpoint's config may name; their code is run.
 
@@ -88,7 +88,7 @@ def search(
     wish = None if like is None else gallery.wish(like, like_weight, like_least)
     if wish is None and (like_weight != 1 or like_least is not None):
         raise InputError(
-            "--like-weight and --like-least need --like, which says what people are to look like."
+            "--like-weight and --like-least need --like, which gives the attributes to search for."
         )
     if not images and wish is None:
         raise InputError("Nothing is searched for: give images, --like, or both.")
@@ -96,7 +96,7 @@ def search(
         option = "--rerank" if rerank else "--search index"
         raise InputError(f"{option} is for the vectors of images, and none are given: leave it out.")
     if images and checkpoint is None:
-        raise InputError("Images are searched for with --model, the model that the gallery was built with.")
+        raise InputError("Give --model to search for images: the model that the gallery was built with.")
     parts, said = [], ""
     if checkpoint is None or not images:
         queries = pd.DataFrame({"path": [like]})

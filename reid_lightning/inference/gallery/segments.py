@@ -132,7 +132,7 @@ def write_segment(
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as `.npy`, whole or not at all."""
+    """Write an array as `.npy` atomically."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, array)
         file.flush()

@@ -61,7 +61,7 @@ def ask(
         output: The new folder.
         overrides: Hydra overrides of the checkpoint's config.
         answers: Questions at most.
-        after: Folder of the round before, whose answers count on.
+        after: Folder of the round before, whose answers stay valid.
         filled: Its filled CSV; None: `answers.csv` in it.
         threshold: Largest mean distance of two groups that join; None: as `reid cluster` chooses it, moved by the
             answers so far.
@@ -164,7 +164,7 @@ def _before(after: Path | None, filled: Path | None) -> tuple[list[Earlier], int
 def _write(
     output: Path, state: Round, vectors: np.ndarray, questions: Sequence[Question], facts: dict[str, str]
 ) -> int:
-    """Write the folder whole or not at all; return how many images could not be shown."""
+    """Write the folder atomically; return how many images could not be shown."""
     pairs = [
         Pair(
             each.pair,
@@ -190,7 +190,7 @@ def _pattern(text: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise InputError(f"--cameras {text} is no regular expression: {error}.") from error
+        raise InputError(f"--cameras {text} is not a regular expression: {error}.") from error
     require_option("--cameras", pattern.groups >= 1, "have a group in parentheses, such as _c(\\d+)", text)
     return pattern
 

@@ -201,5 +201,5 @@ def require_few(images: int) -> None:
 
 def _damaged(file: Path) -> InputError:
     return InputError(
-        f"{file} is damaged, or was not written by this version of `reid label`: ask anew with --model."
+        f"{file} is damaged, or was not written by this version of `reid label`: ask again with --model."
     )

@@ -58,7 +58,7 @@ class Batcher(Generic[Item, Result]):
         return future
 
     async def __call__(self, item: Item) -> Result:
-        """Wait for the result of an item; who gives up waiting takes an item back that is not at work yet."""
+        """Wait for the result of an item; who gives up waiting takes an item back that is not in progress yet."""
         return await asyncio.wrap_future(self.submit(item))
 
     def close(self, timeout: float | None = None) -> None:
@@ -99,7 +99,7 @@ class Batcher(Generic[Item, Result]):
         try:
             results = self._work([item for item, _ in batch])
             assert len(results) == len(batch)
-        except BaseException as error:  # the thread goes on, and every caller learns why
+        except BaseException as error:  # the thread continues, and every caller gets the reason
             for _, future in batch:
                 future.set_exception(error)
             return

@@ -31,7 +31,7 @@ class Metrics:
         )
         self.in_progress = Gauge("reid_requests_in_progress", "Requests.", registry=self.registry)
         self.pictures = Gauge(
-            "reid_pictures_at_work", "Uploaded pictures that are at work or wait.", registry=self.registry
+            "reid_pictures_at_work", "Uploaded pictures in progress or waiting.", registry=self.registry
         )
         self.images = Gauge("reid_gallery_images", "Images of the gallery.", registry=self.registry)
 

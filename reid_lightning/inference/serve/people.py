@@ -111,7 +111,7 @@ class People:
         """Return the gallery as it is now, whoever has changed it; it stays so while it is used.
 
         Raises:
-            Problem: It is gone, damaged, or was embedded anew with another model.
+            Problem: It is gone, damaged, or was embedded again with another model.
         """
         try:
             state = self._reader.store.state()
@@ -172,7 +172,7 @@ class People:
         return [(name, counts[name]) for name in first[:limit]], len(first) > limit
 
     def thumbnail(self, image: int) -> bytes | None:
-        """Return an image by its id as a small JPEG; None where there is none, or its file cannot be read."""
+        """Return an image by its id as a small JPEG; None if there is none, or its file cannot be read."""
         try:
             path = self.view().rows([image])["path"].iloc[0]
         except InputError:

@@ -40,7 +40,7 @@ class Kept(NamedTuple):
 class Pictures:
     """The folder of pictures that a server has taken in.
 
-    Pictures are PNG files: without loss, so that the gallery can be embedded anew, and without what a camera writes into a
+    Pictures are PNG files: without loss, so that the gallery can be embedded again, and without what a camera writes into a
     file, such as the place. A picture has the name of its content; enrolling it twice keeps it once.
 
     Args:
@@ -71,7 +71,7 @@ class Pictures:
         return self.folder / name
 
     def write(self, picture: "Kept") -> None:
-        """Write a picture, whole or not at all; one that is there stays.
+        """Write a picture atomically; one that is there stays.
 
         Raises:
             InputError: The disk is full, or the folder cannot be written to.
@@ -107,7 +107,7 @@ class Pictures:
         return len(gone)
 
     def thumbnail(self, path: str) -> bytes | None:
-        """Return an image of the gallery, small and encoded anew; None where it cannot be read.
+        """Return an image of the gallery, small and encoded again; None where it cannot be read.
 
         Args:
             path: As a row of the gallery names it.

@@ -94,7 +94,7 @@ def asking(service: Service, secured: Sequence[Any]) -> APIRouter:
             Form(gt=0, le=1, description="Share of pairs of two people that may be taken for one."),
         ] = None,
         prior: Annotated[
-            float, Form(gt=0, lt=1, description="Share of pairs that show one person before anybody looks.")
+            float, Form(gt=0, lt=1, description="Prior: share of all pairs that show one person.")
         ] = 0.5,
     ) -> schemas.Compared:
         """Say whether two pictures show one person."""
@@ -115,7 +115,7 @@ def asking(service: Service, secured: Sequence[Any]) -> APIRouter:
     async def describe(picture: Picture) -> schemas.Description:
         """Say what the person of a picture looks like."""
         if not service.worker.describes:
-            raise Problem(409, "The model of this server answers neither attributes nor traits.")
+            raise Problem(409, "The model of this server predicts neither attributes nor traits.")
         with service.places(1):
             found = await service.worker.describe(await service.opened(picture))
         return schemas.Description(attributes=_looks(found["attributes"]) or {}, traits=found["traits"])
@@ -219,7 +219,7 @@ def reading(service: Service, secured: Sequence[Any]) -> APIRouter:
         dependencies=own,
     )
     async def thumbnail(id: Annotated[int, Path(ge=0, le=MOST_ID)]) -> Response:
-        """Show an image of the gallery, small and encoded anew."""
+        """Show an image of the gallery, small and encoded again."""
         if not service.settings.thumbnails:
             raise Problem(404, "This server shows no images: it was started with --no-thumbnails.")
         data = await service.decoding(service.people.thumbnail, id)

@@ -79,7 +79,7 @@ class Compared(Answer):
         float | None, Field(description="The largest distance that is taken for one person.")
     ]
     false_accepts: Annotated[float | None, Field(description="Share of pairs of two people within it.")]
-    prior: Annotated[float, Field(description="Share of pairs that show one person before anybody looks.")]
+    prior: Annotated[float, Field(description="Prior: share of all pairs that show one person.")]
 
 
 class Enrolled(Answer):

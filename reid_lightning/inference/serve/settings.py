@@ -20,15 +20,15 @@ class Settings:
 
     Attributes:
         host: Address to listen at.
-        port: Port to listen at; 0: any free one.
+        port: Port to listen at; 0: a free port.
         token: What every request must bring; None: nothing, on this machine alone.
-        proxy: Address of a reverse proxy, whose `X-Forwarded-For` names the client; None: there is none.
+        proxy: Address of a reverse proxy, whose `X-Forwarded-For` names the client; None if there is none.
         max_megabytes: Size of a request's body.
         max_megapixels: Size of an uploaded picture, read from its header.
-        per_minute: Requests a minute of one client; 0: any number.
-        queue: Uploaded pictures that are at work or wait for it.
+        per_minute: Requests per minute of one client; 0: no limit.
+        queue: Uploaded pictures in progress or waiting.
         timeout: Seconds from the first byte of a request to its answer.
-        batch: Pictures that the model sees at once.
+        batch: Pictures in a batch of the model.
         wait_ms: Milliseconds that the first picture of a batch waits for others.
         read_only: Whether nobody may enrol or forget people.
         thumbnails: Whether the gallery's images are shown.
@@ -51,19 +51,19 @@ class Settings:
     keep_pictures: bool = True
 
     def __post_init__(self) -> None:
-        require_option("--port", 0 <= self.port < 65536, "lie between 0 and 65535", self.port)
+        require_option("--port", 0 <= self.port < 65536, "be between 0 and 65535", self.port)
         for option, size in (
             ("--max-megabytes", self.max_megabytes),
             ("--max-megapixels", self.max_megapixels),
         ):
-            require_option(option, 0.01 <= size <= 10_000, "lie between 0.01 and 10,000", size)
+            require_option(option, 0.01 <= size <= 10_000, "be between 0.01 and 10,000", size)
         for option, count in (("--queue", self.queue), ("--batch", self.batch)):
             require_option(option, count >= 1, "be 1 or more", count)
         require_option("--per-minute", self.per_minute >= 0, "be 0 or more", self.per_minute)
         require_option(
             "--timeout", 0 < self.timeout <= 3600, "be a number of seconds up to 3600", self.timeout
         )
-        require_option("--wait", 0 <= self.wait_ms <= 10_000, "lie between 0 and 10,000", self.wait_ms)
+        require_option("--wait", 0 <= self.wait_ms <= 10_000, "be between 0 and 10,000", self.wait_ms)
         require_option(
             "--proxy", self.proxy is None or _is_address(self.proxy), "be an IP address", self.proxy
         )
@@ -118,7 +118,7 @@ def is_loopback(host: str) -> bool:
 
 
 def read_token(file: Path | None) -> str | None:
-    """Return the token of a file, or else of the environment; None where there is none.
+    """Return the token of a file, or else of the environment; None if there is none.
 
     Raises:
         InputError: The file cannot be read, or the token is too short or holds characters that a header cannot.

@@ -40,7 +40,7 @@ def pixels_of(data: bytes, most_pixels: int, name: str = "The picture") -> Pixel
             f"{name} has {width} x {height} pixels, and this server takes {most_pixels / 1e6:g} million: make it smaller.",
         )
     if data.count(_SCAN) > MOST_SCANS and data.startswith(b"\xff\xd8"):
-        raise Problem(422, f"{name} is a JPEG of more than {MOST_SCANS} scans: save it anew.")
+        raise Problem(422, f"{name} is a JPEG of more than {MOST_SCANS} scans: save it again.")
     try:
         return np.asarray(decoded(data, name), np.uint8)
     except InputError as error:

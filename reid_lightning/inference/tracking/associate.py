@@ -34,7 +34,7 @@ class Settings:
         threshold: Largest distance of the vectors of one person.
         distance: How vectors are compared.
         appearance: Share of the vectors in the cost of a match from frame to frame, 0 to 1; the rest is overlap.
-        memory: Seconds for which somebody lost is remembered.
+        memory: Seconds for which a lost person is remembered.
     """
 
     min_overlap: float = 0.2
@@ -61,7 +61,7 @@ class Track:
     vectors: list[Tensor] = field(default_factory=list)
 
     def mean_vector(self) -> Tensor:
-        """Return the mean of the vectors of sure detections, (D,), scaled to length 1; NaN where there is none."""
+        """Return the mean of the vectors of sure detections, (D,), scaled to length 1; NaN if there is none."""
         if not self.vectors:
             return torch.full((1,), torch.nan)
         vectors = torch.stack(self.vectors)

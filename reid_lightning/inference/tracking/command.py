@@ -49,8 +49,8 @@ def track(
         output: Folder for the files; those of an earlier run are replaced.
         detections: A file of boxes for each, in their order; empty: `det/det.txt` in each sequence.
         threshold: Largest distance of the vectors of one person; None: from the model's calibration.
-        min_confidence: Least confidence of a detection.
-        memory: Seconds for which somebody lost is remembered.
+        min_confidence: Minimum confidence of a detection.
+        memory: Seconds for which a lost person is remembered.
         video: Whether videos are written as well.
         overrides: Hydra overrides of the model's config.
         trust: Packages of your own that its config may name; their code is run.
@@ -62,7 +62,7 @@ def track(
         InputError: A video, its detections or the model cannot be used, or an option is out of range.
     """
     require_option("--threshold", threshold is None or threshold > 0, "be above 0", threshold)
-    require_option("--memory", 0 <= memory <= _LONGEST, f"lie between 0 and {_LONGEST:.0f} seconds", memory)
+    require_option("--memory", 0 <= memory <= _LONGEST, f"be between 0 and {_LONGEST:.0f} seconds", memory)
     require_option("--min-confidence", math.isfinite(min_confidence), "be a finite number", min_confidence)
     quiet()
     sources = open_sources([Path(path) for path in paths], [Path(path) for path in detections])
@@ -112,8 +112,8 @@ def _settings(model: Model, threshold: float | None, memory: float) -> Settings:
         rate = max(FALSE_ACCEPTS, min(model.calibration.rates, default=1.0))
         threshold = model.calibration.threshold(rate)
         say(
-            f"Tracks within a distance of {threshold:.4g} are one person; as near are {100 * rate:.2g} % of the pairs of "
-            "different people.",
+            f"Tracks within a distance of {threshold:.4g} are one person; {100 * rate:.2g} % of the pairs of "
+            "different people are as near.",
             "dim",
         )
     return Settings(threshold=max(threshold, 1e-6), distance=model.protocol.distance, memory=memory)

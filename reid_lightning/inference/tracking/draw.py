@@ -49,7 +49,7 @@ def write_video(path: Path, source: Source, people: Mapping[int, Mapping[int, np
     """Write the frames of a source with the people in them.
 
     Args:
-        path: `.mp4` (MPEG-4) or `.avi` (Motion JPEG) file, whole or not at all.
+        path: `.mp4` (MPEG-4) or `.avi` (Motion JPEG) file, written atomically.
         source: Where the frames come from.
         people: By frame, corners by id.
 

@@ -14,7 +14,7 @@ class ArcFaceClassifier(MarginClassifier):
     """Additive angular margin classifier (Deng et al. 2019, "ArcFace", eq. 3).
 
     A logit is `s cos(theta)` of unit vectors; in training the true identity's becomes `s cos(theta + m)`. Beyond
-    `theta = pi - m`, where that would rise again, it goes on falling as `s (cos(theta) - m sin(m))`.
+    `theta = pi - m`, where that would rise again, it continues to fall as `s (cos(theta) - m sin(m))`.
 
     Args:
         in_features: Dimensions of `Features.classifier`.

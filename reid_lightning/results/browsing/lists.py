@@ -99,7 +99,7 @@ def choose(precision: NDArray[np.floating] | None, count: int, most: int) -> Int
     """Choose the queries of a page: all, or the worst quarter of `most`, and of the others evenly from worst to best.
 
     Args:
-        precision: (count,) average precision, NaN without a true match; None where there is none.
+        precision: (count,) average precision, NaN without a true match; None if there is none.
         count: Queries.
         most: Queries to choose at most.
 

@@ -1,4 +1,4 @@
-"""The data of a page read again: whoever has written the file, what is returned has the form that a run writes."""
+"""Read the data of a page again: for any file, the result has the form that a run writes."""
 
 import json
 import math

@@ -81,8 +81,8 @@ def draw_map(
         path: Picture file.
         people: How many are named, those with the most images.
         images: How many are laid out: those of the people named, and of the others as many at random.
-        perplexity: About how many neighbors each point minds.
-        seed: The same gives the same map.
+        perplexity: Perplexity: about the number of neighbors of each point.
+        seed: The same seed gives the same map.
         thumbnails: Whether the images lie on the map.
 
     Raises:

@@ -18,8 +18,8 @@ log = logging.getLogger("reid_lightning")
 class ReassociationReport(Report):
     """Looks for every person among the images of the same camera and sequence that come later.
 
-    It needs data with cameras and frames (`frame_id`, and `sequence_id` where frames count anew); images without are left
-    out, and those of distractors are wrong answers.
+    It needs data with cameras and frames (`frame_id`, and `sequence_id` where frame numbers start again); images without are
+    left out, and those of distractors are wrong answers.
 
     Args:
         gaps: First frames of the ranges, as of `retrieval.reassociation`.

@@ -139,7 +139,7 @@ class _Drawing:
             )
         caption = (
             f"Training images at {size}, as read and in {draws} draws of the augmentation "
-            f"{augmentation_of(run.config)}. The training draws anew whenever it sees an image."
+            f"{augmentation_of(run.config)}. The training draws again whenever it sees an image."
         )
         return Picture("Augmented images", path, caption)
 

@@ -11,7 +11,7 @@ from reid_lightning.data.attributes import UNKNOWN
 
 @dataclass(frozen=True)
 class HeadScores:
-    """Scores of one attribute over the images whose class is known; NaN where there is none.
+    """Scores of one attribute over the images whose class is known; NaN if there is none.
 
     Attributes:
         accuracy: Share of right answers.

@@ -65,7 +65,7 @@ class AttributeTask(Task):
 
     @property
     def evaluation(self) -> "AttributeEvaluation":
-        """The metric, made when it is first used: a trained model at work needs none, and torchmetrics takes a second."""
+        """The metric, made when it is first used: inference needs none, and importing torchmetrics takes a second."""
         if self.metric is None:
             from reid_lightning.systems.attributes.metric import AttributeEvaluation
 

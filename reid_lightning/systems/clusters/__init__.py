@@ -1,1 +1,1 @@
-"""Training without labels: people are clusters that are found anew before each epoch (cluster contrast)."""
+"""Training without labels: clusters, computed before each epoch, replace identities (cluster contrast)."""

@@ -38,9 +38,7 @@ class Forming:
 
     def __post_init__(self) -> None:
         if not self.bounds or not all(0 < bound < 1 for bound in self.bounds):
-            raise ValueError(
-                f"eps must lie above 0 and below 1, or be a list of such numbers, got {self.eps}"
-            )
+            raise ValueError(f"eps must be above 0 and below 1, or be a list of such numbers, got {self.eps}")
         for name in ("least", "k1", "k2"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:

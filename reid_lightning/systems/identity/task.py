@@ -33,7 +33,7 @@ class IdentityTask(Task):
 
     @classmethod
     def from_config(cls, plan: Plan) -> "IdentityTask":
-        """Return the task of the network's classifier; it trains nothing where there is none."""
+        """Return the task of the network's classifier; it trains nothing if there is none."""
         weight = (
             float(plan.config["classifier"].get("weight", 1.0))
             if plan.network.classifier is not None

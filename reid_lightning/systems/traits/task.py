@@ -76,7 +76,7 @@ class TraitsTask(Task):
 
     @property
     def evaluation(self) -> "TraitEvaluation":
-        """The metric, made when it is first used: a trained model at work needs none, and torchmetrics takes a second."""
+        """The metric, made when it is first used: inference needs none, and importing torchmetrics takes a second."""
         if self.metric is None:
             from reid_lightning.systems.traits.metric import TraitEvaluation
 
@@ -119,8 +119,8 @@ class TraitsTask(Task):
         for trait in node["traits"]:
             if trait not in table.columns:
                 raise InputError(
-                    f"tasks.traits.traits names {trait}, which is no column of {', '.join(datamodule.sources)}; add it to a "
-                    "table of your own (data=table), or name other columns as in tasks.traits.traits=[height]"
+                    f"tasks.traits.traits names {trait}, which is not a column of {', '.join(datamodule.sources)}; add it "
+                    "to your own table (data=table), or name other columns as in tasks.traits.traits=[height]"
                 )
             if trait in datamodule.attributes.names:
                 raise InputError(

@@ -1,4 +1,4 @@
-"""A vision transformer that is told which camera an image is from."""
+"""A vision transformer that uses the camera of an image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

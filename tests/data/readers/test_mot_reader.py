@@ -230,7 +230,7 @@ def test_a_seqinfo_of_windows_is_read_and_a_frame_beyond_all_numbers_is_named(tm
 def test_folders_without_sequences(tmp_path):
     with pytest.raises(InputError, match="holds no sequence"):
         read_mot(tmp_path)
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         read_mot(tmp_path / "gone")
     write_sequence(tmp_path / "a", None, frames=1)
     with pytest.raises(InputError, match=r"1 sequences and no gt/gt\.txt"):

@@ -38,5 +38,5 @@ def test_a_broken_tree_is_refused(tmp_path):
     (root / "VIPeR" / "cam_b" / "person.bmp").touch()
     with pytest.raises(InputError, match=r"person.bmp is not named like 000_45.bmp"):
         read_viper(root, 1)
-    with pytest.raises(InputError, match=r"is no folder; it should hold cam_a, cam_b"):
+    with pytest.raises(InputError, match=r"is not a folder; it should hold cam_a, cam_b"):
         read_viper(root / "nowhere")

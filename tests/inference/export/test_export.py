@@ -205,7 +205,7 @@ def test_a_file_that_is_off_is_refused_and_not_written(
     [
         (Parity(8, "a", 2e-4, 1e-5), False, "not those of the model"),
         (Parity(8, "a", float("nan"), float("nan")), False, "not those of the model"),
-        (Parity(8, "a", 1e-6, 1e-6, 0.01), False, "answers are off by 1.0e-02"),
+        (Parity(8, "a", 1e-6, 1e-6, 0.01), False, "outputs differ by 1.0e-02"),
         (Parity(8, "a", 0.3, 0.2), True, "int8 changes vectors too much"),
         (Parity(8, "a", 0.1, 0.01, None, 0.8, 0.7), True, r"int8 costs 10\.0 points of mAP"),
     ],
@@ -247,7 +247,7 @@ def test_wrong_options(export_checkpoint, tmp_path, name, options, said):
 
 def test_attributes_must_be_answered(export_images, tmp_path):
     plain = write_small_checkpoint(tmp_path / "plain.ckpt")
-    with pytest.raises(InputError, match="answers neither attributes nor traits; leave it out"):
+    with pytest.raises(InputError, match="predicts neither attributes nor traits; leave it out"):
         export(plain, tmp_path / "m.onnx", attributes=True, images=export_images)
 
 

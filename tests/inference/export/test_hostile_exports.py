@@ -124,7 +124,7 @@ def test_no_file_is_written_where_one_of_them_cannot_be(export_checkpoint, tmp_p
 
 
 def test_an_ending_in_capitals_is_refused(export_checkpoint, tmp_path):
-    with pytest.raises(InputError, match=r"m\.XML must end in \.xml, in small letters"):
+    with pytest.raises(InputError, match=r"m\.XML must end in \.xml, in lower case"):
         export(export_checkpoint, tmp_path / "m.XML", verify=False)
 
 

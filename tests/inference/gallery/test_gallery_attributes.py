@@ -194,7 +194,7 @@ def test_the_commands_know_what_people_look_like(models, images, tmp_path):
     assert len(first["agrees"].split("; ")) == 12  # it is the same image
     assert pd.isna(first["differs"])
 
-    with pytest.raises(InputError, match="with --model"):
+    with pytest.raises(InputError, match="Give --model to search"):
         command("search", folder, query)
     with pytest.raises(InputError, match="give images, --like, or both"):
         command("search", folder)

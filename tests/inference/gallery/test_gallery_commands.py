@@ -249,5 +249,5 @@ def test_quality_is_a_column_and_the_worst_are_left_out(checkpoint, people, tmp_
         InputError, match=r"The column quality of .*named holds text of your own: leave --quality and"
     ):
         command("gallery", "add", named, people, *with_model, "--quality")
-    with pytest.raises(InputError, match="--min-quality must lie between 0 and 1, got 2"):
+    with pytest.raises(InputError, match="--min-quality must be between 0 and 1, got 2"):
         command("gallery", "add", fresh, people, *with_model, "--min-quality", 2)

@@ -34,7 +34,7 @@ def test_search_enrol_forget_and_the_commands(tmp_path):
     assert "exact, in Milvus" in command("gallery", "info", gallery.address).stdout
     assert command("gallery", "remove", gallery.address, "--person", "Bo").exit_code == 0
     assert not len(gallery.table("person = Bo"))
-    with pytest.raises(InputError, match="lies in Milvus and is not embedded anew"):
+    with pytest.raises(InputError, match="is in Milvus and is not embedded again"):
         command("gallery", "rebuild", gallery.address, "--model", tmp_path / "model.ckpt")
     images, checkpoint = tmp_path / "people.db-images", tmp_path / "model.ckpt"
     new = tmp_path / "new.db"

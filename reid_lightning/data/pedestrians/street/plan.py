@@ -24,10 +24,10 @@ class SceneSettings:
 
     Attributes:
         cameras: Number of cameras, a sequence each.
-        frames: Frames of each camera; there are 10 a second.
+        frames: Frames of each camera; 10 per second.
         people: Number of people.
         seed: Seed of it all.
-        missed: Share of the people in full sight whom the detector misses.
+        missed: Share of the fully visible people that the detector misses.
         jitter: Standard deviation of a detection's edges, as a fraction of the box.
         false_boxes: Mean number of detections a frame that show nobody.
     """

@@ -1,4 +1,4 @@
-"""Things that stand in the street of a scene and hide whoever walks behind them."""
+"""Things in the street of a scene that hide people behind them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
