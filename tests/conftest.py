@@ -118,3 +118,9 @@ def trained(tmp_path_factory):
 def tiny():
     """Overrides of a run of a few seconds on a handful of generated people."""
     return TINY
+
+
+@pytest.fixture(scope="session")
+def brief():
+    """`tiny` with a brief page and no report of the training, for tests that look at neither: two thirds of the time."""
+    return (*TINY, "page=brief", "report=none")

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from forked import Started, shared_commands
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 TIMEOUT = 600  # seconds that a started process may take
 
@@ -75,8 +77,27 @@ def train(
     code: int | None = 0,
     where: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `train.py` in a process of its own; see `train_arguments` and `run_python`."""
-    return run_python(*train_arguments(*overrides, folder=folder, multirun=multirun), code=code, where=where)
+    """Run `train.py` in a forked process of one thread; see `train_arguments`, `run_forked` and `forked.py`."""
+    return run_forked(*train_arguments(*overrides, folder=folder, multirun=multirun), code=code, where=where)
+
+
+def start_forked(
+    *arguments: object, where: Mapping[str, str] | None = None, cwd: Path = REPOSITORY
+) -> Started:
+    """Start a script or `reid` (the first argument) in a forked process of one thread, without waiting for it."""
+    return shared_commands().start(*arguments, cwd=cwd, where=environment() if where is None else where)
+
+
+def run_forked(
+    *arguments: object,
+    code: int | None = 0,
+    where: Mapping[str, str] | None = None,
+    cwd: Path = REPOSITORY,
+) -> subprocess.CompletedProcess[str]:
+    """Run a script or `reid` (the first argument) in a forked process of one thread; otherwise as `run_python`."""
+    ended = start_forked(*arguments, where=where, cwd=cwd).wait()
+    assert code in (None, ended.code), f"exit status {ended.code}\n{ended.out[-3000:]}\n{ended.err[-3000:]}"
+    return subprocess.CompletedProcess([*map(str, arguments)], ended.code, ended.out, ended.err)
 
 
 def command(*arguments: object) -> Any:
@@ -93,7 +114,9 @@ def command(*arguments: object) -> Any:
 
 
 def wait_until(
-    condition: Callable[[], object], process: subprocess.Popen[Any] | None = None, seconds: float = 180
+    condition: Callable[[], object],
+    process: subprocess.Popen[Any] | Started | None = None,
+    seconds: float = 180,
 ) -> None:
     """Wait until a condition is true.
 

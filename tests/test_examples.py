@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import run_forked
 
 from reid_lightning.experiments.run import run_job
 
@@ -22,11 +23,7 @@ def code_of(path: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_prints_its_map(name, tmp_path):
-    shown = subprocess.run(
-        [sys.executable, REPOSITORY / "examples" / name, *EXAMPLES[name]],
-        capture_output=True, text=True, timeout=600, cwd=tmp_path,
-    )  # fmt: skip
-    assert shown.returncode == 0, shown.stderr
+    shown = run_forked(REPOSITORY / "examples" / name, *EXAMPLES[name], cwd=tmp_path)
     share = re.search(r"mAP (\d+\.\d)%\n$", shown.stdout)
     assert share is not None, shown.stdout
     assert 0 < float(share[1]) <= 100
@@ -50,11 +47,7 @@ def test_there_are_no_other_examples():
 
 @pytest.mark.slow
 def test_the_whole_way_keeps_what_the_model_promises_to_people_never_seen(tmp_path):
-    shown = subprocess.run(
-        [sys.executable, REPOSITORY / "examples" / "whole_way.py", "240", "6"],
-        capture_output=True, text=True, timeout=1800, cwd=tmp_path,
-    )  # fmt: skip
-    assert shown.returncode == 0, shown.stderr
+    shown = run_forked(REPOSITORY / "examples" / "whole_way.py", "240", "6", cwd=tmp_path)
     start = re.search(r"^\{$", shown.stdout, re.MULTILINE)
     assert start is not None, shown.stdout
     result = json.loads(shown.stdout[start.start() :])

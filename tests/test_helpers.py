@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from helpers import Processes, environment, run_python, wait_until
+from helpers import Processes, environment, run_forked, run_python, wait_until
 
 from reid_lightning.errors import InputError
 
@@ -34,6 +34,29 @@ def test_another_exit_status_is_an_error_that_shows_what_was_written():
         run_python("-S", "-c", code)
     assert run_python("-S", "-c", code, code=1).stderr == "a reason\n"
     assert run_python("-S", "-c", code, code=None).returncode == 1
+
+
+@pytest.mark.slow
+def test_a_forked_script_ends_as_one_of_its_own_process(tmp_path):
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "neighbor.py").write_text("NAME = 'a neighbor'")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import atexit, os, sys, threading, time\n"
+        "from neighbor import NAME\n"
+        "atexit.register(print, 'the end')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('a thread'))).start()\n"
+        "print(__name__, NAME, sorted(os.environ), os.getcwd(), sys.argv[1:])\n"
+        "sys.exit('a reason')\n"
+    )
+    where = {"PYTHONPATH": str(tmp_path / "beside"), "OMP_NUM_THREADS": "1"}
+    ended = run_forked(script, "a", 1, where=where, cwd=tmp_path, code=1)
+    assert ended.stdout.splitlines() == [
+        f"__main__ a neighbor {sorted(where)} {tmp_path} {['a', '1']}", "a thread", "the end"
+    ]  # fmt: skip
+    assert ended.stderr == "a reason\n"
+    with pytest.raises(AssertionError, match=r"exit status 1(.|\n)*a reason"):
+        run_forked(script, where=where, cwd=tmp_path)
 
 
 def test_an_environment_is_this_ones_with_changes(monkeypatch):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from helpers import REPOSITORY, environment, run_python, start_python, train, wait_until, write_plain_image
+from helpers import REPOSITORY, environment, run_forked, start_python, train, wait_until, write_plain_image
 from local_slurm import local_slurm, why_not
 from untrained import write_small_checkpoint
 
@@ -253,7 +253,7 @@ def test_vectors_of_two_machines_are_the_bytes_of_one_process(tmp_path):
         program=("-m", "reid_lightning.cli"),
     )
     assert agents.wait() == [0, 0], agents.said()[-3000:]
-    run_python("-m", "reid_lightning.cli", *command, tmp_path / "one.npz", where=one_thread())
+    run_forked("reid", *command, tmp_path / "one.npz", where=one_thread())
     assert (tmp_path / "two.npz").read_bytes() == (tmp_path / "one.npz").read_bytes()
     assert not (tmp_path / "two.npz.parts").exists()
 
@@ -275,7 +275,7 @@ def test_an_evaluation_of_two_machines_has_the_digits_of_one_process(tmp_path):
         program=("-m", "reid_lightning.cli"),
     )
     assert agents.wait() == [0, 0], agents.said()[-3000:]
-    run_python("-m", "reid_lightning.cli", *command, tmp_path / "one", where=one_thread())
+    run_forked("reid", *command, tmp_path / "one", where=one_thread())
     two, one = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("two", "one"))
     assert [two[name] for name in ("test", "intervals", "protocol")] == [
         one[name] for name in ("test", "intervals", "protocol")

@@ -66,8 +66,8 @@ def test_every_step_counts_once(tmp_path):
 
 
 @pytest.mark.slow
-def test_validation_checkpoint_and_test_see_the_average(compose, tiny, tmp_path):
-    length = (*tiny, "backbone=osnet_x0_25", "callbacks=average", "trainer.max_epochs=3")
+def test_validation_checkpoint_and_test_see_the_average(compose, brief, tmp_path):
+    length = (*brief, "backbone=osnet_x0_25", "callbacks=average", "trainer.max_epochs=3")
     result = run_job(compose(*length))
     folder = tmp_path / "run" / "checkpoints"
     checkpoint = torch.load(folder / "best.ckpt", weights_only=True)
@@ -78,8 +78,8 @@ def test_validation_checkpoint_and_test_see_the_average(compose, tiny, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_resumed_run_goes_on_with_the_same_average(compose, tiny, tmp_path):
-    length = (*tiny, "backbone=osnet_x0_25", "callbacks=average", "trainer.max_epochs=4")
+def test_a_resumed_run_goes_on_with_the_same_average(compose, brief, tmp_path):
+    length = (*brief, "backbone=osnet_x0_25", "callbacks=average", "trainer.max_epochs=4")
     whole = run_job(compose(*length, output_dir=tmp_path / "whole"))
     run_job(compose(*length, STOP, output_dir=tmp_path / "parts"))
     resumed = run_job(compose(*length, "resume=last", output_dir=tmp_path / "parts"))

@@ -65,13 +65,13 @@ def test_a_backbone_of_one_size_is_refused():
 
 
 @pytest.mark.slow
-def test_a_resumed_run_continues_with_the_same_sizes(tmp_path, compose, tiny):
+def test_a_resumed_run_continues_with_the_same_sizes(tmp_path, compose, brief):
     from reid_lightning.experiments.run import run_job
 
-    options = [*tiny, "callbacks=progressive", "trainer.max_epochs=4"]
+    options = [*brief, "callbacks=progressive", "trainer.max_epochs=4"]
     whole = run_job(compose(*options, output_dir=tmp_path / "whole"))
     stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 2}"
     run_job(compose(*options, stop, output_dir=tmp_path / "parts"))
     resumed = run_job(compose(*options, "resume=last", output_dir=tmp_path / "parts"))
-    plain = run_job(compose(*tiny, "trainer.max_epochs=4", output_dir=tmp_path / "plain"))
+    plain = run_job(compose(*brief, "trainer.max_epochs=4", output_dir=tmp_path / "plain"))
     assert resumed.test == whole.test != plain.test

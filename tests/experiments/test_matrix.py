@@ -15,13 +15,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def models(compose, tiny, tmp_path):
+def models(compose, brief, tmp_path):
     made = []
     for name, width in (("narrow", 0.125), ("wide", 0.25)):
         folder = tmp_path / name
         run_job(
             compose(
-                *tiny,
+                *brief,
                 "backbone=resnet10",
                 f"backbone.width={width}",
                 "trainer.max_epochs=1",

@@ -53,10 +53,10 @@ def test_a_run_leaves_everything_it_promises(compose, tiny, tmp_path):
     assert result.score == pytest.approx(metrics(folder)["val/mAP"].max())
 
 
-def test_the_validation_reported_is_that_of_the_checkpoint_that_is_tested(compose, tiny, tmp_path):
+def test_the_validation_reported_is_that_of_the_checkpoint_that_is_tested(compose, brief, tmp_path):
     """Something else than the mAP chooses: here the worst epoch."""
     overrides = ("trainer.max_epochs=3", "trainer.log_every_n_steps=1", "callbacks.best.mode=min")
-    result = run_job(compose(*tiny, *overrides))
+    result = run_job(compose(*brief, *overrides))
     logged = metrics(tmp_path / "run").dropna(subset="val/mAP").reset_index()
     best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
     row = logged.loc[best["epoch"]]
@@ -90,10 +90,10 @@ def test_an_epoch_of_fewer_steps_than_lie_between_two_entries_is_logged_with_its
     assert 'id="curves"' in (tmp_path / "50" / "report.html").read_text()
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_another(compose, tiny, tmp_path):
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(compose, brief, tmp_path):
     runs = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        config = compose(*tiny, "trainer.max_epochs=1", f"seed={seed}", output_dir=tmp_path / name)
+        config = compose(*brief, "trainer.max_epochs=1", f"seed={seed}", output_dir=tmp_path / name)
         run_job(config)
         runs[name] = weights(tmp_path / name)
     same = [torch.equal(runs["a"][key], runs["b"][key]) for key in runs["a"]]
@@ -112,9 +112,9 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(compose, tiny
     ],
     ids=["workers", "offline_hard", "dropout", "64_bits"],
 )
-def test_what_a_resumed_run_draws_equals_the_uninterrupted_one(compose, tiny, tmp_path, settings):
+def test_what_a_resumed_run_draws_equals_the_uninterrupted_one(compose, brief, tmp_path, settings):
     offline = "sampler.triplets=4" in settings
-    length = [s for s in tiny if not (offline and s.startswith("sampler."))] + [
+    length = [s for s in brief if not (offline and s.startswith("sampler."))] + [
         "trainer.max_epochs=4",
         *settings,
     ]
@@ -127,19 +127,19 @@ def test_what_a_resumed_run_draws_equals_the_uninterrupted_one(compose, tiny, tm
         torch.testing.assert_close(value, weights(tmp_path / "parts")[key], rtol=0, atol=at_most)
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one(compose, tiny, tmp_path):
+def test_a_resumed_run_equals_the_uninterrupted_one(compose, brief, tmp_path):
     length = ("trainer.max_epochs=4", "augmentation=strong", "loss=[triplet]")
-    whole = run_job(compose(*tiny, *length, output_dir=tmp_path / "whole"))
+    whole = run_job(compose(*brief, *length, output_dir=tmp_path / "whole"))
     # The schedule keeps its length; the run ends after two epochs as a killed one would.
     # resume=auto is one command for the start and for what comes after a kill.
     run_job(
         compose(
-            *tiny, *length, "resume=auto",
+            *brief, *length, "resume=auto",
             "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 2}",
             output_dir=tmp_path / "parts",
         )
     )  # fmt: skip
-    resumed = run_job(compose(*tiny, *length, "resume=auto", output_dir=tmp_path / "parts"))
+    resumed = run_job(compose(*brief, *length, "resume=auto", output_dir=tmp_path / "parts"))
     for key, value in weights(tmp_path / "whole").items():
         torch.testing.assert_close(value, weights(tmp_path / "parts")[key], rtol=0, atol=1e-6)
     assert resumed.test == whole.test
@@ -154,17 +154,23 @@ def test_a_resumed_run_equals_the_uninterrupted_one(compose, tiny, tmp_path):
         (["resume=last", "trainer.max_epochs=5", "neck=linear"], "another one .neck"),
     ):
         with pytest.raises(InputError, match=sentence):
-            run_job(compose(*tiny, *length, *overrides, output_dir=tmp_path / "whole"))
+            run_job(compose(*brief, *length, *overrides, output_dir=tmp_path / "whole"))
     assert (tmp_path / "whole" / "config.yaml").read_text() == before
     assert len(metrics(tmp_path / "whole")) > 4
 
 
-def test_a_resume_on_other_data_is_said_and_on_moved_data_is_not(compose, tiny, tmp_path, caplog):
+def test_a_resume_on_other_data_is_said_and_on_moved_data_is_not(compose, brief, tmp_path, caplog):
     stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 1}"
     root = "data.sources.pedestrians.root"
-    run_job(compose(*tiny, stop, f"{root}={tmp_path / 'here'}", "trainer.max_epochs=3"))
+    run_job(compose(*brief, stop, f"{root}={tmp_path / 'here'}", "trainer.max_epochs=3"))
     shutil.copytree(tmp_path / "here", tmp_path / "there")
-    moved = [*tiny, "trainer.max_epochs=3", "resume=last", f"{root}={tmp_path / 'there'}", "data.cache=false"]
+    moved = [
+        *brief,
+        "trainer.max_epochs=3",
+        "resume=last",
+        f"{root}={tmp_path / 'there'}",
+        "data.cache=false",
+    ]
     caplog.clear()
     run_job(compose(*moved, stop.replace("epochs: 1", "epochs: 2")))
     said = [message for message in caplog.messages if "differs from its checkpoint" in message]
@@ -183,8 +189,8 @@ def test_a_resume_without_a_checkpoint_is_an_error_and_trains_nothing(compose, t
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_refit_trains_on_all_identities_for_the_chosen_epochs(compose, tiny, tmp_path):
-    run_job(compose(*tiny, "trainer.max_epochs=3", "refit=true"))
+def test_refit_trains_on_all_identities_for_the_chosen_epochs(compose, brief, tmp_path):
+    run_job(compose(*brief, "trainer.max_epochs=3", "refit=true"))
     first = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
     again = torch.load(tmp_path / "run" / "refit" / "checkpoints" / "last.ckpt", weights_only=True)
     assert again["epoch"] == first["epoch"]
@@ -192,8 +198,8 @@ def test_refit_trains_on_all_identities_for_the_chosen_epochs(compose, tiny, tmp
     assert len(again["reid_lightning"]["identity_labels"]) == 10
 
 
-def test_a_checkpoint_evaluates_alone_to_the_same_numbers(compose, tiny, tmp_path):
-    result = run_job(compose(*tiny, "trainer.max_epochs=1"))
+def test_a_checkpoint_evaluates_alone_to_the_same_numbers(compose, brief, tmp_path):
+    result = run_job(compose(*brief, "trainer.max_epochs=1"))
     again = evaluate(tmp_path / "run" / "checkpoints" / "best.ckpt", tmp_path / "again")
     assert again.test == pytest.approx(result.test)
     other = evaluate(
@@ -202,8 +208,8 @@ def test_a_checkpoint_evaluates_alone_to_the_same_numbers(compose, tiny, tmp_pat
     assert other.protocol != result.protocol
 
 
-def test_a_misspelt_override_of_a_checkpoint_names_the_right_one(compose, tiny, tmp_path):
-    run_job(compose(*tiny, "trainer.max_epochs=1"))
+def test_a_misspelt_override_of_a_checkpoint_names_the_right_one(compose, brief, tmp_path):
+    run_job(compose(*brief, "trainer.max_epochs=1"))
     with pytest.raises(InputError, match=r"did you mean evaluation\.flip\?"):
         load_module(tmp_path / "run" / "checkpoints" / "best.ckpt", ["evaluation.flipp=true"])
 
@@ -222,8 +228,8 @@ def test_a_misspelt_override_of_a_checkpoint_names_the_right_one(compose, tiny, 
     ],
     ids=["batch_hard", "offline_hard"],
 )
-def test_two_processes_end_where_one_does(tiny, tmp_path, mining):
-    length = [option for option in tiny if not option.startswith("sampler.")]
+def test_two_processes_end_where_one_does(brief, tmp_path, mining):
+    length = [option for option in brief if not option.startswith("sampler.")]
     length += [*PURE, "data.batch_size=7", *mining]
     length += ["sampler.images_per_identity=2"] if "sampler.identities=4" in mining else []
     train(*length, folder=tmp_path / "one")
@@ -234,9 +240,9 @@ def test_two_processes_end_where_one_does(tiny, tmp_path, mining):
         torch.testing.assert_close(value, weights(tmp_path / "two")[key], rtol=1e-4, atol=1e-5)
 
 
-def test_two_processes_train_what_one_does_with_batch_statistics_and_augmentation(tiny, tmp_path):
+def test_two_processes_train_what_one_does_with_batch_statistics_and_augmentation(brief, tmp_path):
     # In float64, because a training of float32 multiplies the rounding of its first step by a thousand in twenty others.
-    length = [*tiny, "trainer.precision=64-true", "trainer.max_epochs=2", "trainer.log_every_n_steps=1"]
+    length = [*brief, "trainer.precision=64-true", "trainer.max_epochs=2", "trainer.log_every_n_steps=1"]
     train(*length, folder=tmp_path / "one")
     done = train(*length, "trainer=ddp_cpu", folder=tmp_path / "two")
     assert "sync_dist" not in done.stdout + done.stderr
@@ -254,10 +260,11 @@ LOSSES = sorted(file.stem for file in (REPOSITORY / "conf" / "loss").glob("*.yam
 LOSSES.remove("jigsaw")  # of a transformer's tokens
 
 
-def test_a_sweep_over_all_losses_and_two_miners_trains_every_one(tiny, tmp_path):
+def test_a_sweep_over_all_losses_and_two_miners_trains_every_one(brief, tmp_path):
     train(
-        *tiny,
+        *brief,
         "trainer.max_epochs=1",
+        "+trainer.limit_train_batches=4",
         f"loss={','.join(LOSSES)}",
         "miner=batch_hard,semi_hard",
         folder=tmp_path / "sweep",

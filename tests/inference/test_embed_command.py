@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from helpers import command, start_python, wait_until
+from helpers import command, run_forked, start_forked, wait_until
 from untrained import write_small_checkpoint
 
 import reid_lightning
@@ -398,13 +398,13 @@ def test_a_killed_command_continues_to_the_same_bytes(checkpoint, table, tmp_pat
     (tmp_path / "slowed.py").write_text(SLOWED)
     whole, output = tmp_path / f"whole.{ending}", tmp_path / f"v.{ending}"
     arguments = (tmp_path / "slowed.py", checkpoint, table)
-    assert start_python(*arguments, whole, processes).wait() == 0
+    run_forked(*arguments, whole, processes)
     parts = Parts(output, IMAGES)
     for wanted in (1, 3):
-        process = start_python(*arguments, output, processes)
+        process = start_forked(*arguments, output, processes)
         wait_until(lambda wanted=wanted: len(parts.done()) >= wanted or output.exists(), process)
-        os.kill(process.pid, signal.SIGKILL)
+        os.kill(process.process.pid, signal.SIGKILL)
         process.wait()
-    assert start_python(*arguments, output, processes).wait() == 0
+    run_forked(*arguments, output, processes)
     assert output.read_bytes() == whole.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("v.")) == [f"v.{ending}"]

@@ -8,13 +8,19 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import environment, start_python, train, train_arguments, wait_until
+from helpers import environment, start_forked, train, train_arguments, wait_until
 from local_slurm import local_slurm, why_not
 
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOUR = ("loss=triplet,lossless", "seed=1,2", "trainer.max_epochs=1")
+# Where every job is a process that imports everything.
+TWO = (
+    "loss=triplet,lossless",
+    "seed=2",
+    "trainer.max_epochs=1",
+)
 WITNESS = '''
 import json
 from pathlib import Path
@@ -43,9 +49,9 @@ def sweep(tiny, folder, *arguments, where=None, code=0):
     return train(*tiny, *arguments, folder=folder, multirun=True, code=code, where=where or one_thread())
 
 
-def start_sweep(tiny, folder, *arguments, where=None, **streams):
+def start_sweep(tiny, folder, *arguments, where=None):
     command = train_arguments(*tiny, *arguments, folder=folder, multirun=True)
-    return start_python(*command, where=where or one_thread(), **streams)
+    return start_forked(*command, where=where or one_thread())
 
 
 def results(folder):
@@ -68,6 +74,11 @@ def basic(tiny, tmp_path_factory):
     return found
 
 
+def two_of(found):
+    """Return the numbers of the jobs of `TWO` among those of `FOUR`."""
+    return {job: numbers for job, numbers in found.items() if job[-1] == 2}
+
+
 @pytest.fixture(scope="module")
 def slurm():
     if why_not():
@@ -83,25 +94,25 @@ def test_joblib(basic, tiny, tmp_path):
 
 
 def test_submitit_local(basic, tiny, tmp_path):
-    done = sweep(tiny, tmp_path, *FOUR, "hydra/launcher=submitit_local")
-    assert "4 of 4 jobs finished" in done.stdout
-    assert results(tmp_path) == basic
+    done = sweep(tiny, tmp_path, *TWO, "hydra/launcher=submitit_local")
+    assert "2 of 2 jobs finished" in done.stdout
+    assert results(tmp_path) == two_of(basic)
 
 
 def test_slurm(basic, tiny, tmp_path, slurm):
-    done = sweep(tiny, tmp_path, *FOUR, "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", where=slurm)
-    assert "4 of 4 jobs finished" in done.stdout
-    assert results(tmp_path) == basic
+    done = sweep(tiny, tmp_path, *TWO, "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", where=slurm)
+    assert "2 of 2 jobs finished" in done.stdout
+    assert results(tmp_path) == two_of(basic)
 
 
 def test_processes_that_slurm_starts_are_one_job(tiny, tmp_path, slurm):
-    two = ("trainer=ddp_cpu", "trainer.max_epochs=1", "seed=1,2")
+    two = ("trainer=ddp_cpu", "trainer.max_epochs=1", "seed=2")
     queued = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1")
     with_witness(tmp_path)
     where = slurm | {"PYTHONPATH": str(tmp_path)}
     sweep(tiny, tmp_path / "slurm", *two, *queued, "+callbacks.witness._target_=witness.Witness", where=where)
     sweep(tiny, tmp_path / "own", *two)
-    assert len(results(tmp_path / "own")) == 2
+    assert len(results(tmp_path / "own")) == 1
     assert results(tmp_path / "slurm") == results(tmp_path / "own")
     for file in (tmp_path / "slurm").rglob("metrics.json"):
         ranks = seen(file.parent)
@@ -113,22 +124,18 @@ def test_a_preempted_job_is_queued_again_and_continues(tiny, tmp_path, slurm):
     one = (*tiny, "trainer.max_epochs=12", "seed=1")
     queued = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1")
     sweep((), tmp_path / "uninterrupted", *one)
-    log = tmp_path / "sweep.log"
-    with log.open("w") as output:
-        process = start_sweep(
-            (), tmp_path / "preempted", *one, *queued, where=slurm, stdout=output, stderr=subprocess.STDOUT
+    process = start_sweep((), tmp_path / "preempted", *one, *queued, where=slurm)
+    try:
+        wait_until(lambda: any((tmp_path / "preempted").rglob("last.ckpt")), process)
+        jobs = subprocess.run(
+            ["squeue", "-h", "-o", "%A"], env=slurm, capture_output=True, text=True, check=True
         )
-        try:
-            wait_until(lambda: any((tmp_path / "preempted").rglob("last.ckpt")), process)
-            jobs = subprocess.run(
-                ["squeue", "-h", "-o", "%A"], env=slurm, capture_output=True, text=True, check=True
-            )
-            for job in jobs.stdout.split():
-                subprocess.run(["scancel", "--signal=USR2", job], env=slurm, check=True)
-            assert process.wait(300) == 0, log.read_text()[-3000:]
-        finally:
-            process.kill()
-            process.wait()
+        for job in jobs.stdout.split():
+            subprocess.run(["scancel", "--signal=USR2", job], env=slurm, check=True)
+        ended = process.wait(300)
+        assert ended.code == 0, ended.out[-3000:] + ended.err[-3000:]
+    finally:
+        process.kill()
     told = "".join(file.read_text() for file in (tmp_path / "preempted").rglob("*.out"))
     told += "".join(file.read_text() for file in (tmp_path / "preempted").rglob("*.err"))
     assert "continued from its last checkpoint" in told
@@ -158,14 +165,14 @@ def test_both_processes_train_with_what_the_sampler_has_drawn(tiny, tmp_path):
     with_witness(tmp_path)
     where = one_thread(PYTHONPATH=str(tmp_path))
     search = (
-        "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "trainer=ddp_cpu", "trainer.max_epochs=1",
+        "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "trainer=ddp_cpu", "trainer.max_epochs=1",
         "optimizer.lr=tag(log,interval(1e-4,1e-2))", "loss.triplet.margin=interval(0.1,1.0)",
         "+callbacks.witness._target_=witness.Witness",
     )  # fmt: skip
     folder = tmp_path / "search"
     sweep(tiny, folder, *search, where=where)
     jobs = [seen(file.parent) for file in folder.rglob("metrics.json")]
-    assert len(jobs) == 4
+    assert len(jobs) == 2
     for ranks in jobs:
         assert sorted(ranks) == [0, 1]
         assert ranks[0] == ranks[1]
@@ -173,7 +180,7 @@ def test_both_processes_train_with_what_the_sampler_has_drawn(tiny, tmp_path):
     drawn = sorted(
         (numbers["optimizer.lr"], numbers["loss.triplet.margin"]) for _, _, numbers in trials(folder)
     )
-    assert len(set(drawn)) == 4
+    assert len(set(drawn)) == 2
     trained = sorted((ranks[0]["lr"], ranks[0]["margin"]) for ranks in jobs)
     for one, other in zip(trained, drawn, strict=True):
         assert one == pytest.approx(other)
@@ -184,11 +191,13 @@ def test_a_search_goes_on_where_it_was_killed(tiny, tmp_path):
         "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "trainer.max_epochs=2",
         "optimizer.lr=tag(log,interval(1e-4,1e-2))",
     )  # fmt: skip
-    process = start_sweep(tiny, tmp_path, *search, stdout=subprocess.DEVNULL)
-    wait_until(lambda: len(list(tmp_path.rglob("metrics.json"))) >= 2, process)
-    wait_until(lambda: len(list(tmp_path.rglob("last.ckpt"))) >= 3, process)  # in the middle of the third
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process = start_sweep(tiny, tmp_path, *search)
+    try:
+        wait_until(lambda: len(list(tmp_path.rglob("metrics.json"))) >= 2, process)
+        wait_until(lambda: len(list(tmp_path.rglob("last.ckpt"))) >= 3, process)  # in the middle of the third
+    finally:
+        killed = process.kill()
+    assert killed.code == -signal.SIGKILL
     before = trials(tmp_path)
     sweep(tiny, tmp_path, *search)
     after = trials(tmp_path)

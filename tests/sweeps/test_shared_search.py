@@ -2,10 +2,9 @@
 
 import importlib.util
 import json
-import subprocess
 
 import pytest
-from helpers import environment, start_python, train, train_arguments
+from helpers import environment, start_forked, train, train_arguments
 from local_postgres import local_postgres, why_not
 
 pytestmark = pytest.mark.slow
@@ -28,15 +27,12 @@ def test_two_commands_search_in_one_study(tiny, tmp_path, storage):
     )  # fmt: skip
     where = environment(OMP_NUM_THREADS="1")
     started = [
-        start_python(
-            *train_arguments(*search, folder=tmp_path / str(number), multirun=True),
-            where=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )
+        start_forked(*train_arguments(*search, folder=tmp_path / str(number), multirun=True), where=where)
         for number in range(2)
-    ]  # fmt: skip
+    ]
     for command in started:
-        said, _ = command.communicate(timeout=400)
-        assert command.returncode == 0, said[-3000:]
+        ended = command.wait(400)
+        assert ended.code == 0, ended.out[-3000:] + ended.err[-3000:]
     first = trials(storage)
     assert [state for state, _, _ in first] == ["COMPLETE"] * 4
     assert len({rate for _, rate, _ in first}) == 4  # none was drawn twice

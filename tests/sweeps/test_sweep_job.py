@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import environment, run_python, start_python, train_arguments, wait_until
+from helpers import environment, run_forked, start_forked, train_arguments, wait_until
 from omegaconf import OmegaConf
 
 from reid_lightning.errors import InputError
@@ -228,7 +227,7 @@ def sweep_command(tiny, folder, *overrides):
 
 
 def run(command, folder, code=0):
-    return run_python(*command, code=code, where=environment(PYTHONPATH=str(folder)))
+    return run_forked(*command, code=code, where=environment(PYTHONPATH=str(folder)))
 
 
 def results(folder):
@@ -241,27 +240,29 @@ def results(folder):
 @pytest.mark.slow
 def test_a_killed_sweep_is_continued_by_the_same_command(tiny, tmp_path):
     (tmp_path / "watch.py").write_text(WATCH)
-    watch = f"+callbacks.watch={{_target_: watch.Watch, folder: '{tmp_path}', stall: 3}}"
-    command = sweep_command(tiny, tmp_path, "seed=1,2,3,4,5,6", watch)
+    watch = f"+callbacks.watch={{_target_: watch.Watch, folder: '{tmp_path}', stall: 2}}"
+    command = sweep_command(tiny, tmp_path, "seed=1,2,3,4", watch)
     where = environment(PYTHONPATH=str(tmp_path))
-    with start_python(*command, where=where, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
-        wait_until((tmp_path / "stalled").exists, killed, seconds=300)
-        killed.send_signal(signal.SIGKILL)
-    assert killed.returncode == -signal.SIGKILL
-    assert len(results(tmp_path)) == 2
+    started = start_forked(*command, where=where)
+    try:
+        wait_until((tmp_path / "stalled").exists, started, seconds=300)
+    finally:
+        killed = started.kill()
+    assert killed.code == -signal.SIGKILL
+    assert len(results(tmp_path)) == 1
 
     (tmp_path / "go").write_text("")
     done = run(command, tmp_path)
-    assert "6 of 6 jobs finished" in done.stdout
-    assert len(results(tmp_path)) == 6
+    assert "4 of 4 jobs finished" in done.stdout
+    assert len(results(tmp_path)) == 4
     epochs = (tmp_path / "epochs").read_text().split("\n")[:-1]
-    assert sorted(epochs) == [f"{seed} {epoch}" for seed in range(1, 7) for epoch in range(2)]  # each once
+    assert sorted(epochs) == [f"{seed} {epoch}" for seed in range(1, 5) for epoch in range(2)]  # each once
 
     before = results(tmp_path)
     again = run(command, tmp_path)
-    assert (again.stdout + again.stderr).count("finished already") == 6
+    assert (again.stdout + again.stderr).count("finished already") == 4
     assert results(tmp_path) == before
-    assert len((tmp_path / "epochs").read_text().split()) == 24
+    assert len((tmp_path / "epochs").read_text().split()) == 16
 
 
 @pytest.mark.slow
@@ -280,15 +281,18 @@ def test_a_run_that_was_killed_before_its_test_is_only_tested(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_a_poisoned_job_is_told_and_the_others_have_results(tiny, tmp_path):
-    command = sweep_command(tiny, tmp_path, "sampler.identities=2,3,4,5,6,50", "trainer.max_epochs=1")
+    command = sweep_command(tiny, tmp_path, "sampler.identities=2,50,3", "trainer.max_epochs=1")
     done = run(command, tmp_path, code=1)
-    assert "5 of 6 jobs finished" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "2 of 3 jobs finished" in done.stdout
     assert done.stdout.count("failed: job") == 1
+    assert "(sampler.identities=50, seed 1): sampler.identities must be at most" in done.stdout
+    assert done.stdout.endswith(run_forked("reid", "report", "sweep", tmp_path / "sweep").stdout)
     jobs = read_sweep(tmp_path / "sweep")
     (reason,) = jobs["failure"].dropna()
     assert "sampler.identities must be at most" in reason
     again = run(command, tmp_path, code=1)
-    assert (again.stdout + again.stderr).count("finished already") == 5
+    assert (again.stdout + again.stderr).count("finished already") == 2
 
 
 @pytest.mark.slow

@@ -56,8 +56,8 @@ def test_scores_are_logged_and_the_checkpoint_alone_gives_them_again(compose, ti
     )  # the majority classes too
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one(compose, tiny, tmp_path):
-    length = (*TRENTO, *small(tiny), "trainer.max_epochs=3", "attributes.loss.class_weights=balanced")
+def test_a_resumed_run_equals_the_uninterrupted_one(compose, brief, tmp_path):
+    length = (*TRENTO, *small(brief), "trainer.max_epochs=3", "attributes.loss.class_weights=balanced")
     whole = run_job(compose(*length, output_dir=tmp_path / "whole"))
     stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 1}"
     run_job(compose(*length, stop, output_dir=tmp_path / "parts"))
@@ -70,7 +70,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(compose, tiny, tmp_path):
     assert resumed.reports["attributes"] == whole.reports["attributes"]
 
 
-def test_attributes_alone_are_trained_refitted_and_evaluated(compose, tiny, tmp_path):
+def test_attributes_alone_are_trained_refitted_and_evaluated(compose, brief, tmp_path):
     alone = (
         "attributes=market12",
         "attributes.heads.reweighting=false",
@@ -78,7 +78,7 @@ def test_attributes_alone_are_trained_refitted_and_evaluated(compose, tiny, tmp_
         "miner=none",
         "classifier=none",
     )
-    result = run_job(compose(*alone, *tiny, "trainer.max_epochs=1", "refit=true"))
+    result = run_job(compose(*alone, *brief, "trainer.max_epochs=1", "refit=true"))
     assert 0 <= result.test["mAP"] <= 1
     assert result.reports["attributes"]["accuracy"] > 0
     counts = weights(tmp_path / "run" / "refit")["objective.tasks.attributes.loss.counts"]
@@ -91,11 +91,11 @@ def test_compiled_and_half_precision_networks_train(compose, tiny, settings):
     assert result.reports["attributes"]
 
 
-def test_data_without_annotations_stops_before_training(compose, tiny, tmp_path):
-    run_job(compose("attributes=market12", *tiny, "trainer.max_epochs=1", output_dir=tmp_path / "annotated"))
-    table = table_without_attributes(compose(*tiny), tmp_path)
+def test_data_without_annotations_stops_before_training(compose, brief, tmp_path):
+    run_job(compose("attributes=market12", *brief, "trainer.max_epochs=1", output_dir=tmp_path / "annotated"))
+    table = table_without_attributes(compose(*brief), tmp_path)
     bare = ("data=table", f"data.root={table}", "data.weights=null")
-    sizes = [setting for setting in tiny if not setting.startswith("data.sources")]
+    sizes = [setting for setting in brief if not setting.startswith("data.sources")]
     with pytest.raises(InputError, match="no training image has any"):
         run_job(compose(*bare, *sizes, "attributes=market12"))
     assert not (tmp_path / "run" / "checkpoints").exists()
@@ -117,9 +117,9 @@ def table_without_attributes(config, folder):
     return folder / "table.csv"
 
 
-def test_two_processes_train_and_score_as_one(compose, tiny, tmp_path):
-    run_job(compose(*PURE, *tiny, "trainer.max_epochs=2", output_dir=tmp_path / "one"))
-    train(*PURE, *tiny, "trainer=ddp_cpu", "trainer.max_epochs=2", folder=tmp_path / "two")
+def test_two_processes_train_and_score_as_one(compose, brief, tmp_path):
+    run_job(compose(*PURE, *brief, "trainer.max_epochs=2", output_dir=tmp_path / "one"))
+    train(*PURE, *brief, "trainer=ddp_cpu", "trainer.max_epochs=2", folder=tmp_path / "two")
     for key, value in weights(tmp_path / "one").items():
         torch.testing.assert_close(weights(tmp_path / "two")[key], value, rtol=1e-3, atol=1e-4)
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import run_python
+from helpers import run_forked
 from sklearn.metrics import adjusted_rand_score
 
 from reid_lightning.errors import InputError
@@ -264,7 +264,7 @@ def test_a_run_leaves_its_clusters_and_a_killed_one_ends_alike(compose, tiny, tm
 def test_two_processes_train_as_one(tiny, tmp_path):
     """In double precision: rounding alone is left, and clusters are the same."""
     for processes in (1, 2):
-        run_python(
+        run_forked(
             "train.py", *overrides(tiny), "trainer.precision=64-true", "augmentation=none", "trainer=ddp_cpu",
             "tasks.clusters.camera_statistics=6", "tasks.clusters.center_cameras=true", "evaluation.camera_statistics=6",
             f"trainer.devices={processes}", f"hydra.run.dir={tmp_path / str(processes)}",

@@ -86,8 +86,8 @@ def test_a_run_saves_the_filters_of_its_weights(compose, tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_explores_as_the_uninterrupted_one(compose, tiny, tmp_path):
-    length = (*tiny, *SETTINGS, "trainer.max_epochs=3")
+def test_a_resumed_run_explores_as_the_uninterrupted_one(compose, brief, tmp_path):
+    length = (*brief, *SETTINGS, "trainer.max_epochs=3")
     stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 1}"
     whole = run_job(compose(*length, output_dir=tmp_path / "whole"))
     run_job(compose(*length, stop, output_dir=tmp_path / "parts"))
@@ -107,8 +107,8 @@ def test_a_resumed_run_explores_as_the_uninterrupted_one(compose, tiny, tmp_path
 
 
 @pytest.mark.slow
-def test_without_validation_filters_are_explored_all_the_same(compose, tiny, tmp_path):
-    config = compose(*tiny, *SETTINGS, "trainer.max_epochs=1", "data.validation=null")
+def test_without_validation_filters_are_explored_all_the_same(compose, brief, tmp_path):
+    config = compose(*brief, *SETTINGS, "trainer.max_epochs=1", "data.validation=null")
     result = run_job(config)
     assert (saved(tmp_path / "run", "last")[FILTERS] >= 0).all()
     again = evaluate(tmp_path / "run" / "checkpoints" / "last.ckpt", tmp_path / "again")
@@ -116,9 +116,9 @@ def test_without_validation_filters_are_explored_all_the_same(compose, tiny, tmp
 
 
 @pytest.mark.slow
-def test_two_processes_choose_the_filters_of_one(compose, tiny, tmp_path):
+def test_two_processes_choose_the_filters_of_one(compose, brief, tmp_path):
     # No batch statistics or augmentation: what one process and two must agree on.
-    pure = (*tiny, *SETTINGS[:1], *SETTINGS[2:], "backbone=timm", "backbone.name=test_vit", "neck=linear")
+    pure = (*brief, *SETTINGS[:1], *SETTINGS[2:], "backbone=timm", "backbone.name=test_vit", "neck=linear")
     pure += ("augmentation=none", "optimizer=sgd", "optimizer.lr=0.01", "trainer.max_epochs=1")
     run_job(compose(*pure, output_dir=tmp_path / "one"))
     train(*pure, "trainer=ddp_cpu", "callbacks.explore.batch_size=2", folder=tmp_path / "two")

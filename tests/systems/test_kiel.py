@@ -96,8 +96,8 @@ TINY_TABLE = (
 @pytest.mark.slow
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_is_one_command_and_further_overrides_replace_its_own(tmp_path, table):
-    done = train(f"experiment=kiel/tables/{table}", *TINY_TABLE, "seed=4,5", folder=tmp_path, multirun=True)
+    done = train(f"experiment=kiel/tables/{table}", *TINY_TABLE, "seed=4", folder=tmp_path, multirun=True)
     jobs = read_sweep(tmp_path)
-    assert set(zip(jobs["option"], jobs["seed"], strict=True)) == set(itertools.product(TABLES[table], "45"))
+    assert set(zip(jobs["option"], jobs["seed"], strict=True)) == set(itertools.product(TABLES[table], "4"))
     assert jobs["failure"].isna().all()
     assert f"{len(jobs)} of {len(jobs)} jobs finished" in done.stdout

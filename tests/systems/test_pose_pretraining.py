@@ -206,11 +206,11 @@ def test_a_run_pretrains_fine_tunes_and_draws(compose, tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_file_takes_the_place_of_pretraining(compose, tiny, tmp_path):
-    run_job(compose(*tiny, *POSE, "trainer.max_epochs=1", "parts.frozen=true", output_dir=tmp_path / "a"))
+def test_a_file_takes_the_place_of_pretraining(compose, brief, tmp_path):
+    run_job(compose(*brief, *POSE, "trainer.max_epochs=1", "parts.frozen=true", output_dir=tmp_path / "a"))
     given = f"parts.weights={tmp_path / 'a' / 'part_branch.pt'}"
     config = compose(
-        *tiny, *POSE, given, "trainer.max_epochs=1", "parts.frozen=true", output_dir=tmp_path / "b"
+        *brief, *POSE, given, "trainer.max_epochs=1", "parts.frozen=true", output_dir=tmp_path / "b"
     )
     result = run_job(config)
     assert "pose" not in result.cost["seconds"]
@@ -220,8 +220,8 @@ def test_a_file_takes_the_place_of_pretraining(compose, tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_does_not_pretrain_again(compose, tiny, tmp_path):
-    length = (*tiny, *POSE, "trainer.max_epochs=2")
+def test_a_resumed_run_does_not_pretrain_again(compose, brief, tmp_path):
+    length = (*brief, *POSE, "trainer.max_epochs=2")
     stop = "+callbacks.stop={_target_: reid_lightning.engine.callbacks.time_limit.StopAfter, epochs: 1}"
     whole = run_job(compose(*length, output_dir=tmp_path / "whole"))
     run_job(compose(*length, stop, output_dir=tmp_path / "parts"))
@@ -250,11 +250,11 @@ class Record(Callback):
 
 
 @pytest.mark.slow
-def test_all_processes_start_from_one_branch(compose, tiny, tmp_path):
+def test_all_processes_start_from_one_branch(compose, brief, tmp_path):
     (tmp_path / "recorder.py").write_text(WATCH)
     record = f"+callbacks.record={{_target_: recorder.Record, folder: '{tmp_path}'}}"
     train(
-        *tiny, *POSE, "trainer=ddp_cpu", "trainer.max_epochs=1", record,
+        *brief, *POSE, "trainer=ddp_cpu", "trainer.max_epochs=1", record,
         folder=tmp_path / "two", where=environment(PYTHONPATH=str(tmp_path)),
     )  # fmt: skip
     wanted = branch(tmp_path / "two")

@@ -189,7 +189,8 @@ def test_cameras_are_numbered_as_in_the_training():
 def test_a_run_in_pieces_learns_its_cameras_as_a_whole_one_and_its_checkpoint_names_them(tmp_path):
     overrides = [
         "experiment=transreid", "backbone.name=test_vit", "data.image_size=[48,32]", "trainer.max_epochs=2",
-        "scheduler.warmup_epochs=1",
+        "scheduler.warmup_epochs=1", "data.sources.pedestrians.train_identities=16", "data.validation=0.3",
+        "data.sources.pedestrians.test_identities=6", "sampler.identities=4", "page=brief", "report=none",
     ]  # fmt: skip
     train(*overrides, folder=tmp_path / "whole")
     train(*overrides, "time_limit=0.0001", folder=tmp_path / "parts")

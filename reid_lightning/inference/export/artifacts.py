@@ -38,7 +38,7 @@ def write_onnx(graph: ExportGraph, example: Tensor, path: Path) -> None:
         InputError: The packages are not installed, or the network cannot be expressed.
     """
     require("onnx", "onnxscript")
-    with writing(path), _silently(), _explained("ONNX"):
+    with writing(path), _silently(), _explained("ONNX"), _out_of_place(graph):
         program = torch.onnx.export(
             graph,
             (example,),
@@ -51,6 +51,19 @@ def write_onnx(graph: ExportGraph, example: Tensor, path: Path) -> None:
         )
         assert program is not None
         program.save(os.fspath(path))
+
+
+@contextmanager
+def _out_of_place(graph: nn.Module) -> Iterator[None]:
+    """Let activations return new tensors: decomposing one that writes in place takes torch up to half a second."""
+    changed: list[Any] = [layer for layer in graph.modules() if getattr(layer, "inplace", False) is True]
+    for layer in changed:
+        layer.inplace = False
+    try:
+        yield
+    finally:
+        for layer in changed:
+            layer.inplace = True
 
 
 class Artifact(Protocol):

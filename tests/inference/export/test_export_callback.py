@@ -14,8 +14,8 @@ from reid_lightning.inference.export import callback as room
 
 
 @pytest.mark.slow
-def test_the_tested_checkpoint_is_exported_beside_it(compose, tiny, tmp_path):
-    config = compose(*tiny, "callbacks=export", "attributes=market12")
+def test_the_tested_checkpoint_is_exported_beside_it(compose, brief, tmp_path):
+    config = compose(*brief, "callbacks=export", "attributes=market12", "trainer.max_epochs=1")
     run_job(config)
     checkpoints = tmp_path / "run" / "checkpoints"
     ours, theirs = (reid_lightning.load(checkpoints / name) for name in ("best.ckpt", "best.onnx"))

@@ -5,14 +5,12 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import start_forked, wait_until
 
 import reid_lightning.files as files
 from reid_lightning import Gallery
@@ -186,23 +184,25 @@ KILLS = 30
 def test_kills_while_images_are_added_and_removed(tmp_path):
     folder = tmp_path / "g"
     Gallery.create(folder, 16)
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    script = tmp_path / "writer.py"
+    script.write_text(WRITER)
     draw = random.Random(0)
     added, removed = set(), set()
     for kill in range(KILLS):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True, env=environment
-        )
-        said = [writer.stdout.readline() for _ in range(draw.randint(1, 5))]
-        time.sleep(draw.uniform(0, 0.1))
-        writer.send_signal(signal.SIGKILL)
-        for line in [*said, *writer.communicate()[0].splitlines(keepends=True)]:
+        writer = start_forked(script, folder)
+        try:
+            lines = draw.randint(1, 5)
+            wait_until(lambda writer=writer, lines=lines: writer.out.count("\n") >= lines, writer)
+            writer.after(draw.uniform(0, 0.1))
+        finally:
+            ended = writer.kill()
+        for line in ended.out.splitlines(keepends=True):
             word, *numbers = line.split()
             if word == "added" and line.endswith("\n"):
                 added |= set(range(int(numbers[0]), int(numbers[0]) + 25))
             elif word == "removed" and line.endswith("\n"):
                 removed |= set(map(int, numbers))
-        assert writer.returncode == -signal.SIGKILL
+        assert ended.code == -signal.SIGKILL
         gallery = Gallery(folder)
         gallery.check()
         ids = set(gallery.table()["id"])

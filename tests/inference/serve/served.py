@@ -1,11 +1,8 @@
 """A gallery of random pictures with an untrained model, behind the application that `reid serve` runs."""
 
 import io
-import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from helpers import REPOSITORY
+from forked import Started
+from helpers import start_forked
 from PIL import Image
 from starlette.testclient import TestClient
 from untrained import write_small_checkpoint
@@ -81,32 +79,23 @@ def client(model: Model, gallery: Path, **settings: object) -> Iterator[TestClie
 class Server:
     """`reid serve` in a process of its own."""
 
-    process: subprocess.Popen[str]
+    process: Started
     url: str
 
     def end(self, number: int = signal.SIGTERM, seconds: float = 60) -> int:
         """Send a signal, and return the exit status."""
-        self.process.send_signal(number)
-        return self.process.wait(seconds)
+        self.process.signal(number)
+        return self.process.wait(seconds).code
 
 
 @contextmanager
 def server(gallery: Path, checkpoint: Path, *options: object) -> Iterator[Server]:
     """Start `reid serve` at a free port, and yield it once it listens; what is left of it at the end is killed."""
-    words = ("serve", gallery, "--model", checkpoint, "--port", 0, *options)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "reid_lightning.cli", *map(str, words)],
-        cwd=REPOSITORY,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    process = start_forked("reid", "serve", gallery, "--model", checkpoint, "--port", 0, *options)
     try:
-        assert process.stderr is not None
-        said = process.stderr.readline()
-        found = re.search(r"http://\S+", said)
-        assert found, said + process.stderr.read()
+        process.until(lambda: "\n" in process.err)
+        found = re.search(r"http://\S+", process.err)
+        assert found, process.err
         yield Server(process, found[0])
     finally:
         process.kill()
-        process.communicate()

@@ -102,11 +102,12 @@ def test_a_stop_finishes_what_is_in_progress_and_refuses_new_requests(gallery, c
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             asking = [pool.submit(enrol, running.url, seed) for seed in range(200, 204)]
             wait_until(lambda: "reid_pictures_at_work 4.0" in httpx.get(f"{running.url}/metrics").text)
-            running.process.send_signal(number)
+            running.process.signal(number)
             wait_until(lambda: not listens(running.url))
             assert sorted(future.result() for future in asking) == list(range(12, 16))
-        assert running.process.wait(30) == status
-        assert "Traceback" not in running.process.stderr.read()
+        ended = running.process.wait(30)
+        assert ended.code == status
+        assert "Traceback" not in ended.err
     assert len(Gallery(gallery.folder)) == 16
 
 
