@@ -32,7 +32,7 @@ from reid_lightning.engine.retrieval_metric import RetrievalEvaluation
 from reid_lightning.engine.run_length import run_length
 from reid_lightning.errors import InputError
 from reid_lightning.models.backbone import takes_one_size
-from reid_lightning.models.camera_statistics import CameraStatistics
+from reid_lightning.models.camera_statistics import CameraStatistics, require_layers
 from reid_lightning.models.features import Features
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.retrieval.calibration import Calibration
@@ -83,6 +83,8 @@ class ReIDModule(LightningModule):
                 f"evaluation.scales={list(protocol.scales)} needs a network that takes images of any size, and this "
                 "backbone takes those of one size; set evaluation.scales=[1.0], or choose a convolutional backbone"
             )
+        if protocol.camera_statistics is not None:
+            require_layers(network)
         self.config = dict(config or {})
         self.identity_labels = dict(identity_labels or {})
         self._optimizer = optimizer or OptimizerFactory()

@@ -161,6 +161,11 @@ def check_data(config: Mapping[str, Any], datamodule: "ReIDDataModule") -> None:
             for column in ("person_ids", "camera_ids", "is_query", "tracklet_ids")
         }
         rows = EvaluationRows(torch.zeros(len(index), 1), index=torch.from_numpy(index), **columns)
+        if protocol.camera_statistics and (columns["camera_ids"] < 0).all():
+            raise InputError(
+                f"evaluation.camera_statistics={protocol.camera_statistics} needs known cameras, and the {name} has none; "
+                "leave it out, or name them in the data"
+            )
         try:
             check_rankable(rows, protocol)
         except InputError as error:

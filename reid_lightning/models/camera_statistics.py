@@ -45,17 +45,13 @@ class CameraStatistics:
             images: camera -> batches (B, 3, H, W), as the network takes them.
 
         Raises:
-            InputError: The network has no batch normalization with statistics.
+            InputError: The network has no batch normalization with statistics, or there are no cameras.
         """
-        layers = [
-            layer
-            for layer in network.modules()
-            if isinstance(layer, BatchNorm) and layer.running_mean is not None
-        ]
-        if not layers:
+        if not images:
             raise InputError(
-                "camera statistics need batch normalization, and this network has none; leave camera_statistics out"
+                "camera statistics need images of known cameras, and there are none; leave camera_statistics out"
             )
+        layers = require_layers(network)
         rows: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in layers}
         places = {}
         for place, (camera, batches) in enumerate(sorted(images.items()), start=1):
@@ -97,6 +93,24 @@ class CameraStatistics:
             for layer in self._tables:
                 stack.callback(layer.register_forward_pre_hook(shift).remove)
             yield
+
+
+def require_layers(network: nn.Module) -> list[BatchNorm]:
+    """Return the batch normalizations of a network that have statistics.
+
+    Raises:
+        InputError: There are none.
+    """
+    layers = [
+        layer
+        for layer in network.modules()
+        if isinstance(layer, BatchNorm) and layer.running_mean is not None
+    ]
+    if not layers:
+        raise InputError(
+            "camera statistics need batch normalization, and this network has none; leave camera_statistics out"
+        )
+    return layers
 
 
 class _Seen:

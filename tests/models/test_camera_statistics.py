@@ -1,15 +1,21 @@
 """Batch normalization by the statistics of each camera."""
 
+import pandas as pd
 import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
+from reid_lightning.engine.module import ReIDModule
 from reid_lightning.errors import InputError
+from reid_lightning.experiments.checks import check_data
+from reid_lightning.experiments.factory import build_datamodule
 from reid_lightning.models import camera_statistics
 from reid_lightning.models.camera_statistics import CameraStatistics
 from reid_lightning.models.convolutional_backbones import resnet10
+from reid_lightning.models.necks import NoNeck
 from reid_lightning.models.network import ReIDNetwork
 from reid_lightning.models.timm_backbone import TimmBackbone
+from reid_lightning.retrieval.protocol import EvaluationProtocol
 
 
 def trained(backbone):
@@ -110,6 +116,41 @@ def test_views_of_another_size_pass_and_a_layer_of_other_parts_stays_as_it_is():
         assert net(torch.rand(2, 3, 96, 48)).embedding.isfinite().all()
 
 
-def test_a_network_without_batch_normalization_is_refused():
+def test_a_network_without_batch_normalization_and_a_set_without_cameras_are_refused():
     with pytest.raises(InputError, match="camera statistics need batch normalization, and this network has"):
         CameraStatistics.measure(torch.nn.Linear(2, 2), {0: [torch.rand(3, 2)]})
+    with pytest.raises(InputError, match="need images of known cameras, and there are none"):
+        CameraStatistics.measure(torch.nn.BatchNorm1d(2), {})
+
+
+def test_a_module_says_at_once_that_its_network_has_no_batch_normalization():
+    network = ReIDNetwork(TimmBackbone("test_vit", None, image_size=(32, 16)), neck=NoNeck, classifier=None)
+    with pytest.raises(InputError, match="this network has none; leave camera_statistics out"):
+        ReIDModule(network, protocol=EvaluationProtocol(camera_statistics=64))
+
+
+def test_data_without_cameras_are_refused_before_they_are_decoded(compose, tmp_path):
+    places = [
+        f"{split}_{person}_{shot}.png"
+        for split in ("query", "gallery")
+        for person in (1, 2)
+        for shot in (1, 2)
+    ]
+    rows = [
+        {"path": place, "person_id": place.split("_")[1], "split": place.split("_")[0]} for place in places
+    ]
+    for place in places:
+        (tmp_path / place).write_bytes(b"not decoded")
+    pd.DataFrame(rows).to_csv(tmp_path / "own.csv", index=False)
+    config = compose(
+        "data=table",
+        f"data.root={tmp_path}/own.csv",
+        "evaluation.camera_statistics=64",
+        "data.validation=none",
+    )
+    datamodule = build_datamodule(config)
+    datamodule.setup("test")
+    with pytest.raises(
+        InputError, match=r"evaluation\.camera_statistics=64 needs known cameras, and the test has"
+    ):
+        check_data(config, datamodule)

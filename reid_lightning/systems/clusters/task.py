@@ -129,7 +129,14 @@ class ClustersTask(Task):
     def check_data(
         cls, node: Mapping[str, Any], config: Mapping[str, Any], datamodule: "ReIDDataModule"
     ) -> None:
-        """Refuse fewer images than neighbors."""
+        """Refuse fewer images than neighbors, and statistics of cameras that are not known."""
+        if (
+            node.get("camera_statistics")
+            and (datamodule.annotations.camera_ids[datamodule.train_rows] < 0).all()
+        ):
+            raise InputError(
+                "tasks.clusters.camera_statistics needs training images of known cameras, and there are none; leave it out"
+            )
         unknown = int((datamodule.annotations.labels[datamodule.train_rows] < 0).sum())
         k1 = node.get("k1", 30)
         if unknown <= k1:
