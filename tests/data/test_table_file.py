@@ -81,7 +81,7 @@ def test_bad_files_are_named(tmp_path, name, content, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere.csv is no file"):
+    with pytest.raises(InputError, match=r"nowhere.csv is not a file"):
         read_table_file(tmp_path / "nowhere.csv")
 
 

@@ -190,7 +190,7 @@ RAW = (
     "\\\\host\\share\\",
 )
 OF_THE_DATA = {  # told when the data is read
-    "backbone.weights=/nowhere.pth": "backbone.weights=/nowhere.pth is no file",
+    "backbone.weights=/nowhere.pth": "backbone.weights=/nowhere.pth is not a file",
     "callbacks=early_stopping data.validation=none": "EarlyStopping watches val/mAP",
     "data.validation=0.1": "validation needs at least 2",
     "evaluation/rerank=k_reciprocal evaluation.rerank.k1=1000": "k1=1000 reciprocal neighbors needs more than",

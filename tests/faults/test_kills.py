@@ -106,7 +106,7 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(
     if not is_finished(run.folder):
         run.finish()
     assert numbers(run.folder) == numbers(expected.folder)
-    ended_whole(run.folder)
+    ended_whole(run.folder, brief=bool(shorter))
     assert not list(cache.glob("**/*.part*"))
     seen("Nothing; the next command continues after the last whole epoch and ends with the same numbers.")
 
@@ -124,7 +124,7 @@ def test_a_killed_sweep(commands, whole, tmp_path, seen):
     first = next(path for path in (tmp_path / "sweep").glob("*seed-1*") if path.is_dir())
     assert numbers(first) == numbers(whole.folder)
     for job in (tmp_path / "sweep").glob("*/config.yaml"):
-        ended_whole(job.parent, job_of_sweep=True)
+        ended_whole(job.parent, brief=True)
     seen("2 of 2 jobs finished")
 
 

@@ -85,7 +85,7 @@ def test_two_sweeps_share_their_jobs(commands, whole, tmp_path, seen):
     jobs = [file.parent for file in (tmp_path / "sweep").glob("*/config.yaml")]
     assert len(jobs) == 2
     for job in jobs:
-        ended_whole(job, job_of_sweep=True)
+        ended_whole(job, brief=True)
     assert numbers(next(job for job in jobs if "seed-1" in job.name)) == numbers(expected)
     seen("another sweep is at this job, waiting for its result")
 

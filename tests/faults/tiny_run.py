@@ -47,12 +47,12 @@ def numbers(folder: Path) -> dict[str, Any]:
     return {"metrics": metrics, "logged": logged.to_csv(index=False), "weights": weights}
 
 
-def ended_whole(folder: Path, job_of_sweep: bool = False) -> None:
+def ended_whole(folder: Path, brief: bool = False) -> None:
     """Assert that a run has left everything that it promises and nothing half written.
 
-    A job of a sweep has its curves as charts on its brief page and draws no pictures of them.
+    A brief page has its curves as charts, and no pictures of them are drawn.
     """
-    for name in set(LEFT) - ({"cmc.png"} if job_of_sweep else set()):
+    for name in set(LEFT) - ({"cmc.png"} if brief else set()):
         assert (folder / name).stat().st_size > 0, name
     assert json.loads((folder / "run.json").read_text())["finished"]
     assert not list(folder.glob("**/*.part*"))

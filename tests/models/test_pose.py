@@ -83,7 +83,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     torch.save(torch.nn.Linear(3, 3).state_dict(), tmp_path / "other.pt")
     with pytest.raises(InputError, match=r"parts\.weights=.*other\.pt does not fit"):
         PoseBilinear(12, joints=4, width=2, weights=tmp_path / "other.pt")
-    with pytest.raises(InputError, match=r"parts\.weights=nowhere\.pt is no file"):
+    with pytest.raises(InputError, match=r"parts\.weights=nowhere\.pt is not a file"):
         PoseBilinear(12, weights="nowhere.pt")
 
 

@@ -234,7 +234,7 @@ def test_a_search_without_any_result_says_why(tiny, tmp_path):
     )  # fmt: skip
     done = sweep(tiny, tmp_path, *search, code=1)
     assert "0 of 2 jobs finished" in done.stdout
-    assert "backbone.weights=/nowhere.pth is no file" in done.stdout
+    assert "backbone.weights=/nowhere.pth is not a file" in done.stdout
     assert (tmp_path / "sweep.html").is_file()
 
 
