@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from reid_lightning.errors import InputError
 from reid_lightning.files import require_writable
@@ -36,9 +36,11 @@ class SweepCheck(Callback):
         """Name the setting and why, and exit, if there is one."""
         from reid_lightning.sweeps.varied import varied_in_vain
 
-        params = config.hydra.sweeper.get("params") or {}
-        lines = [f"{key}={value}" for key, value in params.items()]
-        vain = varied_in_vain([*lines, *config.hydra.overrides.task], config.hydra.job.config_name)
+        # As they are written: an override may name ${output_dir}, which is known in a job alone.
+        params: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+        task: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+        lines = [f"{key}={value}" for key, value in (params.get("params") or {}).items()]
+        vain = varied_in_vain([*lines, *task], config.hydra.job.config_name)
         for key, why in vain.items():
             print(f"error: the sweep varies {key}, which has no effect in any job: {why}", file=sys.stderr)
             raise SystemExit(1)  # Hydra turns other exceptions of a callback into warnings

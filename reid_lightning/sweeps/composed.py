@@ -83,7 +83,8 @@ def _with_values(config: DictConfig, before: Sequence[str], lines: Sequence[str]
     for at in changed:
         OmegaConf.update(own, keys[at], news[at].value())
     fresh = {before[at]: lines[at] for at in changed}
-    tasks = [fresh.get(line, line) for line in own.hydra.overrides.task]
+    written: Any = OmegaConf.to_container(own.hydra.overrides.task, resolve=False)  # may name ${output_dir}
+    tasks = [fresh.get(line, line) for line in written]
     own.hydra.overrides.task = tasks
     own.hydra.job.override_dirname = _folder_name(tasks, own.hydra.job.config.override_dirname)
     return own

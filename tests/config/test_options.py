@@ -159,7 +159,7 @@ def test_every_option_builds_what_no_other_of_its_group_builds(built, group):
 @pytest.mark.parametrize("name", DATA_OPTIONS_WITH_A_ROOT)
 def test_data_option_with_a_root_reaches_its_reader(compose, name):
     config = compose(f"data={name}", "data.weights=null", f"data.root={ROOT}")
-    with pytest.raises(InputError, match=rf"data.root={ROOT} is no (file|folder)"):
+    with pytest.raises(InputError, match=rf"data.root={ROOT} is not a (file|folder)"):
         build_datamodule(config).prepare_data()
 
 

@@ -69,6 +69,9 @@ def start(commands, tmp_path):
 
     def run(*overrides, **environment):
         folder = f"hydra.run.dir={tmp_path / 'run'}"
+        environment = {
+            "PYTHONPATH": str(Path(__file__).parent)
+        } | environment  # the second process imports anew
         started.append(commands.start("train.py", *TINY, folder, *overrides, **environment))
         return started[-1]
 

@@ -254,7 +254,7 @@ def test_a_network_from_scratch_is_fed_as_ever(compose):
 def test_a_config_sets_its_own_feed(compose):
     config = compose("feed.mean=[0.1,0.2,0.3]", "feed.interpolation=lanczos")
     assert build_network(config, 3).normalize.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
-    assert build_datamodule(config).interpolation == "lanczos"
+    assert build_datamodule(config)._sources._interpolation == "lanczos"
     for setting, message in {
         "feed.std=[0,0,0]": r"^feed\.std must be above 0",
         "feed.interpolation=cubic": r"^feed\.interpolation must be one of",

@@ -43,6 +43,7 @@ def whole(config):
         FIRST,
         ["backbone=osnet_x0_25", "seed=2", "optimizer.lr=0.1", "+trainer.enable_progress_bar=true"],
         ["backbone=osnet_x0_25", "seed='a b'", "optimizer.lr=null", "+trainer.enable_progress_bar=${seed}"],
+        [*FIRST[:3], "+trainer.enable_progress_bar=${output_dir}"],  # which is known in a job alone
     ],
 )
 def test_jobs_that_differ_in_values_are_composed_once_to_the_same_config(jobs, second):
