@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # of one and of 
 from reid_lightning.distances import promote
 from reid_lightning.errors import InputError
 
-PRIOR = 128  # images of the training that stand beside those of a camera: with few images little changes
+PRIOR = 128  # images that the training's statistics count for: a camera with few images changes little
 
 
 class CameraStatistics:
@@ -72,7 +72,9 @@ class CameraStatistics:
 
     @contextmanager
     def applied(self, cameras: Tensor) -> Iterator[None]:
-        """Normalize each image of a batch, and of views of it, by its camera's statistics.
+        """Normalize every image that passes the network by its camera's statistics: a batch, its mirror images, other sizes.
+
+        A compiled network runs uncompiled meanwhile, since its graphs do not see hooks that are added later.
 
         Args:
             cameras: (B,) codes; images of cameras that were not measured are normalized as in the training.
@@ -89,7 +91,7 @@ class CameraStatistics:
             shape = (len(x), -1, *[1] * (x.ndim - 2))
             return torch.addcmul(shifts.view(shape), x, factors.view(shape))
 
-        with ExitStack() as stack:
+        with ExitStack() as stack, torch.compiler.set_stance("force_eager"):
             for layer in self._tables:
                 stack.callback(layer.register_forward_pre_hook(shift).remove)
             yield
@@ -123,7 +125,7 @@ class _Seen:
 
     @contextmanager
     def normalizing(self) -> Iterator[None]:
-        with ExitStack() as stack:
+        with ExitStack() as stack, torch.compiler.set_stance("force_eager"):
             for layer in self._layers:
                 stack.callback(layer.register_forward_pre_hook(self._pass).remove)
             yield

@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -72,7 +73,7 @@ def _with_values(config: DictConfig, before: Sequence[str], lines: Sequence[str]
         return None
     try:
         parsed = OverridesParser.create().parse_overrides([*before, *lines])
-    except Exception:  # Hydra says what is wrong with it
+    except HydraException:  # Hydra's own composition says what is wrong with it
         return None
     olds, news = parsed[: len(before)], parsed[len(before) :]
     keys = [old.key_or_group for old in olds]

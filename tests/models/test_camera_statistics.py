@@ -81,6 +81,20 @@ def test_a_camera_that_was_not_measured_is_normalized_as_in_the_training(network
 
 
 @torch.no_grad()
+def test_a_compiled_network_gives_the_same():
+    network, batch = trained(resnet10()), images(2)
+    wanted = CameraStatistics.measure(network, {3: [images(1)]})
+    cameras = torch.full((6,), 3)
+    with wanted.applied(cameras):
+        expected = network(batch).embedding
+    network.compile(backend="eager")
+    network(batch)
+    found = CameraStatistics.measure(network, {3: [images(1)]})
+    with found.applied(cameras):
+        torch.testing.assert_close(network(batch).embedding, expected)
+
+
+@torch.no_grad()
 def test_several_batches_count_by_their_images_beside_those_of_the_training():
     layer = torch.nn.BatchNorm1d(4)
     layer.running_mean.copy_(torch.tensor([0.0, 1.0, 2.0, 3.0]))
