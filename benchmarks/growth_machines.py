@@ -5,7 +5,7 @@ them once. `nodes`: images a second of a training that agents of torchrun share,
 on this host and over gloo. `ray`: jobs a minute of a sweep on workers of Ray, each of one core (`--python` names a Python
 with Ray, from the extra `ray`). `optuna`: jobs a minute of commands that share a study in a PostgreSQL server, which is
 started on this host. Nodes, workers and commands on one host share its cores: they show that it is right, and not how fast
-it is. The machine's load stands beside each row. The jobs of a sweep must have the same scores on any number of workers,
+it is. Each row states the machine's load. The jobs of a sweep must have the same scores on any number of workers,
 and those of a study must all be different; the script ends with an error if they do not.
 
 The picture draws what was measured as lines and what is computed from it as dashes: a gallery of ten million in proportion
